@@ -1,0 +1,140 @@
+//! The one error type. A user's mistake becomes a value of it: what, where, expected, found, hint.
+//! (A shape mistake inside the library is an `assert!` instead.)
+
+use alloc::string::{String, ToString};
+use core::fmt;
+
+/// What went wrong, in the user's terms. [`fmt::Display`] prints everything a user needs, in one message.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Error {
+    /// The command line or the configuration is wrong. Exit code 2.
+    Usage {
+        /// The flag, key or argument.
+        field: String,
+        /// What is allowed there.
+        expected: String,
+        /// What was given.
+        found: String,
+        /// How to go on (may be empty).
+        hint: String,
+    },
+    /// The operating system refused to read or write. Exit code 1.
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What was being done: "read", "create", "rename" ...
+        action: &'static str,
+        /// The system's own words.
+        reason: String,
+    },
+    /// A file was read and is not what it should be. Exit code 1.
+    Format {
+        /// The file (or "standard input").
+        path: String,
+        /// Where in it: "line 12", "field \"prompt\"", "tensor \"wte.weight\"" (may be empty).
+        at: String,
+        /// What belongs there.
+        expected: String,
+        /// What is there.
+        found: String,
+        /// How to go on (may be empty).
+        hint: String,
+    },
+    /// A number is not finite, or a run has left the bounds set for it. Exit code 1.
+    Numeric {
+        /// The stage, as in the configuration.
+        stage: String,
+        /// The step (from 1) at which it was seen.
+        step: u64,
+        /// The tensor or measure.
+        what: String,
+        /// Its value, or where in the tensor it stands.
+        found: String,
+        /// How to go on.
+        hint: String,
+    },
+    /// The user stopped the run; everything is saved. Exit code 1.
+    Interrupted {
+        /// How to go on.
+        hint: String,
+    },
+}
+
+/// The result of anything a user can make fail.
+pub type Result<T> = core::result::Result<T, Error>;
+
+impl Error {
+    /// A [`Error::Usage`].
+    pub fn usage(field: impl ToString, expected: impl ToString, found: impl ToString, hint: impl ToString) -> Self {
+        Error::Usage {
+            field: field.to_string(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+            hint: hint.to_string(),
+        }
+    }
+
+    /// A [`Error::Format`].
+    pub fn format(
+        path: impl ToString,
+        at: impl ToString,
+        expected: impl ToString,
+        found: impl ToString,
+        hint: impl ToString,
+    ) -> Self {
+        Error::Format {
+            path: path.to_string(),
+            at: at.to_string(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+            hint: hint.to_string(),
+        }
+    }
+
+    /// A [`Error::Io`]; `reason` is usually a `std::io::Error`.
+    pub fn io(path: impl ToString, action: &'static str, reason: impl ToString) -> Self {
+        Error::Io { path: path.to_string(), action, reason: reason.to_string() }
+    }
+
+    /// The process's exit code: 2 for usage, 1 for everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Usage { .. } => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hint = match self {
+            Error::Usage { field, expected, found, hint } => {
+                write!(f, "{field}: expected {expected}, found {found}")?;
+                hint
+            }
+            Error::Io { path, action, reason } => return write!(f, "{path}: cannot {action}: {reason}"),
+            Error::Format { path, at, expected, found, hint } => {
+                write!(f, "{path}: ")?;
+                if !at.is_empty() {
+                    write!(f, "{at}: ")?;
+                }
+                write!(f, "expected {expected}, found {found}")?;
+                hint
+            }
+            Error::Numeric { stage, step, what, found, hint } => {
+                write!(f, "{stage}: step {step}: {what} is {found}")?;
+                hint
+            }
+            Error::Interrupted { hint } => {
+                write!(f, "interrupted; everything up to here is saved")?;
+                hint
+            }
+        };
+        if !hint.is_empty() {
+            write!(f, "\n  hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl core::error::Error for Error {}

@@ -1,0 +1,3 @@
+//! The `instructgpt` program: see `cli`.
+
+fn main() {}

@@ -1,0 +1,112 @@
+//! The shape of a GPT: everything that decides the parameter layout and the arithmetic.
+
+use alloc::format;
+use alloc::string::ToString;
+
+use crate::error::{Error, Result};
+
+/// The MLP's nonlinearity. GPT-2 and GPT-3 use [`Activation::GeluTanh`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x/2 * (1 + erf(x/sqrt 2))`: Hugging Face's `gelu`.
+    Gelu,
+    /// `x/2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`: Hugging Face's `gelu_new` and `gelu_pytorch_tanh`.
+    GeluTanh,
+}
+
+/// Which earlier tokens a layer may look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttentionPattern {
+    /// Every layer sees the whole prefix (GPT-2).
+    Dense,
+    /// GPT-3's alternation: even layers dense, odd layers see the last `window` tokens, their own included.
+    Alternating {
+        /// Tokens a banded layer sees, at least 1.
+        window: usize,
+    },
+}
+
+/// A GPT's shape. Field names in brackets are those of Hugging Face's `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelConfig {
+    /// `V`: number of tokens [`vocab_size`].
+    pub vocab_size: usize,
+    /// Longest sequence in tokens [`n_positions`].
+    pub context: usize,
+    /// `C`: width of the residual stream [`n_embd`].
+    pub width: usize,
+    /// `L`: number of blocks [`n_layer`].
+    pub layers: usize,
+    /// `NH`: attention heads; divides `width` [`n_head`].
+    pub heads: usize,
+    /// `F`: inner width of the MLP [`n_inner`, default `4 * n_embd`].
+    pub inner: usize,
+    /// Added to the variance in every layer norm [`layer_norm_epsilon`].
+    pub layer_norm_epsilon: f32,
+    /// [`activation_function`].
+    pub activation: Activation,
+    /// Dense everywhere, or GPT-3's alternation.
+    pub attention: AttentionPattern,
+    /// Whether the language-model head is the token embedding [`tie_word_embeddings`].
+    pub tied_head: bool,
+}
+
+impl ModelConfig {
+    /// A GPT-2-like configuration: `F = 4 C`, epsilon 1e-5, tanh GELU, dense attention, tied head.
+    pub fn gpt2(vocab_size: usize, context: usize, width: usize, layers: usize, heads: usize) -> Self {
+        ModelConfig {
+            vocab_size,
+            context,
+            width,
+            layers,
+            heads,
+            inner: 4 * width,
+            layer_norm_epsilon: 1e-5,
+            activation: Activation::GeluTanh,
+            attention: AttentionPattern::Dense,
+            tied_head: true,
+        }
+    }
+
+    /// `HS`: the width of one head.
+    pub fn head_size(&self) -> usize {
+        self.width / self.heads
+    }
+
+    /// How many of the latest tokens (its own included) a token sees in `layer`.
+    pub fn window(&self, layer: usize) -> usize {
+        match self.attention {
+            AttentionPattern::Alternating { window } if layer % 2 == 1 => window.min(self.context),
+            _ => self.context,
+        }
+    }
+
+    /// Checks what a user can get wrong; `origin` names the file or section for the message.
+    pub fn validate(&self, origin: &str) -> Result<()> {
+        let positive = [
+            ("vocab_size", self.vocab_size),
+            ("context", self.context),
+            ("width", self.width),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("inner", self.inner),
+        ];
+        for (field, value) in positive {
+            if value == 0 || value > 1 << 24 {
+                return Err(Error::format(origin, field, "a number from 1 to 16777216", value, ""));
+            }
+        }
+        if !self.width.is_multiple_of(self.heads) {
+            let expected = format!("a divisor of the width {}", self.width);
+            return Err(Error::format(origin, "heads", expected, self.heads, "width = heads * head size"));
+        }
+        if !(self.layer_norm_epsilon > 0.0 && self.layer_norm_epsilon.is_finite()) {
+            let found = self.layer_norm_epsilon.to_string();
+            return Err(Error::format(origin, "layer_norm_epsilon", "a small positive number", found, ""));
+        }
+        if let AttentionPattern::Alternating { window: 0 } = self.attention {
+            return Err(Error::format(origin, "attention window", "at least 1", 0, ""));
+        }
+        Ok(())
+    }
+}

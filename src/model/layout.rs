@@ -1,0 +1,195 @@
+//! The one table of parameters. Optimizer, checkpoint, EMA, export, initialisation and fixtures all read
+//! it; nothing else knows an offset.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::config::ModelConfig;
+
+/// What stands on top of the trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// Next-token logits: the tied token embedding, or `lm_head.weight (V, C)`.
+    LanguageModel,
+    /// One number per token, without bias: `score.weight (1, C)`. Reward model and value function.
+    Scalar,
+}
+
+/// How a parameter starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Initialiser {
+    /// All zero (biases).
+    Zero,
+    /// All one (layer-norm gains).
+    One,
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f32),
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Hugging Face's key, prefix included: `transformer.h.0.attn.c_attn.weight`.
+    pub name: String,
+    /// Row-major shape. Weights are stored (inputs, outputs), as GPT-2's `Conv1D` has them.
+    pub shape: Vec<usize>,
+    /// First element in the flat buffers.
+    pub offset: usize,
+    /// Start value.
+    pub initialiser: Initialiser,
+    /// Whether weight decay applies (matrices and embeddings, not biases and layer norms).
+    pub decay: bool,
+}
+
+impl Parameter {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// True for a parameter without elements (none exists).
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where it lies in the flat buffers.
+    pub fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.len()
+    }
+}
+
+/// Offsets of one block's parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BlockRanges {
+    /// `ln_1.weight (C)`.
+    pub ln_1_weight: Range<usize>,
+    /// `ln_1.bias (C)`.
+    pub ln_1_bias: Range<usize>,
+    /// `attn.c_attn.weight (C, 3C)`: queries, keys, values side by side.
+    pub attn_weight: Range<usize>,
+    /// `attn.c_attn.bias (3C)`.
+    pub attn_bias: Range<usize>,
+    /// `attn.c_proj.weight (C, C)`.
+    pub attn_proj_weight: Range<usize>,
+    /// `attn.c_proj.bias (C)`.
+    pub attn_proj_bias: Range<usize>,
+    /// `ln_2.weight (C)`.
+    pub ln_2_weight: Range<usize>,
+    /// `ln_2.bias (C)`.
+    pub ln_2_bias: Range<usize>,
+    /// `mlp.c_fc.weight (C, F)`.
+    pub fc_weight: Range<usize>,
+    /// `mlp.c_fc.bias (F)`.
+    pub fc_bias: Range<usize>,
+    /// `mlp.c_proj.weight (F, C)`.
+    pub fc_proj_weight: Range<usize>,
+    /// `mlp.c_proj.bias (C)`.
+    pub fc_proj_bias: Range<usize>,
+}
+
+/// The table, and the offsets the model reads by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layout {
+    /// All rows, by ascending offset, without gaps.
+    pub parameters: Vec<Parameter>,
+    /// Total number of elements.
+    pub len: usize,
+    /// `transformer.wte.weight (V, C)`.
+    pub wte: Range<usize>,
+    /// `transformer.wpe.weight (context, C)`.
+    pub wpe: Range<usize>,
+    /// One entry per block.
+    pub blocks: Vec<BlockRanges>,
+    /// `transformer.ln_f.weight (C)`.
+    pub ln_f_weight: Range<usize>,
+    /// `transformer.ln_f.bias (C)`.
+    pub ln_f_bias: Range<usize>,
+    /// The head's matrix: `wte` again when tied, `lm_head.weight (V, C)`, or `score.weight (1, C)`.
+    pub head: Range<usize>,
+}
+
+impl Layout {
+    /// Lays out the parameters of `config` with the given head.
+    ///
+    /// Initialisers are GPT-2's: embeddings N(0, 0.02) and N(0, 0.01) for positions, weights N(0, 0.02),
+    /// the two projections into the residual stream scaled by `1/sqrt(2L)`; the scalar head is
+    /// N(0, 1/sqrt(C+1)) (Stiennon et al. 2020, as `summarize-from-feedback` does it).
+    pub fn new(config: &ModelConfig, head: Head) -> Self {
+        let mut table = Table::default();
+        let (v, c, f) = (config.vocab_size, config.width, config.inner);
+        let residual = Initialiser::Normal(0.02 / libm::sqrtf(2.0 * config.layers as f32));
+        let weight = Initialiser::Normal(0.02);
+
+        let wte = table.push("transformer.wte.weight", &[v, c], weight);
+        let wpe = table.push("transformer.wpe.weight", &[config.context, c], Initialiser::Normal(0.01));
+        let mut blocks = Vec::with_capacity(config.layers);
+        for layer in 0..config.layers {
+            let mut push = |name: &str, shape: &[usize], initialiser| {
+                table.push(&format!("transformer.h.{layer}.{name}"), shape, initialiser)
+            };
+            blocks.push(BlockRanges {
+                ln_1_weight: push("ln_1.weight", &[c], Initialiser::One),
+                ln_1_bias: push("ln_1.bias", &[c], Initialiser::Zero),
+                attn_weight: push("attn.c_attn.weight", &[c, 3 * c], weight),
+                attn_bias: push("attn.c_attn.bias", &[3 * c], Initialiser::Zero),
+                attn_proj_weight: push("attn.c_proj.weight", &[c, c], residual),
+                attn_proj_bias: push("attn.c_proj.bias", &[c], Initialiser::Zero),
+                ln_2_weight: push("ln_2.weight", &[c], Initialiser::One),
+                ln_2_bias: push("ln_2.bias", &[c], Initialiser::Zero),
+                fc_weight: push("mlp.c_fc.weight", &[c, f], weight),
+                fc_bias: push("mlp.c_fc.bias", &[f], Initialiser::Zero),
+                fc_proj_weight: push("mlp.c_proj.weight", &[f, c], residual),
+                fc_proj_bias: push("mlp.c_proj.bias", &[c], Initialiser::Zero),
+            });
+        }
+        let ln_f_weight = table.push("transformer.ln_f.weight", &[c], Initialiser::One);
+        let ln_f_bias = table.push("transformer.ln_f.bias", &[c], Initialiser::Zero);
+        let head = match head {
+            Head::Scalar => {
+                let deviation = 1.0 / libm::sqrtf(c as f32 + 1.0);
+                table.push("score.weight", &[1, c], Initialiser::Normal(deviation))
+            }
+            Head::LanguageModel if config.tied_head => wte.clone(),
+            Head::LanguageModel => table.push("lm_head.weight", &[v, c], weight),
+        };
+        let len = table.len();
+        Layout { parameters: table.parameters, len, wte, wpe, blocks, ln_f_weight, ln_f_bias, head }
+    }
+
+    /// The row named `name`, if there is one.
+    pub fn get(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|parameter| parameter.name == name)
+    }
+
+    /// The name of the parameter that element `index` of the flat buffer belongs to.
+    pub fn name_of(&self, index: usize) -> &str {
+        let row = self.parameters.partition_point(|parameter| parameter.offset <= index);
+        &self.parameters[row - 1].name
+    }
+}
+
+#[derive(Default)]
+struct Table {
+    parameters: Vec<Parameter>,
+}
+
+impl Table {
+    fn len(&self) -> usize {
+        self.parameters.last().map_or(0, |last| last.range().end)
+    }
+
+    fn push(&mut self, name: &str, shape: &[usize], initialiser: Initialiser) -> Range<usize> {
+        let parameter = Parameter {
+            name: name.to_string(),
+            shape: shape.to_vec(),
+            offset: self.len(),
+            initialiser,
+            decay: shape.len() == 2,
+        };
+        let range = parameter.range();
+        self.parameters.push(parameter);
+        range
+    }
+}

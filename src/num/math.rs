@@ -1,0 +1,1 @@
+//! Elementary functions with one definition on every target.

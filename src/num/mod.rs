@@ -1,0 +1,6 @@
+//! Floor 0: numbers. Everything above is built from these few definitions.
+
+pub mod math;
+pub mod par;
+pub mod rng;
+pub mod simd;

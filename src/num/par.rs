@@ -1,0 +1,1 @@
+//! The one parallel split.

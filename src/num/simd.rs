@@ -1,0 +1,1 @@
+//! The facade over `wide::f32x16`.
