@@ -4,15 +4,7 @@ use alloc::format;
 use alloc::string::ToString;
 
 use crate::error::{Error, Result};
-
-/// The MLP's nonlinearity. GPT-2 and GPT-3 use [`Activation::GeluTanh`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x/2 * (1 + erf(x/sqrt 2))`: Hugging Face's `gelu`.
-    Gelu,
-    /// `x/2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`: Hugging Face's `gelu_new` and `gelu_pytorch_tanh`.
-    GeluTanh,
-}
+pub use crate::ops::gelu::Activation;
 
 /// Which earlier tokens a layer may look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,4 +3,5 @@
 pub mod math;
 pub mod par;
 pub mod rng;
+pub mod scratch;
 pub mod simd;

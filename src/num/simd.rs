@@ -1,1 +1,83 @@
-//! The facade over `wide::f32x16`.
+//! The one facade over `wide::f32x16`. Only operations whose bits are the same on every target leave this
+//! file; in particular not `wide`'s `mul_add` (unfused without the `fma` feature), `reduce_add` (three
+//! different orders), `recip` (approximate) or `exp`/`ln`/`tanh` (change between versions).
+//!
+//! Everything elementwise is instead a plain loop over the scalar functions of [`crate::num::math`], which
+//! the compiler turns into vector code without changing a bit. This type is for the two places where it
+//! cannot see through: the matrix-product tile and the sums over a row.
+
+use wide::f32x16;
+
+/// Lanes of a [`V16`], and of every row sum.
+pub const LANES: usize = 16;
+
+/// Whether fused multiply-adds are one instruction in this build. Without it the answers are the same
+/// and slow.
+pub const HARDWARE_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+
+/// Sixteen f32 lanes.
+#[derive(Clone, Copy)]
+pub struct V16(f32x16);
+
+impl V16 {
+    /// All lanes +0.
+    pub const ZERO: V16 = V16(f32x16::ZERO);
+
+    /// All lanes `x`.
+    #[inline(always)]
+    pub fn splat(x: f32) -> Self {
+        V16(f32x16::splat(x))
+    }
+
+    /// Lane `l` is `xs[l]`; `xs` has at least 16 elements.
+    #[inline(always)]
+    pub fn load(xs: &[f32]) -> Self {
+        let array: &[f32; LANES] = xs[..LANES].try_into().unwrap();
+        V16(f32x16::new(*array))
+    }
+
+    /// `xs[l]` becomes lane `l`; `xs` has at least 16 elements.
+    #[inline(always)]
+    pub fn store(self, xs: &mut [f32]) {
+        xs[..LANES].copy_from_slice(&self.0.to_array());
+    }
+
+    /// Lanewise `self + b`.
+    #[inline(always)]
+    #[allow(clippy::should_implement_trait)]
+    pub fn add(self, b: V16) -> V16 {
+        V16(self.0 + b.0)
+    }
+
+    /// Lanewise `self * b + c`, rounded once.
+    #[inline(always)]
+    pub fn fma(self, b: V16, c: V16) -> V16 {
+        if HARDWARE_FMA {
+            V16(self.0.mul_add(b.0, c.0))
+        } else {
+            let (a, b, c) = (self.0.to_array(), b.0.to_array(), c.0.to_array());
+            V16(f32x16::new(core::array::from_fn(|l| super::math::fma(a[l], b[l], c[l]))))
+        }
+    }
+
+    /// The sum of the lanes by the fixed halving tree 8-4-2-1: lane `l` takes lane `l + 8`, then
+    /// `l + 4`, `l + 2`, `l + 1`.
+    #[inline(always)]
+    pub fn halving_sum(self) -> f32 {
+        halving_sum(self.0.to_array())
+    }
+}
+
+/// The fixed halving tree 8-4-2-1 over sixteen partial sums.
+#[inline(always)]
+pub fn halving_sum(lanes: [f32; LANES]) -> f32 {
+    let mut lanes = lanes;
+    let mut half = LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            lanes[l] += lanes[l + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}

@@ -1,1 +1,20 @@
-//! (filled below)
+//! Floor 2: operations. Each file holds an equation, its forward, and its backward right below.
+//!
+//! Conventions: buffers are row-major, shapes stand in the docs, `dx` is the gradient of `x`. A backward
+//! says of each gradient whether it *overwrites* (`=`) or *adds to* (`+=`) what is there. Gradients of
+//! parameters always add, token by token in the order of the batch, so that a batch cut in pieces gives
+//! the bits of the whole.
+
+pub mod attention;
+pub mod dropout;
+pub mod embedding;
+pub mod gelu;
+pub mod layer_norm;
+pub mod linear;
+pub mod log_prob;
+pub mod scalar_head;
+
+/// Rows per piece of an elementwise loop: some ten microseconds of work for rows of `width`.
+pub(crate) fn row_grain(width: usize) -> usize {
+    (16 * 1024 / width.max(1)).max(1)
+}

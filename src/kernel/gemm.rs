@@ -1,0 +1,440 @@
+//! Matrix products `C = init + A B`.
+//!
+//! Definition, one chain per element of C (shapes A (m, k), B (k, n), C (m, n)):
+//! ```text
+//! acc = init[i][j];  for p in 0..k { acc = fma(A[i][p], B[p][j], acc) };  C[i][j] = acc
+//! ```
+//! The fast form is Goto's: B is packed in panels of `NR` columns, A in panels of `MR` rows, and a tile of
+//! `MR x NR` accumulators stays in registers for `KC` steps of `p`. Between two blocks of `p` the chain is
+//! carried through C itself, so no blocking, packing or threading can show in a bit.
+//!
+//! ```text
+//! for jc in columns by NC            C[:, jc..]
+//!   for pc in 0..k by KC             pack B[pc.., jc..]   (all threads, split over panels)
+//!     for ic in rows by MC           pack A[ic.., pc..]   (one thread, its own buffer; split over rows)
+//!       for jr in panels of NR
+//!         for ir in panels of MR     tile: C[ic+ir.., jc+jr..] += A panel * B panel
+//! ```
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use crate::num::par;
+use crate::num::scratch::{self, Use};
+use crate::num::simd::{LANES, V16};
+
+/// Rows of the register tile. 12 x 32 with AVX-512's 32 registers (24 accumulators), 6 x 16 with 16
+/// registers of half the width (12 accumulators); larger tiles spill and are three times slower.
+pub(crate) const MR: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6 };
+/// Vectors a tile is wide.
+pub(crate) const NV: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
+/// Columns of the register tile.
+pub(crate) const NR: usize = NV * LANES;
+/// Depth of a block: a B panel of `KC * NR` floats (16 or 32 KiB) stays in the first-level cache.
+const KC: usize = 256;
+/// Rows of a block: an A block of `MC * KC` floats (96 KiB) stays in the second-level cache.
+const MC: usize = 96;
+/// Columns of a block: a packed B block of `KC * NC` floats is 2 MiB.
+const NC: usize = 2048;
+
+/// A matrix anywhere in a buffer: element `(i, j)` is `data[i * row + j * column]`.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    /// The buffer.
+    pub data: &'a [f32],
+    /// Stride between rows.
+    pub row: usize,
+    /// Stride between columns.
+    pub column: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A row-major matrix with rows of `width`.
+    pub fn new(data: &'a [f32], width: usize) -> Self {
+        Matrix { data, row: width, column: 1 }
+    }
+
+    /// The transpose of a row-major matrix with rows of `width`.
+    pub fn transposed(data: &'a [f32], width: usize) -> Self {
+        Matrix { data, row: 1, column: width }
+    }
+}
+
+/// Where the chains start.
+#[derive(Clone, Copy)]
+pub enum Init<'a> {
+    /// At +0.
+    Zero,
+    /// At `bias[j]`, shape (n).
+    Bias(&'a [f32]),
+    /// At what C holds.
+    Accumulate,
+}
+
+/// `C = init + A B` with A (m, k), B (k, n) and row-major C (m, n).
+///
+/// # Panics
+/// If a buffer is too small for its shape.
+pub fn gemm(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &mut [f32]) {
+    assert_eq!(c.len(), m * n, "C has {} elements, not {m} x {n}", c.len());
+    check("A", a, m, k);
+    check("B", b, k, n);
+    if m == 0 || n == 0 {
+        return;
+    }
+    initialise(init, n, c);
+    if k == 0 {
+        return;
+    }
+    let panels_per_block = n.min(NC).div_ceil(NR);
+    scratch::with(Use::PackB, KC * NC, |packed_b| {
+        for jc in (0..n).step_by(NC) {
+            let columns = NC.min(n - jc);
+            for pc in (0..k).step_by(KC) {
+                let depth = KC.min(k - pc);
+                let packed_b = &mut packed_b[..panels_per_block * depth * NR];
+                let grain = (32 * 1024 / (depth * NR)).max(1);
+                // Split over panels: each is a copy of its own columns.
+                par::for_each(par::rows(packed_b, depth * NR), grain, |first, panels| {
+                    for (p, panel) in panels.data.chunks_exact_mut(depth * NR).enumerate() {
+                        let j = (first + p) * NR;
+                        pack_columns(b, pc, jc + j, columns.saturating_sub(j).min(NR), panel);
+                    }
+                });
+                // Split over rows of C: each tile's chain is carried on by the one piece that owns it.
+                let grain = MR * (256 * 1024 / (MR * columns * depth)).max(1);
+                par::for_each(par::rows(c, n), grain, |first, rows| {
+                    block_of_rows(a, first, pc, depth, packed_b, jc, columns, n, rows.data);
+                });
+            }
+        }
+    });
+}
+
+/// The rows of one piece: packs A in blocks of MC rows and runs the tiles.
+fn block_of_rows(
+    a: Matrix,
+    first: usize,
+    pc: usize,
+    depth: usize,
+    packed_b: &[f32],
+    jc: usize,
+    columns: usize,
+    n: usize,
+    c: &mut [f32],
+) {
+    scratch::with(Use::PackA, MC * KC, |packed_a| {
+        for (block, c) in c.chunks_mut(MC * n).enumerate() {
+            let rows = c.len() / n;
+            for (panel, ir) in packed_a.chunks_exact_mut(depth * MR).zip((0..rows).step_by(MR)) {
+                pack_rows(a, first + block * MC + ir, pc, MR.min(rows - ir), panel);
+            }
+            for (b_panel, jr) in packed_b.chunks_exact(depth * NR).zip((0..columns).step_by(NR)) {
+                for (a_panel, ir) in packed_a.chunks_exact(depth * MR).zip((0..rows).step_by(MR)) {
+                    let corner = &mut c[ir * n + jc + jr..];
+                    carry(a_panel, b_panel, MR.min(rows - ir), NR.min(columns - jr), n, corner);
+                }
+            }
+        }
+    });
+}
+
+/// Carries the chains of one tile of C (at most MR x NR, rows `stride` apart) over one block of depth.
+#[inline(always)]
+fn carry(a_panel: &[f32], b_panel: &[f32], rows: usize, columns: usize, stride: usize, c: &mut [f32]) {
+    let mut acc = [[V16::ZERO; NV]; MR];
+    if rows == MR && columns == NR {
+        for i in 0..MR {
+            for v in 0..NV {
+                acc[i][v] = V16::load(&c[i * stride + v * LANES..]);
+            }
+        }
+        tile(a_panel, b_panel, &mut acc);
+        for i in 0..MR {
+            for v in 0..NV {
+                acc[i][v].store(&mut c[i * stride + v * LANES..]);
+            }
+        }
+        return;
+    }
+    // An edge: the same tile on a padded copy; what is padding is never written back.
+    let mut edge = [[0.0; NR]; MR];
+    for i in 0..rows {
+        edge[i][..columns].copy_from_slice(&c[i * stride..][..columns]);
+        for v in 0..NV {
+            acc[i][v] = V16::load(&edge[i][v * LANES..]);
+        }
+    }
+    tile(a_panel, b_panel, &mut acc);
+    for i in 0..rows {
+        for v in 0..NV {
+            acc[i][v].store(&mut edge[i][v * LANES..]);
+        }
+        c[i * stride..][..columns].copy_from_slice(&edge[i][..columns]);
+    }
+}
+
+/// The inner loop: one step of every chain of the tile per element of depth.
+#[inline(always)]
+pub(crate) fn tile(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) {
+    let mut sums = *acc;
+    for (a, b) in a_panel.chunks_exact(MR).zip(b_panel.chunks_exact(NR)) {
+        let b: [V16; NV] = core::array::from_fn(|v| V16::load(&b[v * LANES..]));
+        for i in 0..MR {
+            let a = V16::splat(a[i]);
+            for v in 0..NV {
+                sums[i][v] = a.fma(b[v], sums[i][v]);
+            }
+        }
+    }
+    *acc = sums;
+}
+
+/// Packs `columns` (at most NR) columns of B from `(pc, j)` as (depth, NR), zero-padded.
+fn pack_columns(b: Matrix, pc: usize, j: usize, columns: usize, panel: &mut [f32]) {
+    pack::<NR>(b.data, pc * b.row + j * b.column, b.row, b.column, columns, panel);
+}
+
+/// Packs `rows` (at most MR) rows of A from `(i, pc)` as (depth, MR), zero-padded.
+fn pack_rows(a: Matrix, i: usize, pc: usize, rows: usize, panel: &mut [f32]) {
+    pack::<MR>(a.data, i * a.row + pc * a.column, a.column, a.row, rows, panel);
+}
+
+/// `panel[p][w] = data[start + p * deep + w * wide]` for `w < width`, +0 beyond; panel is (depth, W).
+#[inline(always)]
+pub(crate) fn pack<const W: usize>(data: &[f32], start: usize, deep: usize, wide: usize, width: usize, panel: &mut [f32]) {
+    if width < W {
+        panel.fill(0.0);
+    }
+    if width == 0 {
+        return;
+    }
+    if wide == 1 {
+        for (p, row) in panel.chunks_exact_mut(W).enumerate() {
+            let from = &data[start + p * deep..][..width];
+            if width == W {
+                row.copy_from_slice(&from[..W]);
+            } else {
+                row[..width].copy_from_slice(from);
+            }
+        }
+    } else if deep == 1 && width == W {
+        // Transposing: read W rows side by side.
+        let depth = panel.len() / W;
+        let from: [&[f32]; W] = core::array::from_fn(|w| &data[start + w * wide..][..depth]);
+        for (p, row) in panel.chunks_exact_mut(W).enumerate() {
+            for w in 0..W {
+                row[w] = from[w][p];
+            }
+        }
+    } else {
+        for (p, row) in panel.chunks_exact_mut(W).enumerate() {
+            for w in 0..width {
+                row[w] = data[start + p * deep + w * wide];
+            }
+        }
+    }
+}
+
+fn initialise(init: Init, n: usize, c: &mut [f32]) {
+    match init {
+        Init::Accumulate => {}
+        Init::Zero => c.fill(0.0),
+        Init::Bias(bias) => {
+            assert_eq!(bias.len(), n, "bias of {} for {n} columns", bias.len());
+            c.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
+        }
+    }
+}
+
+fn check(name: &str, x: Matrix, rows: usize, columns: usize) {
+    if rows > 0 && columns > 0 {
+        let last = (rows - 1) * x.row + (columns - 1) * x.column;
+        assert!(last < x.data.len(), "{name} ({rows}, {columns}) does not fit {} elements", x.data.len());
+    }
+}
+
+/// A matrix B (k, n) packed once for many products: panels of NR columns, each (k, NR). For decoding,
+/// where a product has one row per sequence and reading B is the whole cost.
+pub struct Packed {
+    panels: Vec<f32>,
+    k: usize,
+    n: usize,
+}
+
+impl Packed {
+    /// Packs B (k, n).
+    pub fn new(k: usize, n: usize, b: Matrix) -> Self {
+        check("B", b, k, n);
+        let mut panels = vec![0.0; k * n.div_ceil(NR) * NR];
+        // Split over panels: each is a copy of its own columns.
+        par::for_each(par::rows(&mut panels, (k * NR).max(1)), 4, |first, panels| {
+            for (p, panel) in panels.data.chunks_exact_mut(k * NR).enumerate() {
+                let j = (first + p) * NR;
+                pack_columns(b, 0, j, NR.min(n - j), panel);
+            }
+        });
+        Packed { panels, k, n }
+    }
+
+    /// Columns of B.
+    pub fn columns(&self) -> usize {
+        self.n
+    }
+
+    /// `C = init + A B`, bit for bit [`gemm`], for row-major A (m, k) and C (m, n).
+    pub fn multiply(&self, a: &[f32], init: Init, c: &mut [f32]) {
+        let (k, n) = (self.k, self.n);
+        let m = a.len() / k;
+        assert_eq!((m * k, m * n), (a.len(), c.len()), "A or C is no {m} rows of {k} or {n}");
+        initialise(init, n, c);
+        if m == 1 {
+            // Split over panels, which are columns of the one row.
+            let grain = NR * (64 * 1024 / (k * NR)).max(1);
+            par::for_each(par::rows(c, 1), grain, |first, c| {
+                row_times_panels(a, &self.panels[first * k..], k * NR, c.data);
+            });
+        } else {
+            // Split over rows of C: each piece reads all panels.
+            let grain = MR * (256 * 1024 / (MR * n * k)).max(1);
+            par::for_each(par::rows(c, n), grain, |first, c| {
+                scratch::with(Use::PackA, MR * k, |a_panel| {
+                    for (block, c) in c.data.chunks_mut(MR * n).enumerate() {
+                        let rows = c.len() / n;
+                        pack_rows(Matrix::new(a, k), first + block * MR, 0, rows, a_panel);
+                        for (panel, jr) in self.panels.chunks_exact(k * NR).zip((0..n).step_by(NR)) {
+                            carry(a_panel, panel, rows, NR.min(n - jr), n, &mut c[jr..]);
+                        }
+                    }
+                });
+            });
+        }
+    }
+}
+
+/// `c[j] = c[j] + sum over p of a[p] * B[p][j]`, one chain per column, with B in panels of NR columns that
+/// start `stride` floats apart, each at least (a.len(), NR). Four panels go at a time: with fewer chains
+/// in flight the multipliers would wait for each other.
+pub(crate) fn row_times_panels(a: &[f32], panels: &[f32], stride: usize, c: &mut [f32]) {
+    const AT_ONCE: usize = 4;
+    let depth = a.len() * NR;
+    let mut groups = c.chunks_exact_mut(AT_ONCE * NR);
+    let mut panels = panels;
+    for c in &mut groups {
+        let panel: [&[f32]; AT_ONCE] = core::array::from_fn(|q| &panels[q * stride..][..depth]);
+        let mut acc: [[V16; NV]; AT_ONCE] =
+            core::array::from_fn(|q| core::array::from_fn(|v| V16::load(&c[q * NR + v * LANES..])));
+        for (p, &x) in a.iter().enumerate() {
+            let x = V16::splat(x);
+            for q in 0..AT_ONCE {
+                for v in 0..NV {
+                    acc[q][v] = x.fma(V16::load(&panel[q][p * NR + v * LANES..]), acc[q][v]);
+                }
+            }
+        }
+        for q in 0..AT_ONCE {
+            for v in 0..NV {
+                acc[q][v].store(&mut c[q * NR + v * LANES..]);
+            }
+        }
+        panels = panels.get(AT_ONCE * stride..).unwrap_or(&[]);
+    }
+    for (q, c) in groups.into_remainder().chunks_mut(NR).enumerate() {
+        let mut wide = [0.0; NR];
+        wide[..c.len()].copy_from_slice(c);
+        let mut acc: [V16; NV] = core::array::from_fn(|v| V16::load(&wide[v * LANES..]));
+        for (b, &x) in panels[q * stride..][..depth].chunks_exact(NR).zip(a) {
+            for v in 0..NV {
+                acc[v] = V16::splat(x).fma(V16::load(&b[v * LANES..]), acc[v]);
+            }
+        }
+        for v in 0..NV {
+            acc[v].store(&mut wide[v * LANES..]);
+        }
+        c.copy_from_slice(&wide[..c.len()]);
+    }
+}
+
+/// The scalar definition: the oracle of the tests.
+pub fn gemm_definition(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &mut [f32]) {
+    for i in 0..m {
+        for j in 0..n {
+            let mut acc = match init {
+                Init::Zero => 0.0,
+                Init::Bias(bias) => bias[j],
+                Init::Accumulate => c[i * n + j],
+            };
+            for p in 0..k {
+                let (a, b) = (a.data[i * a.row + p * a.column], b.data[p * b.row + j * b.column]);
+                acc = crate::num::math::fma(a, b, acc);
+            }
+            c[i * n + j] = acc;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::rng::{Purpose, Rng, Stage};
+    use proptest::prelude::*;
+
+    fn noise(seed: u64, n: usize) -> Vec<f32> {
+        let mut rng = Rng::at(seed, Stage::Test, Purpose::Test, 0, 0, 0);
+        (0..n).map(|_| rng.normal()).collect()
+    }
+
+    fn bits(xs: &[f32]) -> Vec<u32> {
+        xs.iter().map(|x| x.to_bits()).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn fast_equals_definition(
+            m in 0usize..70, n in 0usize..100, k in 0usize..40, deep in 0usize..4,
+            transpose_a: bool, transpose_b: bool, start in 0usize..3, threads in 1usize..4, seed: u64,
+        ) {
+            let k = k + deep * 130; // to cross a block of depth now and then
+            let (a, b) = (noise(seed, m * k), noise(seed + 1, k * n));
+            let (bias, start_c) = (noise(seed + 2, n), noise(seed + 3, m * n));
+            let a_view = if transpose_a { Matrix::transposed(&a, m) } else { Matrix::new(&a, k) };
+            let b_view = if transpose_b { Matrix::transposed(&b, k) } else { Matrix::new(&b, n) };
+            let init = [Init::Zero, Init::Bias(&bias), Init::Accumulate][start];
+            let (mut fast, mut defined) = (start_c.clone(), start_c.clone());
+            par::with_threads(threads, || gemm(m, n, k, a_view, b_view, init, &mut fast));
+            gemm_definition(m, n, k, a_view, b_view, init, &mut defined);
+            prop_assert_eq!(bits(&fast), bits(&defined));
+            if !transpose_a && m > 0 && k > 0 {
+                let mut packed = start_c.clone();
+                par::with_threads(threads, || Packed::new(k, n, b_view).multiply(&a, init, &mut packed));
+                prop_assert_eq!(bits(&packed), bits(&defined));
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_of_every_kind_equal_the_definition() {
+        // Larger than every block size at once, with tails.
+        let (m, n, k) = (2 * MC + 5, NC + NR + 3, KC + 7);
+        let (a, b) = (noise(1, m * k), noise(2, k * n));
+        let (mut fast, mut defined) = (vec![0.0; m * n], vec![0.0; m * n]);
+        par::with_threads(3, || gemm(m, n, k, Matrix::new(&a, k), Matrix::new(&b, n), Init::Zero, &mut fast));
+        gemm_definition(m, n, k, Matrix::new(&a, k), Matrix::new(&b, n), Init::Zero, &mut defined);
+        assert_eq!(bits(&fast), bits(&defined));
+    }
+
+    #[test]
+    fn a_single_row_equals_the_same_row_among_others() {
+        let (m, n, k) = (19, 8 * NR + 5, 77);
+        let (a, b) = (noise(1, m * k), noise(2, k * n));
+        let packed = Packed::new(k, n, Matrix::new(&b, n));
+        let mut together = vec![0.0; m * n];
+        packed.multiply(&a, Init::Zero, &mut together);
+        for (a, row) in a.chunks(k).zip(together.chunks(n)) {
+            let mut alone = vec![0.0; n];
+            packed.multiply(a, Init::Zero, &mut alone);
+            assert_eq!(bits(&alone), bits(row));
+        }
+    }
+}

@@ -1,0 +1,523 @@
+//! Causal self-attention inside each sequence of a packed batch, dense or banded (GPT-3's locally banded
+//! layers). For one head and query position t, over the visible positions s in `lo(t)..=t`,
+//! `lo(t) = max(0, t + 1 - window)`:
+//! ```text
+//! score[t][s] = (chain over d of q[t][d] k[s][d]) * scale       scale = 1 / sqrt(HS)
+//! p[t][s]     = exp(score[t][s] - m[t]) * (1 / sum[t])          m = max, sum as in kernel::rows over lo..=t
+//! out[t][d]   = chain over s ascending of p[t][s] v[s][d]
+//! ```
+//! Hidden positions take no part: there is no mask arithmetic. The chains are the matrix products' chains,
+//! so the code below runs them on the same register tile, a group of `MR` queries at a time; at the ragged
+//! ends of the triangle, where the group's rows see different positions, it steps row by row.
+//!
+//! Buffers are head-major: `(NH, N, HS)`, so that a head of a sequence is contiguous. [`split_heads`] and
+//! [`merge_heads`] go between that and the token rows of the linear layers.
+
+use core::ops::Range;
+
+use crate::kernel::gemm::{MR, NR, NV, pack, row_times_panels, tile};
+use crate::kernel::rows;
+use crate::num::math::{exp, sqrt};
+use crate::num::par::{self, Split};
+use crate::num::scratch::{self, Use};
+use crate::num::simd::{LANES, V16};
+use crate::ops::row_grain;
+
+/// Query rows whose probabilities the backward holds at a time.
+const BLOCK: usize = 4 * MR;
+
+/// The shape of a call.
+#[derive(Clone, Copy)]
+pub struct Shape<'a> {
+    /// Token offsets of the sequences, (B + 1), from 0 to N.
+    pub offsets: &'a [usize],
+    /// NH.
+    pub heads: usize,
+    /// HS.
+    pub head_size: usize,
+    /// How many of the latest positions (its own included) a token sees.
+    pub window: usize,
+}
+
+impl Shape<'_> {
+    fn tokens(&self) -> usize {
+        self.offsets[self.offsets.len() - 1]
+    }
+
+    fn sequences(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Positions of its sequence that position `t` sees.
+    fn visible(&self, t: usize) -> Range<usize> {
+        (t + 1).saturating_sub(self.window)..t + 1
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / sqrt(self.head_size as f32)
+    }
+}
+
+/// Cuts token rows (N, NH * HS), taken from column `from` of rows `width` wide, into heads (NH, N, HS).
+pub fn split_heads(heads: &mut [f32], rows: &[f32], width: usize, from: usize, head_size: usize) {
+    let n = rows.len() / width;
+    // Split over heads: each copies its own columns.
+    par::for_each(par::rows(heads, (n * head_size).max(1)), 1, |first, heads| {
+        for (h, head) in heads.data.chunks_exact_mut(n * head_size).enumerate() {
+            let column = from + (first + h) * head_size;
+            for (to, row) in head.chunks_exact_mut(head_size).zip(rows.chunks_exact(width)) {
+                to.copy_from_slice(&row[column..][..head_size]);
+            }
+        }
+    });
+}
+
+/// The inverse of [`split_heads`]: writes heads (NH, N, HS) into columns `from..` of the token rows.
+pub fn merge_heads(rows: &mut [f32], heads: &[f32], width: usize, from: usize, head_size: usize) {
+    let n = rows.len() / width;
+    // Split over rows.
+    par::for_each(par::rows(rows, width), row_grain(width), |first, rows| {
+        for (t, row) in rows.data.chunks_exact_mut(width).enumerate() {
+            for (h, head) in heads.chunks_exact(n * head_size).enumerate() {
+                row[from + h * head_size..][..head_size].copy_from_slice(&head[(first + t) * head_size..][..head_size]);
+            }
+        }
+    });
+}
+
+/// One output of the loop over (head, sequence) pairs, `width` floats per token, head-major.
+struct Pairs<'a> {
+    data: &'a mut [f32],
+    shape: Shape<'a>,
+    width: usize,
+    pairs: Range<usize>,
+}
+
+impl<'a> Pairs<'a> {
+    fn new(data: &'a mut [f32], shape: Shape<'a>, width: usize) -> Self {
+        let expected = shape.heads * shape.tokens() * width;
+        assert_eq!(data.len(), expected, "not ({}, {}, {width})", shape.heads, shape.tokens());
+        Pairs { data, shape, width, pairs: 0..shape.heads * shape.sequences() }
+    }
+
+    /// First token row (over all heads) of a pair.
+    fn start(&self, pair: usize) -> usize {
+        let b = self.shape.sequences();
+        (pair / b) * self.shape.tokens() + self.shape.offsets[pair % b]
+    }
+
+    fn of(&mut self, pair: usize) -> &mut [f32] {
+        let base = self.start(self.pairs.start);
+        let range = (self.start(pair) - base) * self.width..(self.start(pair + 1) - base) * self.width;
+        &mut self.data[range]
+    }
+}
+
+impl Split for Pairs<'_> {
+    fn rows(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let middle = self.pairs.start + row;
+        let cut = (self.start(middle) - self.start(self.pairs.start)) * self.width;
+        let (head, tail) = self.data.split_at_mut(cut);
+        let part = |data, pairs| Pairs { data, pairs, shape: self.shape, width: self.width };
+        (part(head, self.pairs.start..middle), part(tail, middle..self.pairs.end))
+    }
+}
+
+/// `out = attention(q, k, v)`; q, k, v, out (NH, N, HS); stats (NH, N, 2) receives `m` and `1 / sum` of
+/// every query, from which the backward makes the same probabilities again.
+pub fn forward(out: &mut [f32], stats: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape) {
+    let hs = shape.head_size;
+    let outputs = (Pairs::new(out, shape, hs), Pairs::new(stats, shape, 2));
+    // Split over pairs of head and sequence: each is an attention of its own.
+    par::for_each(outputs, 1, |_, (mut out, mut stats)| {
+        for pair in out.pairs.clone() {
+            let rows = out.start(pair)..out.start(pair + 1);
+            let t = rows.len();
+            let at = rows.start * hs..rows.end * hs;
+            let (q, k, v) = (&q[at.clone()], &k[at.clone()], &v[at]);
+            let work = Work::sizes(t, hs);
+            scratch::with(Use::Attention, work.forward(), |buffer| {
+                let [k_columns, v_rows, q_group, scores, weights] =
+                    carve(buffer, [work.columns, work.rows, hs * MR, MR * work.span, work.span * MR]);
+                pack_columns(k_columns, k, hs);
+                pack_rows(v_rows, v, hs);
+                for t0 in (0..t).step_by(MR) {
+                    let group = t0..(t0 + MR).min(t);
+                    pack::<MR>(q, t0 * hs, 1, hs, group.len(), q_group);
+                    scores_of(scores, q_group, k_columns, hs, work.span, visible_to(shape, &group));
+                    for (i, t) in group.clone().enumerate() {
+                        let (m, inverse) = probabilities(&mut scores[i * work.span..], shape, t, None);
+                        stats.of(pair)[2 * t..][..2].copy_from_slice(&[m, inverse]);
+                    }
+                    weigh(out.of(pair), scores, weights, v_rows, shape, group, work);
+                }
+            });
+        }
+    });
+}
+
+/// Differentiates the three lines of the module's head. With `delta[t] = sum over d of dout[t][d] out[t][d]`:
+/// ```text
+/// dv[s]     = chain over t ascending of p[t][s] dout[t]
+/// dscore    = p[t][s] * (dp[t][s] - delta[t]) * scale,     dp[t][s] = chain over d of dout[t][d] v[s][d]
+/// dq[t]     = chain over s ascending of dscore[t][s] k[s]
+/// dk[s]     = chain over t ascending of dscore[t][s] q[t]
+/// ```
+/// All (NH, N, HS); dq, dk, dv are overwritten.
+pub fn backward(
+    dq: &mut [f32],
+    dk: &mut [f32],
+    dv: &mut [f32],
+    dout: &[f32],
+    out: &[f32],
+    stats: &[f32],
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    shape: Shape,
+) {
+    let hs = shape.head_size;
+    dk.fill(0.0);
+    dv.fill(0.0);
+    let outputs = (Pairs::new(dq, shape, hs), Pairs::new(dk, shape, hs), Pairs::new(dv, shape, hs));
+    // Split over pairs of head and sequence.
+    par::for_each(outputs, 1, |_, (mut dq, mut dk, mut dv)| {
+        for pair in dq.pairs.clone() {
+            let rows = dq.start(pair)..dq.start(pair + 1);
+            let at = rows.start * hs..rows.end * hs;
+            let slice = |x: &'_ [f32]| -> Range<usize> {
+                debug_assert!(at.end <= x.len());
+                at.clone()
+            };
+            let one = OneHead {
+                q: &q[slice(q)],
+                k: &k[slice(k)],
+                v: &v[slice(v)],
+                out: &out[slice(out)],
+                dout: &dout[slice(dout)],
+                stats: &stats[rows.start * 2..rows.end * 2],
+                shape,
+            };
+            one.backward(dq.of(pair), dk.of(pair), dv.of(pair));
+        }
+    });
+}
+
+/// The backward of one head of one sequence; all (T, HS) but stats (T, 2).
+struct OneHead<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    out: &'a [f32],
+    dout: &'a [f32],
+    stats: &'a [f32],
+    shape: Shape<'a>,
+}
+
+impl OneHead<'_> {
+    fn backward(&self, dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
+        let (shape, hs) = (self.shape, self.shape.head_size);
+        let tokens = self.q.len() / hs;
+        let work = Work::sizes(tokens, hs);
+        let span = work.span;
+        scratch::with(Use::Attention, work.backward(), |buffer| {
+            let [k_columns, v_columns, k_rows, q_rows, dout_rows, group_rows, p, dscore, weights] = carve(
+                buffer,
+                [
+                    work.columns, work.columns, work.rows, work.rows, work.rows,
+                    hs * MR, BLOCK * span, BLOCK * span, span.max(BLOCK) * MR,
+                ],
+            );
+            pack_columns(k_columns, self.k, hs);
+            pack_columns(v_columns, self.v, hs);
+            pack_rows(k_rows, self.k, hs);
+            pack_rows(q_rows, self.q, hs);
+            pack_rows(dout_rows, self.dout, hs);
+            // Blocks of queries in ascending order: the chains of dk and dv go on from block to block.
+            for block_start in (0..tokens).step_by(BLOCK) {
+                let block = block_start..(block_start + BLOCK).min(tokens);
+                for t0 in block.clone().step_by(MR) {
+                    let group = t0..(t0 + MR).min(tokens);
+                    let seen = visible_to(shape, &group);
+                    let p = &mut p[(t0 - block.start) * span..][..MR * span];
+                    let dscore = &mut dscore[(t0 - block.start) * span..][..MR * span];
+                    pack::<MR>(self.q, t0 * hs, 1, hs, group.len(), group_rows);
+                    scores_of(p, group_rows, k_columns, hs, span, seen.clone());
+                    pack::<MR>(self.dout, t0 * hs, 1, hs, group.len(), group_rows);
+                    scores_of(dscore, group_rows, v_columns, hs, span, seen);
+                    for (i, t) in group.clone().enumerate() {
+                        let stats = (self.stats[2 * t], self.stats[2 * t + 1]);
+                        probabilities(&mut p[i * span..], shape, t, Some(stats));
+                        let delta = rows::dot(&self.dout[t * hs..][..hs], &self.out[t * hs..][..hs]);
+                        let scale = shape.scale();
+                        let range = shape.visible(t);
+                        let (p, d) = (&p[i * span..][range.clone()], &mut dscore[i * span..][range]);
+                        for (d, p) in d.iter_mut().zip(p) {
+                            *d = p * (*d - delta) * scale;
+                        }
+                    }
+                    weigh(dq, dscore, weights, k_rows, shape, group, work);
+                }
+                let seen = visible_to(shape, &block);
+                for s0 in seen.clone().step_by(MR) {
+                    let group = s0..(s0 + MR).min(seen.end);
+                    self.spread(dk, dscore, weights, q_rows, &block, group.clone(), work);
+                    self.spread(dv, p, weights, dout_rows, &block, group, work);
+                }
+            }
+        });
+    }
+
+    /// `sums[s] += chain over t in block of weight[t][s] rows[t]` for the positions s of `group`, each over
+    /// the queries t that see it.
+    fn spread(
+        &self,
+        sums: &mut [f32],
+        weight: &[f32],
+        packed: &mut [f32],
+        rows: &[f32],
+        block: &Range<usize>,
+        group: Range<usize>,
+        work: Work,
+    ) {
+        let hs = self.shape.head_size;
+        let window = self.shape.window;
+        // Queries that see s: from s itself to the last whose window reaches back to it.
+        let seen_by = |s: usize| s.max(block.start)..s.saturating_add(window).min(block.end).max(s.max(block.start));
+        let depth = block.len();
+        for (t, to) in packed.chunks_exact_mut(MR).take(depth).enumerate() {
+            to[group.len()..].fill(0.0);
+            to[..group.len()].copy_from_slice(&weight[t * work.span + group.start..][..group.len()]);
+        }
+        let ranges: [Range<usize>; MR] = core::array::from_fn(|i| {
+            let range = seen_by((group.start + i).min(group.end - 1));
+            range.start - block.start..range.end - block.start
+        });
+        for (panel, d) in rows.chunks_exact(work.tokens * NR).zip((0..hs).step_by(NR)) {
+            let panel = &panel[block.start * NR..block.end * NR];
+            let columns = NR.min(hs - d);
+            let mut acc = load(sums, group.start * hs + d, hs, group.len(), columns);
+            ragged(&packed[..depth * MR], panel, &mut acc, &ranges);
+            store(&acc, sums, group.start * hs + d, hs, group.len(), columns);
+        }
+    }
+}
+
+/// `out[t] = chain over the visible s of weight[t][s] rows[s]` for the queries t of `group`; weight is
+/// (MR, span) and `packed` (span, MR) takes its transpose.
+fn weigh(
+    out: &mut [f32],
+    weight: &[f32],
+    packed: &mut [f32],
+    rows: &[f32],
+    shape: Shape,
+    group: Range<usize>,
+    work: Work,
+) {
+    let hs = shape.head_size;
+    let seen = visible_to(shape, &group);
+    let depth = seen.len();
+    pack::<MR>(weight, seen.start, 1, work.span, group.len(), &mut packed[..depth * MR]);
+    let ranges: [Range<usize>; MR] = core::array::from_fn(|i| {
+        let range = shape.visible((group.start + i).min(group.end - 1));
+        range.start - seen.start..range.end - seen.start
+    });
+    for (panel, d) in rows.chunks_exact(work.tokens * NR).zip((0..hs).step_by(NR)) {
+        let mut acc = [[V16::ZERO; NV]; MR];
+        ragged(&packed[..depth * MR], &panel[seen.start * NR..seen.end * NR], &mut acc, &ranges);
+        store(&acc, out, group.start * hs + d, hs, group.len(), NR.min(hs - d));
+    }
+}
+
+/// The tile's chains, row i over the depths `ranges[i]` only: together where all rows take part, else row
+/// by row. Starts and ends of the ranges ascend with i.
+fn ragged(a: &[f32], b: &[f32], acc: &mut [[V16; NV]; MR], ranges: &[Range<usize>; MR]) {
+    let (start, end) = (ranges[0].start, ranges[MR - 1].end);
+    let (shared_start, shared_end) = (ranges[MR - 1].start, ranges[0].end);
+    let mut step = |depths: Range<usize>, acc: &mut [[V16; NV]; MR]| {
+        for p in depths {
+            for i in 0..MR {
+                if ranges[i].contains(&p) {
+                    let weight = V16::splat(a[p * MR + i]);
+                    for v in 0..NV {
+                        acc[i][v] = weight.fma(V16::load(&b[p * NR + v * LANES..]), acc[i][v]);
+                    }
+                }
+            }
+        }
+    };
+    if shared_start < shared_end {
+        step(start..shared_start, acc);
+        tile(&a[shared_start * MR..shared_end * MR], &b[shared_start * NR..shared_end * NR], acc);
+        step(shared_end..end, acc);
+    } else {
+        step(start..end, acc);
+    }
+}
+
+/// `scores[i][s] = chain over d of group[i][d] column[s][d]`, for the positions of `seen` and perhaps some
+/// beside them (whole panels); scores (MR, span), group (HS, MR), columns in panels of (HS, NR).
+fn scores_of(scores: &mut [f32], group: &[f32], columns: &[f32], hs: usize, span: usize, seen: Range<usize>) {
+    for panel in seen.start / NR..seen.end.div_ceil(NR) {
+        let mut acc = [[V16::ZERO; NV]; MR];
+        tile(group, &columns[panel * hs * NR..][..hs * NR], &mut acc);
+        for i in 0..MR {
+            for v in 0..NV {
+                acc[i][v].store(&mut scores[i * span + panel * NR + v * LANES..]);
+            }
+        }
+    }
+}
+
+/// Turns the visible part of a row of raw scores into probabilities; returns `m` and `1 / sum`, or takes
+/// them from `known`.
+fn probabilities(scores: &mut [f32], shape: Shape, t: usize, known: Option<(f32, f32)>) -> (f32, f32) {
+    softmax(&mut scores[shape.visible(t)], shape.scale(), known)
+}
+
+fn softmax(scores: &mut [f32], scale: f32, known: Option<(f32, f32)>) -> (f32, f32) {
+    scores.iter_mut().for_each(|x| *x *= scale);
+    let m = known.map_or_else(|| rows::max(scores), |known| known.0);
+    scores.iter_mut().for_each(|x| *x = exp(*x - m));
+    let inverse = known.map_or_else(|| 1.0 / rows::sum(scores), |known| known.1);
+    scores.iter_mut().for_each(|x| *x *= inverse);
+    (m, inverse)
+}
+
+/// All positions that some query of `group` sees.
+fn visible_to(shape: Shape, group: &Range<usize>) -> Range<usize> {
+    shape.visible(group.start).start..group.end
+}
+
+fn load(from: &[f32], at: usize, stride: usize, rows: usize, columns: usize) -> [[V16; NV]; MR] {
+    let mut acc = [[V16::ZERO; NV]; MR];
+    for (i, acc) in acc.iter_mut().enumerate().take(rows) {
+        let mut row = [0.0; NR];
+        row[..columns].copy_from_slice(&from[at + i * stride..][..columns]);
+        *acc = core::array::from_fn(|v| V16::load(&row[v * LANES..]));
+    }
+    acc
+}
+
+fn store(acc: &[[V16; NV]; MR], to: &mut [f32], at: usize, stride: usize, rows: usize, columns: usize) {
+    for (i, acc) in acc.iter().enumerate().take(rows) {
+        let mut row = [0.0; NR];
+        (0..NV).for_each(|v| acc[v].store(&mut row[v * LANES..]));
+        to[at + i * stride..][..columns].copy_from_slice(&row[..columns]);
+    }
+}
+
+/// Packs x (T, HS) for products over d: panels of NR positions, each (HS, NR).
+fn pack_columns(panels: &mut [f32], x: &[f32], hs: usize) {
+    let t = x.len() / hs;
+    for (panel, s) in panels.chunks_exact_mut(hs * NR).zip((0..t).step_by(NR)) {
+        pack::<NR>(x, s * hs, 1, hs, NR.min(t - s), panel);
+    }
+}
+
+/// Packs x (T, HS) for products over positions: panels of NR columns, each (T, NR).
+fn pack_rows(panels: &mut [f32], x: &[f32], hs: usize) {
+    let t = x.len() / hs;
+    for (panel, d) in panels.chunks_exact_mut(t * NR).zip((0..hs).step_by(NR)) {
+        pack::<NR>(x, d, hs, 1, NR.min(hs - d), panel);
+    }
+}
+
+/// Sizes of the working memory for one head of a sequence.
+#[derive(Clone, Copy)]
+struct Work {
+    tokens: usize,
+    /// Positions rounded up to whole panels.
+    span: usize,
+    /// Floats of a packing by positions.
+    columns: usize,
+    /// Floats of a packing by columns.
+    rows: usize,
+    head_size: usize,
+}
+
+impl Work {
+    fn sizes(tokens: usize, head_size: usize) -> Self {
+        let span = tokens.next_multiple_of(NR);
+        Work { tokens, span, columns: span * head_size, rows: tokens * head_size.next_multiple_of(NR), head_size }
+    }
+
+    fn forward(&self) -> usize {
+        self.columns + self.rows + self.head_size * MR + 2 * MR * self.span
+    }
+
+    fn backward(&self) -> usize {
+        2 * self.columns
+            + 3 * self.rows
+            + self.head_size * MR
+            + 2 * BLOCK * self.span
+            + self.span.max(BLOCK) * MR
+    }
+}
+
+/// Floats of working memory a thread needs for sequences of up to `tokens`.
+pub fn workspace(tokens: usize, head_size: usize) -> usize {
+    Work::sizes(tokens, head_size).backward()
+}
+
+fn carve<const K: usize>(buffer: &mut [f32], sizes: [usize; K]) -> [&mut [f32]; K] {
+    let mut rest = buffer;
+    sizes.map(|size| {
+        let (part, tail) = core::mem::take(&mut rest).split_at_mut(size);
+        rest = tail;
+        part
+    })
+}
+
+/// Keys and values of one head of one growing sequence, packed as the products want them.
+pub struct Cache<'a> {
+    /// Panels of NR positions, each (HS, NR); [`Cache::keys_len`] floats.
+    pub keys: &'a mut [f32],
+    /// Panels of NR columns, each (capacity, NR); [`Cache::values_len`] floats.
+    pub values: &'a mut [f32],
+    /// Positions there is room for.
+    pub capacity: usize,
+}
+
+impl Cache<'_> {
+    /// Floats of the keys of one head.
+    pub fn keys_len(capacity: usize, head_size: usize) -> usize {
+        capacity.next_multiple_of(NR) * head_size
+    }
+
+    /// Floats of the values of one head.
+    pub fn values_len(capacity: usize, head_size: usize) -> usize {
+        capacity * head_size.next_multiple_of(NR)
+    }
+
+    /// Stores key and value (HS) of position t.
+    pub fn push(&mut self, t: usize, key: &[f32], value: &[f32]) {
+        let hs = key.len();
+        let panel = &mut self.keys[t / NR * hs * NR..][..hs * NR];
+        for (d, &key) in key.iter().enumerate() {
+            panel[d * NR + t % NR] = key;
+        }
+        for (panel, value) in self.values.chunks_exact_mut(self.capacity * NR).zip(value.chunks(NR)) {
+            panel[t * NR..][..value.len()].copy_from_slice(value);
+        }
+    }
+
+    /// `out = attention` of the query q (HS) at position t over the cached positions, bit for bit as
+    /// [`forward`]; scores is working memory of at least the capacity rounded up to NR.
+    pub fn attend(&self, out: &mut [f32], scores: &mut [f32], q: &[f32], t: usize, window: usize) {
+        let hs = q.len();
+        let lo = (t + 1).saturating_sub(window);
+        let first = lo / NR;
+        let scores = &mut scores[..(t + 1).next_multiple_of(NR)];
+        scores[first * NR..].fill(0.0);
+        row_times_panels(q, &self.keys[first * hs * NR..], hs * NR, &mut scores[first * NR..]);
+        let visible = &mut scores[lo..=t];
+        softmax(visible, 1.0 / sqrt(hs as f32), None);
+        out.fill(0.0);
+        row_times_panels(visible, &self.values[lo * NR..], self.capacity * NR, out);
+    }
+}

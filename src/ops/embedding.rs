@@ -1,0 +1,53 @@
+//! `x[t] = wte[token] + wpe[position]`.
+
+use crate::num::par;
+use crate::ops::row_grain;
+
+/// x (N, C), tokens (N), positions (N), wte (V, C), wpe (context, C).
+pub fn forward(x: &mut [f32], tokens: &[u32], positions: &[u32], wte: &[f32], wpe: &[f32]) {
+    let c = x.len() / tokens.len().max(1);
+    assert_eq!((x.len(), positions.len()), (tokens.len() * c, tokens.len()), "x is not (N, C)");
+    if c == 0 {
+        return;
+    }
+    // Split over rows.
+    par::for_each(par::rows(x, c), row_grain(c), |first, x| {
+        for (t, x) in x.data.chunks_exact_mut(c).enumerate() {
+            let token = &wte[tokens[first + t] as usize * c..][..c];
+            let position = &wpe[positions[first + t] as usize * c..][..c];
+            for i in 0..c {
+                x[i] = token[i] + position[i];
+            }
+        }
+    });
+}
+
+/// Differentiates `x[t] = wte[token] + wpe[position]`: `dlookup[token] += dx[t]`,
+/// `dwpe[position] += dx[t]`, in token order.
+///
+/// `dlookup` (V, C) is a buffer of its own even when the head is tied: the head's chain over the tokens of
+/// a batch and this one would interleave differently for another micro-batch size. The two are added once,
+/// at the end of the step.
+pub fn backward(dlookup: &mut [f32], dwpe: &mut [f32], dx: &[f32], tokens: &[u32], positions: &[u32]) {
+    let c = dx.len() / tokens.len().max(1);
+    if c == 0 {
+        return;
+    }
+    scatter(dlookup, dx, tokens, c);
+    scatter(dwpe, dx, positions, c);
+}
+
+/// `table[index[t]] += dx[t]` for t ascending.
+fn scatter(table: &mut [f32], dx: &[f32], index: &[u32], c: usize) {
+    // Split over table rows: a piece scans all tokens and takes those it owns, in order.
+    par::for_each(par::rows(table, c), row_grain(c).max(64), |first, table| {
+        let owned = first..first + table.data.len() / c;
+        for (dx, &row) in dx.chunks_exact(c).zip(index) {
+            let row = row as usize;
+            if owned.contains(&row) {
+                let sum = &mut table.data[(row - first) * c..][..c];
+                sum.iter_mut().zip(dx).for_each(|(sum, dx)| *sum += dx);
+            }
+        }
+    });
+}

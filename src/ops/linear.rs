@@ -1,0 +1,36 @@
+//! `y = x W + b`, with W stored (inputs, outputs) as in GPT-2.
+
+use crate::kernel::gemm::{Init, Matrix, gemm};
+use crate::num::par;
+
+/// `y = x W + b`; x (N, I), weight (I, O), bias (O), y (N, O). The bias starts the chain.
+pub fn forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
+    let o = bias.len();
+    let (n, i) = (y.len() / o, weight.len() / o);
+    assert_eq!((x.len(), weight.len()), (n * i, i * o), "x is not ({n}, {i}) or W not ({i}, {o})");
+    gemm(n, o, i, Matrix::new(x, i), Matrix::new(weight, o), Init::Bias(bias), y);
+}
+
+/// Differentiates `y = x W + b`:
+/// `dx = dy W^T` (overwrites), `dW += x^T dy`, `db += sum over rows of dy`.
+pub fn backward(dx: &mut [f32], dweight: &mut [f32], dbias: &mut [f32], dy: &[f32], x: &[f32], weight: &[f32]) {
+    let o = dbias.len();
+    let (n, i) = (dy.len() / o, weight.len() / o);
+    assert_eq!((x.len(), dx.len()), (n * i, n * i), "x or dx is not ({n}, {i})");
+    gemm(n, i, o, Matrix::new(dy, o), Matrix::transposed(weight, o), Init::Zero, dx);
+    gemm(i, o, n, Matrix::transposed(x, i), Matrix::new(dy, o), Init::Accumulate, dweight);
+    sum_rows(dbias, dy);
+}
+
+/// `sums += sum over rows of x`, each column a chain of additions in row order; x (N, O), sums (O).
+pub fn sum_rows(sums: &mut [f32], x: &[f32]) {
+    let o = sums.len();
+    // Split over columns: each keeps its own chain over all rows.
+    par::for_each(par::rows(sums, 1), 64, |first, sums| {
+        for row in x.chunks_exact(o) {
+            for (sum, &x) in sums.data.iter_mut().zip(&row[first..]) {
+                *sum += x;
+            }
+        }
+    });
+}

@@ -1,0 +1,187 @@
+//! The language-model head fused with log-probs and cross-entropy.
+//!
+//! `logits[t] = hidden[t] W^T / temperature` with W (V, C), and for the token y that follows
+//! `log_prob[t] = (logits[t][y] - m) - ln(sum over v of exp(logits[t][v] - m))`, `m = max logits[t]`.
+//! Every stage of the paper differentiates some weighting of these numbers: SFT and pretraining use
+//! `-1/tokens` for each, PPO the slope of its clipped objective.
+//!
+//! A language model's logits are by far its largest activation, so they live only for a chunk of rows at a
+//! time: computed, turned in place into their own gradient, and used up. The chunk size cannot show.
+
+use crate::kernel::gemm::{Init, Matrix, gemm};
+use crate::kernel::rows as row;
+use crate::num::math::{exp, fma, ln};
+use crate::num::par;
+
+/// A target: a hidden row and the token that follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Row of `hidden`.
+    pub row: u32,
+    /// The next token, below V.
+    pub token: u32,
+}
+
+/// What the head says of each target, in order.
+pub struct Outputs<'a> {
+    /// `ln p(token | tokens so far)` in nats, (targets).
+    pub log_probs: &'a mut [f32],
+    /// Entropy of the whole distribution in nats, (targets).
+    pub entropies: &'a mut [f32],
+}
+
+/// Working memory: a chunk of hidden rows, of their gradients and of logits.
+pub struct Workspace {
+    chunk: usize,
+    hidden: alloc::vec::Vec<f32>,
+    dhidden: alloc::vec::Vec<f32>,
+    logits: alloc::vec::Vec<f32>,
+}
+
+impl Workspace {
+    /// For a head of `vocab_size` and `width`; holds at most about 4 M logits.
+    pub fn new(vocab_size: usize, width: usize) -> Self {
+        Self::with_chunk((4 << 20) / vocab_size.max(1), vocab_size, width)
+    }
+
+    /// With a given number of rows per chunk (at least 16, at most 256).
+    pub fn with_chunk(chunk: usize, vocab_size: usize, width: usize) -> Self {
+        let chunk = chunk.clamp(16, 256);
+        Workspace {
+            chunk,
+            hidden: alloc::vec![0.0; chunk * width],
+            dhidden: alloc::vec![0.0; chunk * width],
+            logits: alloc::vec![0.0; chunk * vocab_size],
+        }
+    }
+}
+
+/// Log-probs and entropies of `targets`; hidden (N, C), weight (V, C).
+pub fn forward(
+    outputs: Outputs,
+    hidden: &[f32],
+    weight: &[f32],
+    width: usize,
+    targets: &[Target],
+    temperature: f32,
+    work: &mut Workspace,
+) {
+    let vocab = weight.len() / width;
+    let mut start = 0;
+    for targets in targets.chunks(work.chunk) {
+        let logits = gather_and_multiply(hidden, weight, width, targets, work);
+        let log_probs = &mut outputs.log_probs[start..][..targets.len()];
+        let entropies = &mut outputs.entropies[start..][..targets.len()];
+        // Split over rows.
+        let outputs = (par::rows(logits, vocab), par::rows(log_probs, 1), par::rows(entropies, 1));
+        par::for_each(outputs, 1, |first, (logits, log_probs, entropies)| {
+            for (t, logits) in logits.data.chunks_exact_mut(vocab).enumerate() {
+                let summary = softmax(logits, targets[first + t].token, temperature);
+                (log_probs.data[t], entropies.data[t]) = (summary.log_prob, summary.entropy);
+            }
+        });
+        start += targets.len();
+    }
+}
+
+/// The forward, and at once its derivative: `slope(i, log_prob)` says how the loss changes with the log-prob of
+/// target `i` (0 for none). Then `dhidden += ...` (N, C) and `dweight += ...` (V, C), target by target.
+///
+/// With `p = softmax(logits)`: `dlogits[v] = slope * (1[v = token] - p[v]) / temperature`,
+/// `dhidden = dlogits W`, `dW = dlogits^T hidden`.
+pub fn forward_backward(
+    outputs: Outputs,
+    dhidden: &mut [f32],
+    dweight: &mut [f32],
+    hidden: &[f32],
+    weight: &[f32],
+    width: usize,
+    targets: &[Target],
+    temperature: f32,
+    slope: impl Fn(usize, f32) -> f32 + Sync,
+    work: &mut Workspace,
+) {
+    let vocab = weight.len() / width;
+    let mut start = 0;
+    for targets in targets.chunks(work.chunk) {
+        let logits = gather_and_multiply(hidden, weight, width, targets, work);
+        let log_probs = &mut outputs.log_probs[start..][..targets.len()];
+        let entropies = &mut outputs.entropies[start..][..targets.len()];
+        // Split over rows; each turns its logits into their gradient.
+        let parts = (par::rows(logits, vocab), par::rows(log_probs, 1), par::rows(entropies, 1));
+        par::for_each(parts, 1, |first, (logits, log_probs, entropies)| {
+            for (t, logits) in logits.data.chunks_exact_mut(vocab).enumerate() {
+                let token = targets[first + t].token;
+                let summary = softmax(logits, token, temperature);
+                (log_probs.data[t], entropies.data[t]) = (summary.log_prob, summary.entropy);
+                let slope = slope(start + first + t, summary.log_prob) / temperature;
+                for p in logits.iter_mut() {
+                    *p *= -slope;
+                }
+                logits[token as usize] += slope;
+            }
+        });
+        let (n, c) = (targets.len(), width);
+        let (dlogits, dchunk) = (&work.logits[..n * vocab], &mut work.dhidden[..n * c]);
+        gemm(n, c, vocab, Matrix::new(dlogits, vocab), Matrix::new(weight, c), Init::Zero, dchunk);
+        for (target, d) in targets.iter().zip(dchunk.chunks_exact(c)) {
+            let sum = &mut dhidden[target.row as usize * c..][..c];
+            sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
+        }
+        let chunk = &work.hidden[..n * c];
+        gemm(vocab, c, n, Matrix::transposed(dlogits, vocab), Matrix::new(chunk, c), Init::Accumulate, dweight);
+        start += n;
+    }
+}
+
+/// `logits = hidden[targets' rows] W^T`, (targets, V), in the workspace.
+fn gather_and_multiply<'w>(
+    hidden: &[f32],
+    weight: &[f32],
+    c: usize,
+    targets: &[Target],
+    work: &'w mut Workspace,
+) -> &'w mut [f32] {
+    let (n, vocab) = (targets.len(), weight.len() / c);
+    for (target, chunk) in targets.iter().zip(work.hidden.chunks_exact_mut(c)) {
+        chunk.copy_from_slice(&hidden[target.row as usize * c..][..c]);
+    }
+    let logits = &mut work.logits[..n * vocab];
+    gemm(n, vocab, c, Matrix::new(&work.hidden[..n * c], c), Matrix::transposed(weight, c), Init::Zero, logits);
+    logits
+}
+
+/// What [`softmax`] says of a row.
+pub struct Summary {
+    /// Log-prob of the token asked for.
+    pub log_prob: f32,
+    /// Entropy in nats: `ln(sum) - sum of p * (x - m)`.
+    pub entropy: f32,
+}
+
+/// Turns a row of logits into probabilities, in place, after dividing by the temperature. The one
+/// definition, for training and sampling alike.
+pub fn softmax(logits: &mut [f32], token: u32, temperature: f32) -> Summary {
+    if temperature != 1.0 {
+        logits.iter_mut().for_each(|x| *x /= temperature);
+    }
+    let m = row::max(logits);
+    let chosen = logits[token as usize] - m;
+    // Lanewise sums of e and of e * (x - m), then the halving tree.
+    let (mut sums, mut weighted) = ([0.0; 16], [0.0; 16]);
+    for chunk in logits.chunks_mut(16) {
+        for (l, x) in chunk.iter_mut().enumerate() {
+            let shifted = *x - m;
+            let e = exp(shifted);
+            sums[l] += e;
+            // exp underflows to 0 before a shifted logit of -inf could make 0 * inf.
+            weighted[l] = fma(e, if e > 0.0 { shifted } else { 0.0 }, weighted[l]);
+            *x = e;
+        }
+    }
+    let (sum, weighted) = (crate::num::simd::halving_sum(sums), crate::num::simd::halving_sum(weighted));
+    let inverse = 1.0 / sum;
+    logits.iter_mut().for_each(|e| *e *= inverse);
+    let log_sum = ln(sum);
+    Summary { log_prob: chosen - log_sum, entropy: log_sum - weighted * inverse }
+}
