@@ -111,6 +111,12 @@ pub fn gemm(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &
     });
 }
 
+/// Gives every thread of the current pool its packing buffers now, so that no later product allocates.
+pub fn reserve() {
+    scratch::reserve(Use::PackA, MC * KC);
+    scratch::reserve(Use::PackB, KC * NC);
+}
+
 /// The rows of one piece: packs A in blocks of MC rows and runs the tiles.
 fn block_of_rows(
     a: Matrix,
@@ -202,7 +208,14 @@ fn pack_rows(a: Matrix, i: usize, pc: usize, rows: usize, panel: &mut [f32]) {
 
 /// `panel[p][w] = data[start + p * deep + w * wide]` for `w < width`, +0 beyond; panel is (depth, W).
 #[inline(always)]
-pub(crate) fn pack<const W: usize>(data: &[f32], start: usize, deep: usize, wide: usize, width: usize, panel: &mut [f32]) {
+pub(crate) fn pack<const W: usize>(
+    data: &[f32],
+    start: usize,
+    deep: usize,
+    wide: usize,
+    width: usize,
+    panel: &mut [f32],
+) {
     if width < W {
         panel.fill(0.0);
     }

@@ -1,7 +1,16 @@
 //! Floor 3: the model. Configuration, the one parameter table, the transformer, its heads, decoding.
 
+pub mod activations;
+pub mod batch;
+pub mod block;
 pub mod config;
+pub mod decode;
 pub mod layout;
+pub mod transformer;
 
+pub use activations::Activations;
+pub use batch::Batch;
 pub use config::{Activation, AttentionPattern, ModelConfig};
+pub use decode::{DecodeWeights, Decoder, Draw, Response, Sampling, generate};
 pub use layout::{Head, Layout};
+pub use transformer::{Gradients, Transformer};

@@ -136,12 +136,16 @@ mod tests {
                 let mut squares = vec![0usize; 3 * n];
                 let mut visits = vec![0u8; n];
                 with_threads(threads, || {
-                    for_each((rows(&mut squares, 3), rows(&mut visits, 1)), grain, |first, (squares, visits)| {
-                        for (i, row) in squares.data.chunks_exact_mut(3).enumerate() {
-                            row.fill((first + i) * (first + i));
-                            visits.data[i] += 1;
-                        }
-                    })
+                    for_each(
+                        (rows(&mut squares, 3), rows(&mut visits, 1)),
+                        grain,
+                        |first, (squares, visits)| {
+                            for (i, row) in squares.data.chunks_exact_mut(3).enumerate() {
+                                row.fill((first + i) * (first + i));
+                                visits.data[i] += 1;
+                            }
+                        },
+                    )
                 });
                 assert!(visits.iter().all(|&count| count == 1));
                 assert!(squares.chunks_exact(3).enumerate().all(|(i, row)| row == [i * i; 3]));

@@ -79,7 +79,8 @@ pub fn merge_heads(rows: &mut [f32], heads: &[f32], width: usize, from: usize, h
     par::for_each(par::rows(rows, width), row_grain(width), |first, rows| {
         for (t, row) in rows.data.chunks_exact_mut(width).enumerate() {
             for (h, head) in heads.chunks_exact(n * head_size).enumerate() {
-                row[from + h * head_size..][..head_size].copy_from_slice(&head[(first + t) * head_size..][..head_size]);
+                row[from + h * head_size..][..head_size]
+                    .copy_from_slice(&head[(first + t) * head_size..][..head_size]);
             }
         }
     });
@@ -137,6 +138,9 @@ pub fn forward(out: &mut [f32], stats: &mut [f32], q: &[f32], k: &[f32], v: &[f3
         for pair in out.pairs.clone() {
             let rows = out.start(pair)..out.start(pair + 1);
             let t = rows.len();
+            if t == 0 {
+                continue;
+            }
             let at = rows.start * hs..rows.end * hs;
             let (q, k, v) = (&q[at.clone()], &k[at.clone()], &v[at]);
             let work = Work::sizes(t, hs);
@@ -188,17 +192,16 @@ pub fn backward(
     par::for_each(outputs, 1, |_, (mut dq, mut dk, mut dv)| {
         for pair in dq.pairs.clone() {
             let rows = dq.start(pair)..dq.start(pair + 1);
+            if rows.is_empty() {
+                continue;
+            }
             let at = rows.start * hs..rows.end * hs;
-            let slice = |x: &'_ [f32]| -> Range<usize> {
-                debug_assert!(at.end <= x.len());
-                at.clone()
-            };
             let one = OneHead {
-                q: &q[slice(q)],
-                k: &k[slice(k)],
-                v: &v[slice(v)],
-                out: &out[slice(out)],
-                dout: &dout[slice(dout)],
+                q: &q[at.clone()],
+                k: &k[at.clone()],
+                v: &v[at.clone()],
+                out: &out[at.clone()],
+                dout: &dout[at],
                 stats: &stats[rows.start * 2..rows.end * 2],
                 shape,
             };
@@ -228,8 +231,15 @@ impl OneHead<'_> {
             let [k_columns, v_columns, k_rows, q_rows, dout_rows, group_rows, p, dscore, weights] = carve(
                 buffer,
                 [
-                    work.columns, work.columns, work.rows, work.rows, work.rows,
-                    hs * MR, BLOCK * span, BLOCK * span, span.max(BLOCK) * MR,
+                    work.columns,
+                    work.columns,
+                    work.rows,
+                    work.rows,
+                    work.rows,
+                    hs * MR,
+                    BLOCK * span,
+                    BLOCK * span,
+                    span.max(BLOCK) * MR,
                 ],
             );
             pack_columns(k_columns, self.k, hs);
@@ -287,7 +297,8 @@ impl OneHead<'_> {
         let hs = self.shape.head_size;
         let window = self.shape.window;
         // Queries that see s: from s itself to the last whose window reaches back to it.
-        let seen_by = |s: usize| s.max(block.start)..s.saturating_add(window).min(block.end).max(s.max(block.start));
+        let seen_by =
+            |s: usize| s.max(block.start)..s.saturating_add(window).min(block.end).max(s.max(block.start));
         let depth = block.len();
         for (t, to) in packed.chunks_exact_mut(MR).take(depth).enumerate() {
             to[group.len()..].fill(0.0);
@@ -338,7 +349,7 @@ fn weigh(
 fn ragged(a: &[f32], b: &[f32], acc: &mut [[V16; NV]; MR], ranges: &[Range<usize>; MR]) {
     let (start, end) = (ranges[0].start, ranges[MR - 1].end);
     let (shared_start, shared_end) = (ranges[MR - 1].start, ranges[0].end);
-    let mut step = |depths: Range<usize>, acc: &mut [[V16; NV]; MR]| {
+    let step = |depths: Range<usize>, acc: &mut [[V16; NV]; MR]| {
         for p in depths {
             for i in 0..MR {
                 if ranges[i].contains(&p) {
@@ -443,7 +454,13 @@ struct Work {
 impl Work {
     fn sizes(tokens: usize, head_size: usize) -> Self {
         let span = tokens.next_multiple_of(NR);
-        Work { tokens, span, columns: span * head_size, rows: tokens * head_size.next_multiple_of(NR), head_size }
+        Work {
+            tokens,
+            span,
+            columns: span * head_size,
+            rows: tokens * head_size.next_multiple_of(NR),
+            head_size,
+        }
     }
 
     fn forward(&self) -> usize {
@@ -519,5 +536,147 @@ impl Cache<'_> {
         softmax(visible, 1.0 / sqrt(hs as f32), None);
         out.fill(0.0);
         row_times_panels(visible, &self.values[lo * NR..], self.capacity * NR, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::math::fma;
+    use crate::num::rng::{Purpose, Rng, Stage};
+    use proptest::prelude::*;
+
+    fn noise(seed: u64, n: usize) -> Vec<f32> {
+        let mut rng = Rng::at(seed, Stage::Test, Purpose::Test, 0, 0, 0);
+        (0..n).map(|_| rng.normal()).collect()
+    }
+
+    fn bits(xs: &[f32]) -> Vec<u32> {
+        xs.iter().map(|x| x.to_bits()).collect()
+    }
+
+    fn chain(terms: impl Iterator<Item = (f32, f32)>) -> f32 {
+        terms.fold(0.0, |acc, (a, b)| fma(a, b, acc))
+    }
+
+    /// The module's head, word for word, for one head of one sequence: out and probabilities.
+    fn definition(q: &[f32], k: &[f32], v: &[f32], hs: usize, window: usize) -> (Vec<f32>, Vec<Vec<f32>>) {
+        let tokens = q.len() / hs;
+        let scale = 1.0 / (hs as f32).sqrt();
+        let (mut out, mut all) = (vec![0.0; q.len()], vec![]);
+        for t in 0..tokens {
+            let lo = (t + 1).saturating_sub(window);
+            let scores: Vec<f32> =
+                (lo..=t).map(|s| chain((0..hs).map(|d| (q[t * hs + d], k[s * hs + d]))) * scale).collect();
+            let m = rows::max(&scores);
+            let e: Vec<f32> = scores.iter().map(|x| exp(x - m)).collect();
+            let inverse = 1.0 / rows::sum(&e);
+            let mut p = vec![0.0; tokens];
+            (lo..=t).for_each(|s| p[s] = e[s - lo] * inverse);
+            for d in 0..hs {
+                out[t * hs + d] = chain((lo..=t).map(|s| (p[s], v[s * hs + d])));
+            }
+            all.push(p);
+        }
+        (out, all)
+    }
+
+    fn definition_backward(
+        dout: &[f32],
+        out: &[f32],
+        p: &[Vec<f32>],
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        hs: usize,
+        window: usize,
+    ) -> [Vec<f32>; 3] {
+        let tokens = q.len() / hs;
+        let scale = 1.0 / (hs as f32).sqrt();
+        let mut dscore = vec![vec![0.0; tokens]; tokens];
+        for t in 0..tokens {
+            let delta = rows::dot(&dout[t * hs..][..hs], &out[t * hs..][..hs]);
+            for s in (t + 1).saturating_sub(window)..=t {
+                let dp = chain((0..hs).map(|d| (dout[t * hs + d], v[s * hs + d])));
+                dscore[t][s] = p[t][s] * (dp - delta) * scale;
+            }
+        }
+        let [mut dq, mut dk, mut dv] = core::array::from_fn(|_| vec![0.0; q.len()]);
+        for t in 0..tokens {
+            for d in 0..hs {
+                let seen = (t + 1).saturating_sub(window)..=t;
+                dq[t * hs + d] = chain(seen.map(|s| (dscore[t][s], k[s * hs + d])));
+                let seen_by = t..(t + window).min(tokens);
+                dk[t * hs + d] = chain(seen_by.clone().map(|u| (dscore[u][t], q[u * hs + d])));
+                dv[t * hs + d] = chain(seen_by.map(|u| (p[u][t], dout[u * hs + d])));
+            }
+        }
+        [dq, dk, dv]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn fast_equals_definition_alone_and_in_a_batch(
+            lengths in prop::collection::vec(0usize..75, 1..4), heads in 1usize..4, hs in 1usize..40,
+            window in prop_oneof![1usize..9, 20usize..50, Just(1000)], threads in 1usize..4, seed: u64,
+        ) {
+            let mut offsets = vec![0];
+            lengths.iter().for_each(|t| offsets.push(offsets[offsets.len() - 1] + t));
+            let n = offsets[lengths.len()];
+            let shape = Shape { offsets: &offsets, heads, head_size: hs, window };
+            let [q, k, v, dout] = core::array::from_fn(|i| noise(seed ^ i as u64, heads * n * hs));
+            let [mut out, mut dq, mut dk, mut dv] = core::array::from_fn(|_| vec![f32::NAN; q.len()]);
+            let mut stats = vec![0.0; heads * n * 2];
+            par::with_threads(threads, || {
+                forward(&mut out, &mut stats, &q, &k, &v, shape);
+                backward(&mut dq, &mut dk, &mut dv, &dout, &out, &stats, &q, &k, &v, shape);
+            });
+            for h in 0..heads {
+                for b in 0..lengths.len() {
+                    let at = (h * n + offsets[b]) * hs..(h * n + offsets[b + 1]) * hs;
+                    let [q, k, v, dout] = [&q, &k, &v, &dout].map(|x| &x[at.clone()]);
+                    let (defined, p) = definition(q, k, v, hs, window);
+                    prop_assert_eq!(bits(&out[at.clone()]), bits(&defined));
+                    let gradients = definition_backward(dout, &defined, &p, q, k, v, hs, window);
+                    for (fast, defined) in [&dq, &dk, &dv].iter().zip(&gradients) {
+                        prop_assert_eq!(bits(&fast[at.clone()]), bits(defined));
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn decoding_from_the_cache_equals_the_forward(
+            tokens in 1usize..80, hs in 1usize..70, window in prop_oneof![1usize..40, Just(1000)], seed: u64,
+        ) {
+            let offsets = [0, tokens];
+            let shape = Shape { offsets: &offsets, heads: 1, head_size: hs, window };
+            let [q, k, v] = core::array::from_fn(|i| noise(seed ^ i as u64, tokens * hs));
+            let (mut out, mut stats) = (vec![0.0; q.len()], vec![0.0; tokens * 2]);
+            forward(&mut out, &mut stats, &q, &k, &v, shape);
+            let capacity = tokens + 3;
+            let mut keys = vec![0.0; Cache::keys_len(capacity, hs)];
+            let mut values = vec![0.0; Cache::values_len(capacity, hs)];
+            let mut cache = Cache { keys: &mut keys, values: &mut values, capacity };
+            let (mut row, mut scores) = (vec![0.0; hs], vec![f32::NAN; capacity.next_multiple_of(NR)]);
+            for t in 0..tokens {
+                let at = t * hs..(t + 1) * hs;
+                cache.push(t, &k[at.clone()], &v[at.clone()]);
+                cache.attend(&mut row, &mut scores, &q[at.clone()], t, window);
+                prop_assert_eq!(bits(&row), bits(&out[at]));
+            }
+        }
+    }
+
+    #[test]
+    fn heads_split_and_merge() {
+        let rows: Vec<f32> = (0..5 * 12).map(|x| x as f32).collect();
+        let (mut heads, mut back) = (vec![0.0; 5 * 6], rows.clone());
+        split_heads(&mut heads, &rows, 12, 4, 3);
+        assert_eq!(heads[5 * 3..][..3], [7.0, 8.0, 9.0]);
+        back.iter_mut().for_each(|x| *x = if (4..10).contains(&(*x as usize % 12)) { -1.0 } else { *x });
+        merge_heads(&mut back, &heads, 12, 4, 3);
+        assert_eq!(back, rows);
     }
 }

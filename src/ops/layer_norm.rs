@@ -13,7 +13,9 @@ pub fn forward(y: &mut [f32], stats: &mut [f32], x: &[f32], gamma: &[f32], beta:
     // Split over rows: each is normalised by itself.
     par::for_each((par::rows(y, c), par::rows(stats, 2)), row_grain(c), |first, (y, stats)| {
         let x = &x[first * c..];
-        for ((y, stats), x) in y.data.chunks_exact_mut(c).zip(stats.data.chunks_exact_mut(2)).zip(x.chunks_exact(c)) {
+        for ((y, stats), x) in
+            y.data.chunks_exact_mut(c).zip(stats.data.chunks_exact_mut(2)).zip(x.chunks_exact(c))
+        {
             let (mean, r) = statistics(x, epsilon);
             for i in 0..c {
                 y[i] = fma((x[i] - mean) * r, gamma[i], beta[i]);
@@ -48,8 +50,12 @@ pub fn backward(
     // Split over rows.
     par::for_each(par::rows(dx, c), row_grain(c), |first, dx| {
         let (dy, x, stats) = (&dy[first * c..], &x[first * c..], &stats[first * 2..]);
-        for (((dx, dy), x), stats) in
-            dx.data.chunks_exact_mut(c).zip(dy.chunks_exact(c)).zip(x.chunks_exact(c)).zip(stats.chunks_exact(2))
+        for (((dx, dy), x), stats) in dx
+            .data
+            .chunks_exact_mut(c)
+            .zip(dy.chunks_exact(c))
+            .zip(x.chunks_exact(c))
+            .zip(stats.chunks_exact(2))
         {
             let (mean, r) = (stats[0], stats[1]);
             let (mean_g, mean_gx) = gradient_means(dy, x, gamma, mean, r);

@@ -13,7 +13,14 @@ pub fn forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
 
 /// Differentiates `y = x W + b`:
 /// `dx = dy W^T` (overwrites), `dW += x^T dy`, `db += sum over rows of dy`.
-pub fn backward(dx: &mut [f32], dweight: &mut [f32], dbias: &mut [f32], dy: &[f32], x: &[f32], weight: &[f32]) {
+pub fn backward(
+    dx: &mut [f32],
+    dweight: &mut [f32],
+    dbias: &mut [f32],
+    dy: &[f32],
+    x: &[f32],
+    weight: &[f32],
+) {
     let o = dbias.len();
     let (n, i) = (dy.len() / o, weight.len() / o);
     assert_eq!((x.len(), dx.len()), (n * i, n * i), "x or dx is not ({n}, {i})");

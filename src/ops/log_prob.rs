@@ -12,6 +12,7 @@ use crate::kernel::gemm::{Init, Matrix, gemm};
 use crate::kernel::rows as row;
 use crate::num::math::{exp, fma, ln};
 use crate::num::par;
+use crate::num::simd::{LANES, halving_sum};
 
 /// A target: a hidden row and the token that follows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +77,10 @@ pub fn forward(
         let outputs = (par::rows(logits, vocab), par::rows(log_probs, 1), par::rows(entropies, 1));
         par::for_each(outputs, 1, |first, (logits, log_probs, entropies)| {
             for (t, logits) in logits.data.chunks_exact_mut(vocab).enumerate() {
-                let summary = softmax(logits, targets[first + t].token, temperature);
-                (log_probs.data[t], entropies.data[t]) = (summary.log_prob, summary.entropy);
+                let logit = logits[targets[first + t].token as usize];
+                let summary = softmax(logits, temperature);
+                log_probs.data[t] = summary.log_prob(logit, temperature);
+                entropies.data[t] = summary.entropy;
             }
         });
         start += targets.len();
@@ -111,14 +114,14 @@ pub fn forward_backward(
         let parts = (par::rows(logits, vocab), par::rows(log_probs, 1), par::rows(entropies, 1));
         par::for_each(parts, 1, |first, (logits, log_probs, entropies)| {
             for (t, logits) in logits.data.chunks_exact_mut(vocab).enumerate() {
-                let token = targets[first + t].token;
-                let summary = softmax(logits, token, temperature);
-                (log_probs.data[t], entropies.data[t]) = (summary.log_prob, summary.entropy);
-                let slope = slope(start + first + t, summary.log_prob) / temperature;
-                for p in logits.iter_mut() {
-                    *p *= -slope;
-                }
-                logits[token as usize] += slope;
+                let token = targets[first + t].token as usize;
+                let logit = logits[token];
+                let summary = softmax(logits, temperature);
+                log_probs.data[t] = summary.log_prob(logit, temperature);
+                entropies.data[t] = summary.entropy;
+                let slope = slope(start + first + t, log_probs.data[t]) / temperature;
+                logits.iter_mut().for_each(|p| *p *= -slope);
+                logits[token] += slope;
             }
         });
         let (n, c) = (targets.len(), width);
@@ -129,7 +132,15 @@ pub fn forward_backward(
             sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
         }
         let chunk = &work.hidden[..n * c];
-        gemm(vocab, c, n, Matrix::transposed(dlogits, vocab), Matrix::new(chunk, c), Init::Accumulate, dweight);
+        gemm(
+            vocab,
+            c,
+            n,
+            Matrix::transposed(dlogits, vocab),
+            Matrix::new(chunk, c),
+            Init::Accumulate,
+            dweight,
+        );
         start += n;
     }
 }
@@ -147,41 +158,63 @@ fn gather_and_multiply<'w>(
         chunk.copy_from_slice(&hidden[target.row as usize * c..][..c]);
     }
     let logits = &mut work.logits[..n * vocab];
-    gemm(n, vocab, c, Matrix::new(&work.hidden[..n * c], c), Matrix::transposed(weight, c), Init::Zero, logits);
+    gemm(
+        n,
+        vocab,
+        c,
+        Matrix::new(&work.hidden[..n * c], c),
+        Matrix::transposed(weight, c),
+        Init::Zero,
+        logits,
+    );
     logits
 }
 
-/// What [`softmax`] says of a row.
+/// What [`softmax`] says of a row of logits x (already divided by the temperature).
+#[derive(Debug, Clone, Copy)]
 pub struct Summary {
-    /// Log-prob of the token asked for.
-    pub log_prob: f32,
+    /// `m = max x`.
+    pub max: f32,
+    /// `ln(sum of exp(x - m))`.
+    pub log_sum: f32,
     /// Entropy in nats: `ln(sum) - sum of p * (x - m)`.
     pub entropy: f32,
 }
 
+impl Summary {
+    /// The log-prob of a token whose logit, before the division by the temperature, is `logit`.
+    pub fn log_prob(&self, logit: f32, temperature: f32) -> f32 {
+        (logit / temperature - self.max) - self.log_sum
+    }
+}
+
 /// Turns a row of logits into probabilities, in place, after dividing by the temperature. The one
 /// definition, for training and sampling alike.
-pub fn softmax(logits: &mut [f32], token: u32, temperature: f32) -> Summary {
+pub fn softmax(logits: &mut [f32], temperature: f32) -> Summary {
     if temperature != 1.0 {
         logits.iter_mut().for_each(|x| *x /= temperature);
     }
-    let m = row::max(logits);
-    let chosen = logits[token as usize] - m;
+    let max = row::max(logits);
     // Lanewise sums of e and of e * (x - m), then the halving tree.
-    let (mut sums, mut weighted) = ([0.0; 16], [0.0; 16]);
-    for chunk in logits.chunks_mut(16) {
-        for (l, x) in chunk.iter_mut().enumerate() {
-            let shifted = *x - m;
-            let e = exp(shifted);
-            sums[l] += e;
-            // exp underflows to 0 before a shifted logit of -inf could make 0 * inf.
-            weighted[l] = fma(e, if e > 0.0 { shifted } else { 0.0 }, weighted[l]);
-            *x = e;
+    let (mut sums, mut weighted) = ([0.0f32; LANES], [0.0f32; LANES]);
+    let mut chunks = logits.chunks_exact_mut(LANES);
+    let mut add = |l: usize, x: &mut f32| {
+        let shifted = *x - max;
+        let e = exp(shifted);
+        sums[l] += e;
+        // A logit of -inf has no part in the entropy: not 0 * inf.
+        weighted[l] = fma(e, if e > 0.0 { shifted } else { 0.0 }, weighted[l]);
+        *x = e;
+    };
+    for chunk in &mut chunks {
+        for l in 0..LANES {
+            add(l, &mut chunk[l]);
         }
     }
-    let (sum, weighted) = (crate::num::simd::halving_sum(sums), crate::num::simd::halving_sum(weighted));
+    chunks.into_remainder().iter_mut().enumerate().for_each(|(l, x)| add(l, x));
+    let (sum, weighted) = (halving_sum(sums), halving_sum(weighted));
     let inverse = 1.0 / sum;
     logits.iter_mut().for_each(|e| *e *= inverse);
     let log_sum = ln(sum);
-    Summary { log_prob: chosen - log_sum, entropy: log_sum - weighted * inverse }
+    Summary { max, log_sum, entropy: log_sum - weighted * inverse }
 }

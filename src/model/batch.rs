@@ -1,0 +1,77 @@
+//! A packed batch: the token rows of all sequences back to back. There is no padding and no mask.
+
+use alloc::vec::Vec;
+
+use crate::ops::dropout::Row;
+
+/// Sequences back to back. Reused from step to step: clearing keeps the memory.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Tokens of all sequences, (N).
+    pub tokens: Vec<u32>,
+    /// Position of each token in its sequence, (N).
+    pub positions: Vec<u32>,
+    /// First row of each sequence, and N at the end, (B + 1).
+    pub offsets: Vec<usize>,
+    /// Address of each row for the dropout masks, (N).
+    pub rows: Vec<Row>,
+}
+
+impl Batch {
+    /// An empty batch with room for `tokens` rows in up to `sequences` sequences.
+    pub fn with_capacity(tokens: usize, sequences: usize) -> Self {
+        let mut offsets = Vec::with_capacity(sequences + 1);
+        offsets.push(0);
+        Batch {
+            tokens: Vec::with_capacity(tokens),
+            positions: Vec::with_capacity(tokens),
+            offsets,
+            rows: Vec::with_capacity(tokens),
+        }
+    }
+
+    /// A batch of the given sequences, numbered from 0.
+    pub fn of<S: AsRef<[u32]>>(sequences: &[S]) -> Self {
+        let mut batch = Self::with_capacity(0, sequences.len());
+        for (number, sequence) in sequences.iter().enumerate() {
+            batch.push(sequence.as_ref(), number as u64);
+        }
+        batch
+    }
+
+    /// Removes all sequences.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.positions.clear();
+        self.rows.clear();
+        self.offsets.truncate(1);
+    }
+
+    /// Appends a sequence and returns its first row. `number` is its place in the optimizer step's whole
+    /// batch: it addresses random draws, so that cutting the batch in pieces cannot move them.
+    pub fn push(&mut self, tokens: &[u32], number: u64) -> usize {
+        let first = self.tokens.len();
+        self.tokens.extend_from_slice(tokens);
+        for position in 0..tokens.len() as u32 {
+            self.positions.push(position);
+            self.rows.push(Row { sequence: number, position });
+        }
+        self.offsets.push(self.tokens.len());
+        first
+    }
+
+    /// N, the number of token rows.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there are no token rows.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// B, the number of sequences.
+    pub fn sequences(&self) -> usize {
+        self.offsets.len() - 1
+    }
+}
