@@ -76,3 +76,47 @@ impl TextStream {
 fn is_unfinished(bytes: &[u8]) -> bool {
     core::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Bytes among which characters, cut characters and impossible bytes are all frequent.
+    fn broken() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            any::<char>().prop_map(|c| String::from(c).into_bytes()),
+            any::<char>().prop_map(|c| {
+                let mut bytes = String::from(c).into_bytes();
+                bytes.pop();
+                bytes
+            }),
+            any::<u8>().prop_map(|b| alloc::vec![b]),
+            prop::sample::select(&[0xe2u8, 0x82, 0xac, 0xf0, 0x9f, 0xed, 0xa0, 0xc0][..])
+                .prop_map(|b| alloc::vec![b]),
+        ];
+        prop::collection::vec(part, 0..20).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_gives_the_text_of_the_whole(bytes in broken(), size in 1usize..6) {
+            let mut stream = TextStream::default();
+            let mut text = String::new();
+            for piece in bytes.chunks(size) {
+                text.push_str(&stream.push(piece));
+            }
+            prop_assert!(stream.pending.len() < 4);
+            text.push_str(&stream.finish());
+            prop_assert_eq!(text, String::from_utf8_lossy(&bytes));
+        }
+    }
+
+    #[test]
+    fn a_character_waits_for_its_last_byte() {
+        let mut stream = TextStream::default();
+        let pieces = [&b"a\xf0\x9f"[..], b"\x91", b"\x8bb\xe2", b"c\xe2"];
+        assert_eq!(pieces.map(|piece| stream.push(piece)), ["a", "", "\u{1f44b}b", "\u{fffd}c"]);
+        assert_eq!(stream.finish(), "\u{fffd}");
+    }
+}

@@ -163,3 +163,124 @@ fn merge_long(merges: &Merges, symbols: &mut Vec<u32>) {
     let mut alive = alive.iter();
     symbols.retain(|_| *alive.next().expect("one mark per symbol"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::{END_OF_TEXT, bytes};
+    use alloc::boxed::Box;
+    use alloc::collections::BTreeMap;
+    use alloc::string::String;
+    use proptest::prelude::*;
+
+    /// A tokenizer of the bytes and random merges, each of two tokens that exist by then, as training makes
+    /// them: `choices` picks the sides.
+    fn with_merges(choices: &[(u16, u16)]) -> Tokenizer {
+        let mut tokens: Vec<Box<[u8]>> = bytes::in_vocabulary_order().map(|byte| [byte].into()).collect();
+        let letters: Vec<u32> = (b'a'..=b'c').map(|l| u32::from(l - b'!')).collect();
+        let mut known: BTreeMap<Box<[u8]>, u32> = tokens.iter().cloned().zip(0..).collect();
+        let mut merges: Vec<Merge> = Vec::new();
+        for &(left, right) in choices {
+            let made: Vec<u32> = letters.iter().copied().chain(256..tokens.len() as u32).collect();
+            let (left, right) = (made[left as usize % made.len()], made[right as usize % made.len()]);
+            let bytes: Box<[u8]> = [&*tokens[left as usize], &*tokens[right as usize]].concat().into();
+            if bytes.len() <= 12 && !known.contains_key(&bytes) {
+                let result = tokens.len() as u32;
+                merges.push(Merge { left, right, result });
+                known.insert(bytes.clone(), result);
+                tokens.push(bytes);
+            }
+        }
+        let byte_ids = core::array::from_fn(|byte| known[&[byte as u8][..]]);
+        let end_of_text = tokens.len() as u32;
+        tokens.push(END_OF_TEXT.as_bytes().into());
+        let added = BTreeMap::from([(end_of_text, String::from(END_OF_TEXT))]);
+        Tokenizer::assemble(tokens.into_iter().map(Some).collect(), added, byte_ids, merges, end_of_text)
+    }
+
+    /// The textbook: find the pair of neighbours with the lowest rank, merge all of it, again.
+    fn textbook(tokenizer: &Tokenizer, word: &[u8]) -> Vec<u32> {
+        let mut symbols: Vec<u32> = word.iter().map(|&byte| tokenizer.byte_ids[byte as usize]).collect();
+        loop {
+            let merges = tokenizer.merges.by_rank().iter();
+            let applies = |m: &&Merge| symbols.windows(2).any(|pair| pair == [m.left, m.right]);
+            let Some(merge) = merges.clone().find(applies) else { return symbols };
+            let mut merged = Vec::new();
+            let mut rest = &symbols[..];
+            while let [first, after @ ..] = rest {
+                let whole = *first == merge.left && after.first() == Some(&merge.right);
+                merged.push(if whole { merge.result } else { *first });
+                rest = if whole { &after[1..] } else { after };
+            }
+            symbols = merged;
+        }
+    }
+
+    fn choices() -> impl Strategy<Value = Vec<(u16, u16)>> {
+        prop::collection::vec(any::<(u16, u16)>(), 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn fast_encoding_is_the_textbooks(choices in choices(), words in prop::collection::vec("[a-d]{1,150}", 8)) {
+            let tokenizer = with_merges(&choices);
+            for word in words {
+                let expected = textbook(&tokenizer, word.as_bytes());
+                prop_assert_eq!(&tokenizer.encode(&word), &expected);
+                for merge in [merge_short, merge_long] {
+                    let word = &word.as_bytes()[..word.len().min(SHORT)];
+                    let mut symbols = word.iter().map(|&b| tokenizer.byte_ids[b as usize]).collect();
+                    merge(&tokenizer.merges, &mut symbols);
+                    prop_assert_eq!(&symbols, &textbook(&tokenizer, word));
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_come_back(choices in choices(), text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let tokenizer = with_merges(&choices);
+            prop_assert_eq!(tokenizer.decode(&tokenizer.encode_bytes(&text)).unwrap(), text);
+        }
+
+        #[test]
+        fn any_text_comes_back(choices in choices(), text in "(?s)[abc '\n\u{85}\u{e9}\u{6c34}\u{1f44b}]{0,60}.{0,20}") {
+            let tokenizer = with_merges(&choices);
+            let ids = tokenizer.encode(&text);
+            prop_assert_eq!(&ids, &tokenizer.encode_bytes(text.as_bytes()));
+            prop_assert_eq!(tokenizer.decode_lossy(&ids), text);
+        }
+    }
+
+    #[test]
+    fn the_leftmost_of_equal_pairs_is_merged_first() {
+        // a a -> 256, then 256 a -> 257.
+        let a = 0;
+        let tokenizer = with_merges(&[(a, a), (3, a)]);
+        for (text, expected) in
+            [("aa", &[256][..]), ("aaa", &[257]), ("aaaa", &[256, 256]), ("aaaaa", &[256, 257])]
+        {
+            assert_eq!(tokenizer.encode(text), expected, "{text}");
+        }
+        assert_eq!(tokenizer.encode(&"a".repeat(201)), [vec_of(256, 99), vec_of(257, 1)].concat());
+    }
+
+    fn vec_of(id: u32, times: usize) -> Vec<u32> {
+        alloc::vec![id; times]
+    }
+
+    #[test]
+    fn the_special_token_in_a_text_is_plain_text() {
+        let tokenizer = with_merges(&[]);
+        let ids = tokenizer.encode(END_OF_TEXT);
+        assert_eq!(ids.len(), END_OF_TEXT.len());
+        assert!(!ids.contains(&tokenizer.end_of_text()));
+        assert_eq!(tokenizer.decode(&[tokenizer.end_of_text()]).unwrap(), tokenizer.decode(&ids).unwrap());
+    }
+
+    #[test]
+    fn a_long_word_takes_no_quadratic_time() {
+        let tokenizer = with_merges(&[(0, 1), (3, 2), (4, 4)]);
+        let ids = tokenizer.encode(&"abc".repeat(100_000));
+        assert_eq!(ids, vec_of(258, 50_000));
+    }
+}

@@ -34,8 +34,8 @@ impl Tokenizer {
             if number == 0 && line.starts_with("#version") {
                 continue;
             }
-            let at = format!("merges, line {}", number + 1);
-            let Some(pair) = split_pair(line) else {
+            let Some((left, right)) = split_pair(line) else {
+                let at = format!("merges, line {}", number + 1);
                 return Err(Error::format(
                     origin,
                     at,
@@ -44,9 +44,9 @@ impl Tokenizer {
                     "",
                 ));
             };
-            pairs.push((pair, at));
+            pairs.push((left, right, number + 1));
         }
-        build(entries, pairs, origin)
+        build(entries, pairs, "merges, line", origin)
     }
 
     /// Reads the contents of a `tokenizer.json`; `origin` names it in messages.
@@ -76,16 +76,18 @@ impl Tokenizer {
             }
         }
         entries.extend(beyond);
-        let place = |rank| format!("field \"merges\", entry {}", rank + 1);
-        let pairs = file.model.merges.into_iter().enumerate().map(|(rank, Pair(l, r))| ((l, r), place(rank)));
-        build(entries, pairs.collect(), origin)
+        let pairs =
+            file.model.merges.into_iter().zip(1..).map(|(Pair(left, right), number)| (left, right, number));
+        build(entries, pairs.collect(), "field \"merges\", entry", origin)
     }
 }
 
-/// Puts tokens and merges (each with its place in the file) together, checking one against the other.
+/// Puts tokens and merges together, checking one against the other. Each merge has its number in the file,
+/// and `numbered` says of what.
 fn build(
     entries: Vec<(String, u32)>,
-    pairs: Vec<((String, String), String)>,
+    pairs: Vec<(String, String, usize)>,
+    numbered: &str,
     origin: &str,
 ) -> Result<Tokenizer> {
     let mut texts: Vec<Option<String>> =
@@ -133,19 +135,25 @@ fn build(
     let mut merges = Vec::with_capacity(pairs.len());
     let mut made: Vec<bool> = vec![false; texts.len()];
     let mut seen = BTreeMap::new();
-    for ((left, right), at) in pairs {
+    for (left, right, number) in pairs {
+        let at = || format!("{numbered} {number}");
         let id_of = |text: &str| {
-            let none = |_| Error::format(origin, &at, "tokens of the vocabulary", quoted(text), "");
-            ids.get(text).copied().ok_or(()).map_err(none)
+            let unknown = || Error::format(origin, at(), "tokens of the vocabulary", quoted(text), "");
+            ids.get(text).copied().ok_or_else(unknown)
         };
         let merge =
             Merge { left: id_of(&left)?, right: id_of(&right)?, result: id_of(&format!("{left}{right}"))? };
         if merge.result == end_of_text {
-            return Err(Error::format(origin, at, "a merge of plain text", quoted(END_OF_TEXT), ""));
+            return Err(Error::format(origin, at(), "a merge of plain text", quoted(END_OF_TEXT), ""));
         }
-        if let Some(earlier) = seen.insert((merge.left, merge.right), at.clone()) {
-            let found = format!("the pair of {earlier} again");
-            return Err(Error::format(origin, at, "each pair of tokens once", found, ""));
+        if let Some(earlier) = seen.insert((merge.left, merge.right), number) {
+            return Err(Error::format(
+                origin,
+                at(),
+                "each pair once",
+                format!("the pair of {earlier} again"),
+                "",
+            ));
         }
         made[merge.result as usize] = true;
         merges.push(merge);
@@ -326,4 +334,154 @@ fn shortened(mut text: String) -> String {
         text.push_str(" ...");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Tokenizer;
+
+    /// A vocabulary of the bytes, `more` and `<|endoftext|>`, as JSON.
+    fn vocabulary(more: &[&str]) -> String {
+        let symbols = bytes::in_vocabulary_order().map(|byte| bytes::text_of(&[byte]));
+        let texts = symbols.chain(more.iter().map(|t| t.to_string())).chain([END_OF_TEXT.to_string()]);
+        let entries: Vec<String> =
+            texts.zip(0..).map(|(t, id)| format!("{}: {id}", Value::from(t))).collect();
+        format!("{{{}}}", entries.join(", "))
+    }
+
+    /// A `tokenizer.json` of that vocabulary; `model` and `rest` may add or replace fields.
+    fn tokenizer_json(vocab: &str, merges: &str, model: &str, rest: &str) -> String {
+        let pre = if rest.contains("pre_tokenizer") {
+            ""
+        } else {
+            "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
+        };
+        format!("{{{rest}{pre}\"model\": {{{model}\"vocab\": {vocab}, \"merges\": {merges}}}}}")
+    }
+
+    fn message(result: Result<Tokenizer>) -> String {
+        result.expect_err("a wrong file must not load").to_string()
+    }
+
+    #[test]
+    fn gpt2s_files_give_gpt2s_tokens() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/gpt2-bpe");
+        let read = |name: &str| std::fs::read_to_string(folder.join(name));
+        let (Ok(encoder), Ok(merges), Ok(golden)) =
+            (read("encoder.json"), read("vocab.bpe"), read("golden_ids.json"))
+        else {
+            return std::println!("skipped: no data");
+        };
+        let tokenizer = Tokenizer::from_vocab_and_merges(&encoder, &merges, "gpt2-bpe").unwrap();
+        assert_eq!((tokenizer.vocab_size(), tokenizer.end_of_text()), (50257, 50256));
+        let golden: Vec<Value> = serde_json::from_str(&golden).unwrap();
+        assert_eq!(golden.len(), 7);
+        for case in golden {
+            let text = case["text"].as_str().unwrap();
+            let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+            assert_eq!(tokenizer.encode(text), ids, "{text:?}");
+            assert_eq!(tokenizer.decode(&ids).unwrap(), text.as_bytes());
+        }
+        // What is written is what was read.
+        assert_eq!(tokenizer.merges_txt(), merges);
+        let (ours, theirs): (Value, Value) =
+            (serde_json::from_str(&tokenizer.vocab_json()).unwrap(), serde_json::from_str(&encoder).unwrap());
+        assert_eq!(ours, theirs);
+    }
+
+    #[test]
+    fn both_forms_of_merges_and_extra_tokens_load() {
+        let vocab = vocabulary(&["ab", "abc", "[PAD]"]);
+        let plain =
+            Tokenizer::from_vocab_and_merges(&vocab, "#version: 0.2\r\na b\r\nab c\r\n\r\n", "x").unwrap();
+        let added = "\"added_tokens\": [{\"id\": 300, \"content\": \"<a b>\", \"special\": true}, \
+                     {\"id\": 259, \"content\": \"<|endoftext|>\"}],";
+        for merges in ["[\"a b\", \"ab c\"]", "[[\"a\", \"b\"], [\"ab\", \"c\"]]"] {
+            let json = tokenizer_json(&vocab, merges, "\"type\": \"BPE\", \"dropout\": null, ", added);
+            let other = Tokenizer::from_tokenizer_json(&json, "tokenizer.json").unwrap();
+            assert_eq!(other.vocab_size(), 301);
+            assert_eq!(other.decode(&[300]).unwrap(), b"<a b>");
+            assert_eq!(other.decode_lossy(&[257, 280, 64]), "abc\u{fffd}a");
+            assert!(other.decode(&[280]).unwrap_err().to_string().contains("position 0"));
+            let text = "abcab <a b> [PAD] <|endoftext|>";
+            assert_eq!(other.encode(text), plain.encode(text));
+            assert_eq!(other.merges_txt(), plain.merges_txt());
+            let again = Tokenizer::from_tokenizer_json(&other.tokenizer_json(), "again").unwrap();
+            assert_eq!((again.vocab_json(), again.merges_txt()), (other.vocab_json(), other.merges_txt()));
+            assert_eq!(again.decode(&[300, 258]).unwrap(), b"<a b>[PAD]");
+        }
+    }
+
+    #[test]
+    fn wrong_vocabularies_and_merges_are_named() {
+        let vocab = vocabulary(&["ab", "abc"]);
+        let cases = [
+            ("{\"a\": 0", "", "vocabulary, line 1 column 7"),
+            ("[]", "", "an object of token to id"),
+            ("{\"a\": 1e9}", "", "vocabulary, line 1"),
+            ("{\"a\": 4194304}", "", "id 4194304, where the largest allowed is 4194303"),
+            (&*vocab.replace("258}", "257}"), "", "an id of its own, found 257"),
+            (&*vocab.replace("\"abc\"", "\"ab\""), "", "token \"ab\": expected each token once"),
+            (&*vocab.replace("\"\u{120}\"", "\"zz\""), "", "the token \"\u{120}\" of byte 0x20, found none"),
+            (&*vocab.replace(END_OF_TEXT, "</s>"), "", "the token \"<|endoftext|>\", found none"),
+            (&*vocab, "a b\nab\n", "merges, line 2: expected two tokens"),
+            (&*vocab, "a b c\n", "merges, line 1: expected two tokens"),
+            (&*vocab, "a b\nab xyz\n", "merges, line 2: expected tokens of the vocabulary, found \"xyz\""),
+            (&*vocab, "a b\nb c\n", "merges, line 2: expected tokens of the vocabulary, found \"bc\""),
+            (&*vocab, "a b\nab c\na b\n", "merges, line 3: expected each pair once"),
+            (
+                &*vocabulary(&["<|endoftext|"]),
+                "<|endoftext| >\n",
+                "merges, line 1: expected a merge of plain text",
+            ),
+        ];
+        for (vocab, merges, expected) in cases {
+            let message = message(Tokenizer::from_vocab_and_merges(vocab, merges, "dir/of/model"));
+            assert!(message.starts_with("dir/of/model: ") && message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn settings_that_change_the_tokens_are_refused() {
+        let vocab = vocabulary(&["ab"]);
+        let cases = [
+            ("\"type\": \"WordPiece\", ", "", "field \"model.type\": expected \"BPE\", found \"WordPiece\""),
+            ("\"dropout\": 0.1, ", "", "model.dropout"),
+            ("\"continuing_subword_prefix\": \"##\", ", "", "model.continuing_subword_prefix"),
+            ("\"end_of_word_suffix\": \"</w>\", ", "", "model.end_of_word_suffix"),
+            ("\"ignore_merges\": true, ", "", "model.ignore_merges"),
+            ("", "\"normalizer\": {\"type\": \"NFC\"}, ", "normalizer"),
+            ("", "\"pre_tokenizer\": null, ", "pre_tokenizer.type"),
+            (
+                "",
+                "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true}, ",
+                "add_prefix_space",
+            ),
+            (
+                "",
+                "\"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"use_regex\": false}, ",
+                "pre_tokenizer.use_regex",
+            ),
+            (
+                "",
+                "\"added_tokens\": [{\"id\": 9, \"content\": \"ab\"}], ",
+                "its id in the vocabulary, 256, found 9",
+            ),
+            ("", "\"added_tokens\": [{\"id\": 9, \"content\": \"abc\"}], ", "an id of its own, found 9"),
+        ];
+        for (model, rest, expected) in cases {
+            let json = tokenizer_json(&vocab, "[\"a b\"]", model, rest);
+            let message = message(Tokenizer::from_tokenizer_json(&json, "tokenizer.json"));
+            assert!(message.starts_with("tokenizer.json: ") && message.contains(expected), "{message}");
+        }
+        for merges in ["[\"ab\"]", "[[\"a\"]]", "[[\"a\", \"b\", \"c\"]]", "[3]"] {
+            let json = tokenizer_json(&vocab, merges, "", "");
+            let message = message(Tokenizer::from_tokenizer_json(&json, "tokenizer.json"));
+            assert!(message.starts_with("tokenizer.json: line 1 column"), "{message}");
+        }
+        assert!(message(Tokenizer::from_tokenizer_json("{}", "t")).contains("missing field `model`"));
+        let long = "x".repeat(1 << 20);
+        assert!(message(Tokenizer::from_vocab_and_merges(&vocab, &long, "t")).len() < 400);
+    }
 }

@@ -148,3 +148,175 @@ const AFTER_UNICODE_16: [(u32, u32); 34] = [
     (0x1d6a6, 0x1d6a6), (0x1df1f, 0x1df24), (0x1df2b, 0x1dfff), (0x1e6c0, 0x1e6ff), (0x2b73a, 0x2b73f),
     (0x2b81e, 0x2b81e), (0x2cea2, 0x2cead), (0x323b0, 0x3fc3f),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn is(class: Class) -> impl Fn(char) -> bool {
+        move |character| class_of(character) == class
+    }
+
+    /// How many characters from `at` on satisfy `test`.
+    fn count(text: &[char], at: usize, test: impl Fn(char) -> bool) -> usize {
+        text[at..].iter().take_while(|&&c| test(c)).count()
+    }
+
+    /// ` ?X+` at `at`, trying with the space first: the length of the match in characters.
+    fn optional_space_then(text: &[char], at: usize, class: Class) -> Option<usize> {
+        let spaces = usize::from(text[at] == ' ');
+        (0..=spaces).rev().find_map(|n| match count(text, at + n, is(class)) {
+            0 => None,
+            more => Some(n + more),
+        })
+    }
+
+    /// The expression, alternative by alternative, with backtracking: an oracle that shares nothing with
+    /// the scanner but the classes.
+    fn oracle(text: &str) -> Vec<String> {
+        let text: Vec<char> = text.chars().collect();
+        let (mut at, mut words) = (0, Vec::new());
+        while at < text.len() {
+            let literal = |word: &str| {
+                let word: Vec<char> = word.chars().collect();
+                text[at..].starts_with(&word).then_some(word.len())
+            };
+            // \s+(?!\S): give back one character at a time until none but white space, or the end, follows.
+            let spaces = count(&text, at, is(Class::Space));
+            let before_space =
+                (1..=spaces).rev().find(|n| text.get(at + n).is_none_or(|&c| is(Class::Space)(c)));
+            let length = (["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"].into_iter().find_map(literal))
+                .or_else(|| optional_space_then(&text, at, Class::Letter))
+                .or_else(|| optional_space_then(&text, at, Class::Number))
+                .or_else(|| optional_space_then(&text, at, Class::Other))
+                .or(before_space)
+                .or((spaces > 0).then_some(spaces))
+                .expect("the alternatives cover every character");
+            words.push(text[at..at + length].iter().collect());
+            at += length;
+        }
+        words
+    }
+
+    fn scanned(text: &str) -> Vec<String> {
+        words(text.as_bytes()).map(|word| String::from_utf8(word.to_vec()).unwrap()).collect()
+    }
+
+    /// Pieces that meet every rule and every border between rules.
+    fn hostile() -> impl Strategy<Value = String> {
+        let pieces = prop::sample::select(
+            &[
+                " ",
+                " ",
+                "  ",
+                "\t",
+                "\n",
+                "\r\n",
+                "\u{b}",
+                "\u{1c}",
+                "\u{85}",
+                "\u{a0}",
+                "\u{1680}",
+                "\u{180e}",
+                "\u{2009}",
+                "\u{200b}",
+                "\u{2028}",
+                "\u{202f}",
+                "\u{3000}",
+                "\u{feff}",
+                "'",
+                "'s",
+                "'t",
+                "'re",
+                "'ve",
+                "'m",
+                "'ll",
+                "'d",
+                "'S",
+                "'l",
+                "a",
+                "Zed",
+                "\u{e9}",
+                "e\u{301}",
+                "\u{df}",
+                "\u{6c34}\u{706b}",
+                "\u{ac00}",
+                "\u{5d0}\u{5b0}",
+                "\u{915}\u{93f}",
+                "0",
+                "42",
+                "\u{bd}",
+                "\u{2167}",
+                "\u{663}",
+                "\u{1d7d8}",
+                "!",
+                "...",
+                "_",
+                "\u{1f44b}",
+                "\u{1f469}\u{200d}\u{1f52c}",
+                "\u{fe0f}",
+                "\0",
+                "\u{7f}",
+                "\u{e000}",
+                "\u{378}",
+                "\u{10ffff}",
+            ][..],
+        );
+        let any = prop_oneof![6 => pieces.prop_map(String::from), 1 => any::<char>().prop_map(String::from)];
+        prop::collection::vec(any, 0..24).prop_map(|parts| parts.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn the_scanner_is_the_expression(text in hostile()) {
+            prop_assert_eq!(scanned(&text), oracle(&text));
+        }
+
+        #[test]
+        fn words_cover_any_bytes(text in prop::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(words(&text).all(|word| !word.is_empty()));
+            prop_assert_eq!(words(&text).collect::<Vec<_>>().concat(), text);
+        }
+    }
+
+    #[test]
+    fn worked_examples() {
+        let cases: [(&str, &[&str]); 9] = [
+            ("Hello world's end", &["Hello", " world", "'s", " end"]),
+            ("we'll 'super' 'S", &["we", "'ll", " '", "super", "'", " '", "S"]),
+            ("a   b", &["a", "  ", " b"]),
+            ("a \n\n b \t", &["a", " \n\n", " b", " \t"]),
+            ("a\nb \nc", &["a", "\n", "b", " ", "\n", "c"]),
+            ("x\u{a0}y \u{85}z", &["x", "\u{a0}", "y", " ", "\u{85}", "z"]),
+            ("3.14  1,000", &["3", ".", "14", " ", " 1", ",", "000"]),
+            ("e\u{301}e", &["e", "\u{301}", "e"]),
+            ("a\u{558}b\u{a7e2}", &["a", "\u{558}", "b", "\u{a7e2}"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(scanned(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn invalid_bytes_are_other_characters() {
+        let text = b"ab\xff\xc3 \xe2\x82 !\xf0\x9f\xa0";
+        let expected: [&[u8]; 4] = [b"ab", b"\xff\xc3", b" \xe2\x82", b" !\xf0\x9f\xa0"];
+        assert_eq!(words(text).collect::<Vec<_>>(), expected);
+    }
+
+    /// The classes are those of Unicode 16. If this fails after an update of `unicode-properties`, the new
+    /// letters and numbers belong into [`AFTER_UNICODE_16`].
+    #[test]
+    fn classes_do_not_change_with_the_dependency() {
+        let number_of = |class| ('\0'..=char::MAX).filter(|&c| class_of(c) == class).count();
+        assert_eq!([Class::Letter, Class::Number, Class::Space].map(number_of), [141_028, 1_911, 25]);
+        assert!(AFTER_UNICODE_16.is_sorted());
+        for (code, class) in ASCII.iter().enumerate() {
+            assert_eq!(class_of(code as u8 as char), *class);
+        }
+    }
+}

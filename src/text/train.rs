@@ -165,3 +165,105 @@ fn merge_all(symbols: &mut Vec<u32>, pair: Pair, result: u32) {
     }
     symbols.truncate(write);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use proptest::prelude::*;
+
+    /// The textbook: count every pair anew, take the most frequent, the smallest of equals, merge it.
+    fn textbook(documents: &[String], vocab_size: usize) -> Vec<Pair> {
+        let order: Vec<u8> = bytes::in_vocabulary_order().collect();
+        let id = |byte: &u8| order.iter().position(|b| b == byte).unwrap() as u32;
+        let split = documents.iter().flat_map(|document| split::words(document.as_bytes()));
+        let mut words: Vec<Vec<u32>> = split.map(|word| word.iter().map(id).collect()).collect();
+        let mut merges = Vec::new();
+        while 256 + merges.len() < vocab_size - 1 {
+            let mut counts = BTreeMap::new();
+            for pair in words.iter().flat_map(|word| word.windows(2)) {
+                *counts.entry((pair[0], pair[1])).or_insert(0) += 1;
+            }
+            let most = counts.values().copied().max().unwrap_or(0);
+            if most < 2 {
+                break;
+            }
+            let (&pair, _) = counts.iter().find(|&(_, &count)| count == most).unwrap();
+            let result = 256 + merges.len() as u32;
+            merges.push(pair);
+            for word in &mut words {
+                let mut i = 0;
+                while i + 1 < word.len() {
+                    if (word[i], word[i + 1]) == pair {
+                        word.splice(i..i + 2, [result]);
+                    }
+                    i += 1;
+                }
+            }
+        }
+        merges
+    }
+
+    fn learned(tokenizer: &Tokenizer) -> Vec<Pair> {
+        let merges = tokenizer.merges.by_rank().iter().zip(256..);
+        merges.map(|(m, result)| (assert_eq!(m.result, result), (m.left, m.right)).1).collect()
+    }
+
+    fn train(documents: &[String], vocab_size: usize) -> Tokenizer {
+        Tokenizer::train(documents.iter().map(String::as_str), vocab_size).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn training_is_the_textbooks(documents in prop::collection::vec("[abA ]{0,80}", 1..4), more in 0usize..60) {
+            let tokenizer = train(&documents, SMALLEST + more);
+            prop_assert_eq!(learned(&tokenizer), textbook(&documents, SMALLEST + more));
+            let mut reversed = documents.clone();
+            reversed.reverse();
+            prop_assert_eq!(train(&reversed, SMALLEST + more).tokenizer_json(), tokenizer.tokenizer_json());
+            // The files say all there is.
+            let (vocab, merges) = (tokenizer.vocab_json(), tokenizer.merges_txt());
+            let read = Tokenizer::from_vocab_and_merges(&vocab, &merges, "written").unwrap();
+            prop_assert_eq!(read.tokenizer_json(), tokenizer.tokenizer_json());
+            for document in &documents {
+                prop_assert_eq!(read.encode(document), tokenizer.encode(document));
+            }
+        }
+    }
+
+    #[test]
+    fn ties_go_to_the_smallest_ids() {
+        // "ab" and "cd" and " c" ... occur three times each; a < c, and a space comes after the letters.
+        let tokenizer = train(&["ab cd ab cd ab cd".into()], 259);
+        assert_eq!(tokenizer.token(256), Some(&b"ab"[..]));
+        assert_eq!(tokenizer.token(257), Some(&b"cd"[..]));
+        assert_eq!(tokenizer.token(258), Some(END_OF_TEXT.as_bytes()));
+    }
+
+    #[test]
+    fn order_is_gpt2s_and_the_special_token_is_last() {
+        let tokenizer = train(&["hello hello".into()], 400);
+        assert_eq!(tokenizer.token(0), Some(&b"!"[..]));
+        assert_eq!(tokenizer.token(220), Some(&b" "[..]));
+        assert_eq!(tokenizer.end_of_text() as usize, tokenizer.vocab_size() - 1);
+        assert_eq!(tokenizer.encode("hello hello").len(), 3);
+    }
+
+    #[test]
+    fn training_stops_where_nothing_repeats_and_says_so() {
+        let tokenizer = train(&["abcdefg".into()], 300);
+        assert_eq!(tokenizer.vocab_size(), 257);
+        assert!(tokenizer.shortfall(300).unwrap().contains("257 tokens, not 300"));
+        assert_eq!(tokenizer.shortfall(257), None);
+        assert_eq!(train(&[], 300).vocab_size(), 257);
+    }
+
+    #[test]
+    fn vocabulary_sizes_that_cannot_be_are_refused() {
+        for size in [0, 256, MAX_VOCAB_SIZE + 1] {
+            let error = Tokenizer::train(["text"], size).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("257 (every byte"), "{error}");
+        }
+    }
+}
