@@ -1,1 +1,99 @@
-//! (filled below)
+//! Byte-level BPE as GPT-2 has it (Radford et al., 2019, section 2.2): any bytes become token ids and
+//! come back unchanged.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`bytes`] | the printable character that stands for each byte in the files |
+//! | [`split`] | cutting text into words, which no token crosses |
+//! | `table` | the one hash table, built once and only looked up in |
+//! | `encode` | merging a word's bytes into tokens |
+//! | [`decode`] | bytes and text of tokens, whole or as they arrive |
+//! | `files` | reading `vocab.json` with `merges.txt`, or `tokenizer.json` |
+//! | `export` | writing them, for `transformers` |
+//! | `train` | learning merges from text (feature `std`) |
+//!
+//! A token that no merge makes (`<|endoftext|>`, padding, anything a file adds) never comes out of
+//! encoding: inside a text its characters are plain characters, and only the program places its id.
+
+pub mod bytes;
+pub mod decode;
+mod encode;
+mod export;
+mod files;
+pub mod split;
+mod table;
+#[cfg(feature = "std")]
+mod train;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use encode::{Merge, Merges};
+use table::{Index, hash_bytes};
+
+/// The text of the one special token: it ends a document or a response and separates documents.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// One more than the largest token id that is accepted, so that a hostile file cannot ask for the memory.
+pub const MAX_VOCAB_SIZE: usize = 1 << 22;
+
+/// A byte-level BPE vocabulary with its merges. Immutable, and so shared between threads freely.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    /// The bytes of each token, by id; `None` where the vocabulary leaves an id out.
+    tokens: Vec<Option<Box<[u8]>>>,
+    /// The texts, as in the file, of the tokens that no merge makes; the other texts follow from the bytes.
+    added: BTreeMap<u32, String>,
+    /// The id of each single byte.
+    byte_ids: [u32; 256],
+    merges: Merges,
+    /// The tokens whose own bytes encode to nothing but themselves: nearly every word of a usual text.
+    whole_words: Index,
+    end_of_text: u32,
+}
+
+impl Tokenizer {
+    /// Builds the tables. The parts are checked before: every byte has a token, every id is in `tokens`,
+    /// and the result of a merge has the bytes of its two sides.
+    fn assemble(
+        tokens: Vec<Option<Box<[u8]>>>,
+        added: BTreeMap<u32, String>,
+        byte_ids: [u32; 256],
+        merges: Vec<Merge>,
+        end_of_text: u32,
+    ) -> Tokenizer {
+        let merges = Merges::new(merges);
+        let whole_words = Index::with_capacity(tokens.len());
+        let mut tokenizer = Tokenizer { tokens, added, byte_ids, merges, whole_words, end_of_text };
+        let (mut symbols, mut whole) = (Vec::new(), Vec::new());
+        for id in 0..tokenizer.tokens.len() as u32 {
+            if let Some(token) = tokenizer.token(id) {
+                tokenizer.merge_word(token, &mut symbols);
+                if symbols == [id] {
+                    whole.push((hash_bytes(token), id));
+                }
+            }
+        }
+        for (hash, id) in whole {
+            tokenizer.whole_words.insert(hash, id);
+        }
+        tokenizer
+    }
+
+    /// `V`: one more than the largest token id.
+    pub fn vocab_size(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The id of `<|endoftext|>`.
+    pub fn end_of_text(&self) -> u32 {
+        self.end_of_text
+    }
+
+    /// The bytes of a token; `None` for an id that the vocabulary does not have.
+    pub fn token(&self, id: u32) -> Option<&[u8]> {
+        self.tokens.get(id as usize)?.as_deref()
+    }
+}
