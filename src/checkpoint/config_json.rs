@@ -236,7 +236,6 @@ pub fn config_json(config: &ModelConfig, head: Head, end_of_text: Option<u32>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
@@ -346,7 +345,7 @@ mod tests {
             let keys: Vec<String> = serde_json::from_str::<Map<String, Value>>(&config_json(
                 &ModelConfig::gpt2(11, 8, 6, 1, 2), Head::Scalar, None)).unwrap().keys().cloned().collect();
             let mut value = minimal();
-            let wrong = vec![json!(number), json!(number.to_string()), json!([number]), json!({"x": number}), Value::Null];
+            let wrong = [json!(number), json!(number.to_string()), json!([number]), json!({"x": number}), Value::Null];
             value[&keys[key % keys.len()]] = wrong[shape].clone();
             let _ = parse(&value);
         }
