@@ -1,1 +1,34 @@
-//! (filled below)
+//! Floor 5: what is kept on disk, and how it is kept safely.
+//!
+//! Reading order: [`safetensors`] (the container), [`config_json`] and [`hugging_face`] (a model from
+//! bytes, without an operating system); then, with files: [`atomic`] (never half a file),
+//! [`directory`] (a model directory, both ways), [`state`] (what a run resumes from), [`lock`] (one run
+//! per directory).
+
+pub mod config_json;
+pub mod hugging_face;
+pub mod safetensors;
+
+#[cfg(feature = "std")]
+pub mod atomic;
+#[cfg(feature = "std")]
+pub mod checksum;
+#[cfg(feature = "std")]
+pub mod directory;
+#[cfg(feature = "std")]
+pub mod lock;
+#[cfg(feature = "std")]
+pub mod state;
+
+pub use hugging_face::{Model, load_model, load_model_with_warnings};
+
+#[cfg(feature = "std")]
+pub use atomic::{read_file, write_atomic};
+#[cfg(feature = "std")]
+pub use directory::{
+    load_model_directory, load_model_directory_with_warnings, load_tokenizer, save_model_directory,
+};
+#[cfg(feature = "std")]
+pub use lock::RunLock;
+#[cfg(feature = "std")]
+pub use state::{LoadedState, State, load_latest_state, save_state};

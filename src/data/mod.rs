@@ -1,1 +1,267 @@
-//! (filled below)
+//! Floor 5: the data formats. Text, demonstrations, comparisons and prompts become plain records.
+//!
+//! Reading order: [`source`] (files, gzip, limits), [`fields`] (JSON Lines and JSON arrays), [`template`],
+//! then one file per kind of data: [`corpus`], [`demonstrations`], [`comparisons`], [`prompts`]; and
+//! [`mod@split`] (paper section 3.2: who may be in which split).
+//!
+//! Two rules hold for all: a record that is not what the format says is an error with its line; a record
+//! that is valid but useless (two equal answers) is skipped, and every skip is reported.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+
+pub mod comparisons;
+pub mod corpus;
+pub mod demonstrations;
+pub mod fields;
+pub mod prompts;
+pub mod source;
+pub mod split;
+pub mod template;
+
+pub use comparisons::{load_comparisons, read_comparisons};
+pub use corpus::{load_text, read_text_records, split_documents};
+pub use demonstrations::{load_demonstrations, read_demonstrations};
+pub use prompts::{load_prompts, read_prompts};
+pub use source::Source;
+pub use split::{Split, cap_per_user, deduplicate_by_prefix, is_validation, split};
+pub use template::InstructionTemplate;
+
+/// A prompt and the answer a labeler wrote (paper section 3.4, supervised fine-tuning).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demonstration {
+    /// The prompt, ready for the tokenizer.
+    pub prompt: String,
+    /// The answer.
+    pub response: String,
+    /// Who asked.
+    pub user: Option<String>,
+    /// Who answered.
+    pub labeler: Option<String>,
+}
+
+/// K answers to a prompt and a labeler's ranking of them (paper section 3.4, reward modelling).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    /// The prompt, ready for the tokenizer.
+    pub prompt: String,
+    /// The K >= 2 answers.
+    pub responses: Vec<String>,
+    /// One rank per answer: 1 is best, equal ranks are ties; at least two differ.
+    pub ranks: Vec<u32>,
+    /// Who asked.
+    pub user: Option<String>,
+    /// Who ranked.
+    pub labeler: Option<String>,
+}
+
+/// A prompt alone (paper section 3.4, reinforcement learning).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The prompt, ready for the tokenizer.
+    pub prompt: String,
+    /// Who asked.
+    pub user: Option<String>,
+}
+
+/// What all records have: a prompt, and perhaps a user.
+pub trait Record {
+    /// The prompt's text (of a plain document: the document).
+    fn prompt(&self) -> &str;
+    /// Who asked, where it is known.
+    fn user(&self) -> Option<&str>;
+}
+
+impl Record for Demonstration {
+    fn prompt(&self) -> &str {
+        &self.prompt
+    }
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+}
+
+impl Record for Comparison {
+    fn prompt(&self) -> &str {
+        &self.prompt
+    }
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+}
+
+impl Record for Prompt {
+    fn prompt(&self) -> &str {
+        &self.prompt
+    }
+    fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+}
+
+impl Record for String {
+    fn prompt(&self) -> &str {
+        self
+    }
+    fn user(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// A record that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Where it stands: "line 12", or "record 12" of a JSON array.
+    pub at: String,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// The records of a file, never none, and what was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded<T> {
+    /// The usable records, in file order.
+    pub records: Vec<T>,
+    /// The others.
+    pub skipped: Vec<Skipped>,
+}
+
+impl<T> Loaded<T> {
+    /// One line for the log: `929 records; 6 skipped: 6 x the responses are identical`.
+    pub fn summary(&self) -> String {
+        let mut counts = BTreeMap::new();
+        for skipped in &self.skipped {
+            *counts.entry(skipped.reason).or_insert(0) += 1;
+        }
+        let mut text = format!("{} records", self.records.len());
+        if !counts.is_empty() {
+            let reasons: Vec<_> =
+                counts.iter().map(|(reason, count)| format!("{count} x {reason}")).collect();
+            text += &format!("; {} skipped: {}", self.skipped.len(), reasons.join(", "));
+        }
+        text
+    }
+
+    /// Itself, unless it is empty.
+    fn not_empty(self, origin: &str) -> Result<Self> {
+        if self.records.is_empty() {
+            return Err(Error::format(origin, "", "at least one usable record", self.summary(), ""));
+        }
+        Ok(self)
+    }
+}
+
+/// What a valid record turned out to be.
+enum Outcome<T> {
+    Keep(T),
+    Skip(&'static str),
+}
+
+/// Reads all records of `source` through `parse`.
+fn collect<T>(
+    source: Source,
+    mut parse: impl FnMut(&fields::Fields) -> Result<Outcome<T>>,
+) -> Result<Loaded<T>> {
+    let origin = source.origin().to_string();
+    let mut loaded = Loaded { records: Vec::new(), skipped: Vec::new() };
+    fields::for_each_record(source, |record| {
+        match parse(record)? {
+            Outcome::Keep(value) => loaded.records.push(value),
+            Outcome::Skip(reason) => loaded.skipped.push(Skipped { at: record.at().to_string(), reason }),
+        }
+        Ok(())
+    })?;
+    loaded.not_empty(&origin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// The optional public data sets beside the checkout (tests run in the crate's root).
+    fn data(name: &str) -> Option<std::path::PathBuf> {
+        let path = Path::new("../shared/data").join(name);
+        if !path.exists() {
+            println!("skipped: no data");
+            return None;
+        }
+        Some(path)
+    }
+
+    #[test]
+    fn real_demonstrations_load() {
+        let template = InstructionTemplate::default();
+        for (name, count) in [
+            ("rasbt-instruct/instruction-data.json", 935),
+            ("rasbt-instruct/instruction-data-with-preference.json", 935),
+            ("dolly-hhrlhf-small/dolly_hhrlhf_train_small.jsonl", 1000),
+        ] {
+            let Some(path) = data(name) else { return };
+            let loaded = load_demonstrations(&path, &template).unwrap();
+            println!("{name}: demonstrations: {}", loaded.summary());
+            assert_eq!(loaded.records.len() + loaded.skipped.len(), count, "{name}");
+            let prompts = load_prompts(&path, &template).unwrap();
+            println!("{name}: prompts: {}", prompts.summary());
+            assert_eq!(prompts.records.len(), count);
+        }
+        let Some(path) = data("self-instruct/seed_tasks.jsonl") else { return };
+        let loaded = load_demonstrations(&path, &template).unwrap();
+        println!("self-instruct: demonstrations: {}", loaded.summary());
+        assert_eq!(loaded.records.len(), 175);
+    }
+
+    #[test]
+    fn real_comparisons_load_and_identical_pairs_are_reported() {
+        let template = InstructionTemplate::default();
+        for (name, records, skipped) in [
+            ("rasbt-instruct/instruction-data-with-preference.json", 929, 6),
+            ("hh-rlhf/helpful-online-test.jsonl.gz", 1133, 4),
+            ("hh-rlhf/helpful-rejection-sampled-test.jsonl.gz", 2714, 35),
+        ] {
+            let Some(path) = data(name) else { return };
+            let loaded = load_comparisons(&path, &template).unwrap();
+            println!("{name}: comparisons: {}", loaded.summary());
+            assert_eq!((loaded.records.len(), loaded.skipped.len()), (records, skipped), "{name}");
+            println!("{name}: prompts: {}", load_prompts(&path, &template).unwrap().summary());
+        }
+    }
+
+    #[test]
+    fn real_text_loads() {
+        let Some(path) = data("tinystories-v2/tinystories_10k.txt") else { return };
+        let stories = load_text(&path).unwrap();
+        println!("tinystories-v2: {}", stories.summary());
+        assert_eq!(stories.records.len(), 1728);
+        let Some(path) = data("childrens-books") else { return };
+        let mut books = 0;
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "txt") && !path.ends_with("SOURCE.txt") {
+                let book = load_text(&path).unwrap();
+                let text = &book.records[0];
+                assert_eq!(book.records.len(), 1);
+                assert!(
+                    !text.contains("*** START OF") && !text.contains("*** END OF") && !text.contains('\r')
+                );
+                assert!(!text.contains("START: FULL LICENSE"), "{}", path.display());
+                books += 1;
+            }
+        }
+        println!("childrens-books: {books} books");
+        assert_eq!(books, 13);
+    }
+
+    #[test]
+    fn real_splits_leak_nothing() {
+        let Some(path) = data("rasbt-instruct/instruction-data-with-preference.json") else { return };
+        let template = InstructionTemplate::default();
+        let demonstrations = split(load_demonstrations(&path, &template).unwrap().records, 0.1, 1);
+        let comparisons = split(load_comparisons(&path, &template).unwrap().records, 0.1, 1);
+        println!("rasbt split: {} / {}", demonstrations.train.len(), demonstrations.validation.len());
+        let train: std::collections::BTreeSet<_> = demonstrations.train.iter().map(|d| &d.prompt).collect();
+        assert!(comparisons.validation.iter().all(|c| !train.contains(&c.prompt)));
+        assert!((60..130).contains(&demonstrations.validation.len()));
+    }
+}

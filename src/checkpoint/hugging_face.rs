@@ -1,0 +1,409 @@
+//! A Hugging Face GPT-2 model from bytes: `config.json` and one or several safetensors files in, one flat
+//! f32 buffer out. No files, no operating system; [`super::directory`] adds those.
+//!
+//! Accepted as `transformers` writes and has written it: keys with or without the `transformer.` prefix,
+//! the mask buffers of old files (`h.N.attn.bias`, `h.N.attn.masked_bias`, not parameters, ignored), a
+//! tied or an explicit head, f32, f16 or bf16. Everything is checked against the layout before the
+//! parameters are allocated, so a configuration cannot make us allocate more than the files hold.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use super::config_json::parse_config;
+use super::safetensors::{self, Tensor};
+use crate::error::{Error, Result};
+use crate::model::{Head, Layout, ModelConfig};
+
+const WTE: &str = "transformer.wte.weight";
+const LM_HEAD: &str = "lm_head.weight";
+const SCORE: &str = "score.weight";
+
+/// A model in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// Its shape.
+    pub config: ModelConfig,
+    /// What it puts out: next-token logits or one number per token.
+    pub head: Head,
+    /// `Layout::new(&config, head)`.
+    pub layout: Layout,
+    /// All parameters (`layout.len` elements).
+    pub parameters: Vec<f32>,
+}
+
+/// Loads a model from the bytes of its `config.json` and of its safetensors files, each with its name.
+///
+/// # Errors
+/// [`Error::Format`] naming file and tensor, with the expected and the found shape.
+pub fn load_model(config_json: &[u8], shards: &[(&str, &[u8])]) -> Result<Model> {
+    load_model_with_warnings(config_json, "config.json", shards).map(|(model, _)| model)
+}
+
+/// [`load_model`], with the configuration's own name and one sentence for anything the user should know.
+///
+/// There is one such thing: a head beside a configuration that ties it. Equal to the embedding it is
+/// dropped; different, it is kept and the model loads untied, as `transformers` 5 does (version 4 ties and
+/// drops it).
+///
+/// # Errors
+/// As [`load_model`].
+pub fn load_model_with_warnings(
+    config_json: &[u8],
+    config_name: &str,
+    shards: &[(&str, &[u8])],
+) -> Result<(Model, Vec<String>)> {
+    let (mut config, head) = parse_config(config_json, config_name)?;
+    let mut tensors = Tensors::collect(config_name, shards)?;
+    let head = head.unwrap_or(match tensors.by_name.contains_key(SCORE) {
+        true => Head::Scalar,
+        false => Head::LanguageModel,
+    });
+    let mut warnings = Vec::new();
+    if head == Head::LanguageModel && config.tied_head {
+        warnings.extend(untie_if_different(&mut config, &mut tensors)?);
+    }
+    check_size(&config, config_name, &tensors)?;
+    let layout = Layout::new(&config, head);
+    let parameters = tensors.into_parameters(&layout)?;
+    Ok((Model { config, head, layout, parameters }, warnings))
+}
+
+/// The tensors of all files under their full names, each with the file it came from.
+struct Tensors<'a> {
+    by_name: BTreeMap<String, (&'a str, Tensor<'a>)>,
+    /// The file to blame for a missing tensor: the only one, or the configuration.
+    origin: &'a str,
+}
+
+impl<'a> Tensors<'a> {
+    fn collect(config_name: &'a str, shards: &[(&'a str, &'a [u8])]) -> Result<Self> {
+        let mut by_name = BTreeMap::new();
+        for &(file, bytes) in shards {
+            for (key, tensor) in safetensors::parse(bytes, file)?.tensors {
+                let name = full_name(&key);
+                if is_mask_buffer(&name) {
+                    continue;
+                }
+                if let Some((other, _)) = by_name.insert(name, (file, tensor)) {
+                    let found = format!("it again (first in {other})");
+                    return Err(Error::format(file, at(&key), "each tensor once", found, ""));
+                }
+            }
+        }
+        let origin = if let [(file, _)] = shards { file } else { config_name };
+        Ok(Tensors { by_name, origin })
+    }
+
+    /// The tensor `name`, which must be there with this shape.
+    fn get(&self, name: &str, shape: &[usize]) -> Result<&(&'a str, Tensor<'a>)> {
+        let Some(entry) = self.by_name.get(name) else {
+            let hint = match name {
+                SCORE => "this is no reward model: its config.json promises a score for each token",
+                LM_HEAD => "with \"tie_word_embeddings\": true the token embedding is the head",
+                _ => "",
+            };
+            return Err(Error::format(
+                self.origin,
+                at(name),
+                format!("shape {shape:?}"),
+                "no such tensor",
+                hint,
+            ));
+        };
+        let (file, tensor) = entry;
+        if tensor.shape != shape {
+            let found = format!("shape {:?}", tensor.shape);
+            let hint = "the weights do not belong to this config.json";
+            return Err(Error::format(file, at(name), format!("shape {shape:?}"), found, hint));
+        }
+        Ok(entry)
+    }
+
+    /// Checks all names and shapes, then copies into one buffer.
+    fn into_parameters(self, layout: &Layout) -> Result<Vec<f32>> {
+        for parameter in &layout.parameters {
+            self.get(&parameter.name, &parameter.shape)?;
+        }
+        if let Some((name, (file, _))) = self.by_name.iter().find(|(name, _)| layout.get(name).is_none()) {
+            let hint = match name.as_str() {
+                SCORE => "this is a reward model, but its config.json says otherwise",
+                _ => "the weights do not belong to this config.json",
+            };
+            return Err(Error::format(file, at(name), "no tensor of this name", "one", hint));
+        }
+        let mut parameters = Vec::new();
+        if parameters.try_reserve_exact(layout.len).is_err() {
+            let expected = format!("memory for {} parameters", layout.len);
+            return Err(Error::format(self.origin, "", expected, "not enough", ""));
+        }
+        parameters.resize(layout.len, 0.0);
+        for parameter in &layout.parameters {
+            let (file, tensor) = self.get(&parameter.name, &parameter.shape)?;
+            copy_finite(file, &parameter.name, tensor, &mut parameters[parameter.range()])?;
+        }
+        Ok(parameters)
+    }
+}
+
+fn at(name: &str) -> String {
+    format!("tensor \"{name}\"")
+}
+
+/// `h.0.ln_1.weight` and `transformer.h.0.ln_1.weight` are one; the heads never have the prefix.
+fn full_name(key: &str) -> String {
+    match key {
+        LM_HEAD | SCORE => key.to_string(),
+        _ if key.starts_with("transformer.") => key.to_string(),
+        _ => format!("transformer.{key}"),
+    }
+}
+
+/// The causal mask that old versions of `transformers` stored with each layer.
+fn is_mask_buffer(name: &str) -> bool {
+    let buffer = name.strip_prefix("transformer.h.").and_then(|rest| rest.split_once('.'));
+    matches!(buffer, Some((layer, "attn.bias" | "attn.masked_bias")) if layer.parse::<u32>().is_ok())
+}
+
+/// Deals with an explicit head in a model whose configuration ties it; returns a warning if it stays.
+fn untie_if_different(config: &mut ModelConfig, tensors: &mut Tensors) -> Result<Option<String>> {
+    if !tensors.by_name.contains_key(LM_HEAD) {
+        return Ok(None);
+    }
+    let shape = [config.vocab_size, config.width];
+    let (file, head) = tensors.get(LM_HEAD, &shape)?;
+    let (_, embedding) = tensors.get(WTE, &shape)?;
+    if head.dtype() == embedding.dtype() && head.bytes() == embedding.bytes() {
+        tensors.by_name.remove(LM_HEAD);
+        return Ok(None);
+    }
+    config.tied_head = false;
+    Ok(Some(format!(
+        "{file}: config.json ties the head to the token embedding, but {LM_HEAD} is there and differs; \
+         it is used, as transformers 5 does (version 4 would drop it)"
+    )))
+}
+
+/// Refuses, before the layout is made, sizes that the files cannot hold or an address cannot reach.
+fn check_size(config: &ModelConfig, config_name: &str, tensors: &Tensors) -> Result<()> {
+    // Each layer has 12 tensors, so the table is never longer than the files' headers.
+    if config.layers > tensors.by_name.len() {
+        let found = format!("{} tensors in the weights", tensors.by_name.len());
+        return Err(Error::format(config_name, "n_layer", format!("{} layers", config.layers), found, ""));
+    }
+    if parameter_count(config) > isize::MAX as u128 / 4 {
+        let expected = "sizes that fit into memory";
+        return Err(Error::format(
+            config_name,
+            "",
+            expected,
+            format!("{} parameters", parameter_count(config)),
+            "",
+        ));
+    }
+    Ok(())
+}
+
+/// Number of parameters with an explicit head, the most there can be, in arithmetic that cannot overflow.
+pub(super) fn parameter_count(config: &ModelConfig) -> u128 {
+    let [v, t, c, l, f] = [config.vocab_size, config.context, config.width, config.layers, config.inner]
+        .map(|size| size as u128);
+    2 * v * c + t * c + l * (4 * c * c + 2 * c * f + 9 * c + f) + 2 * c
+}
+
+fn copy_finite(file: &str, name: &str, tensor: &Tensor, out: &mut [f32]) -> Result<()> {
+    if let Err(found) = tensor.copy_to(out) {
+        return Err(Error::format(file, at(name), "F32, F16 or BF16", found, ""));
+    }
+    match out.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => {
+            let found = format!("{} at element {index}", out[index]);
+            Err(Error::format(file, at(name), "finite numbers", found, "the model was damaged in training"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config_json::config_json;
+    use super::super::safetensors::{TensorView, encode};
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A config, and tensors whose element `i` of the flat buffer is `i + 1`.
+    struct Sample {
+        config: ModelConfig,
+        head: Head,
+        tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+    }
+
+    impl Sample {
+        fn new(tied_head: bool, head: Head) -> Self {
+            let config = ModelConfig { tied_head, inner: 7, ..ModelConfig::gpt2(11, 5, 6, 2, 2) };
+            let value = |i: usize| (i + 1) as f32;
+            let tensors = Layout::new(&config, head)
+                .parameters
+                .iter()
+                .map(|p| (p.name.clone(), p.shape.clone(), p.range().map(value).collect()))
+                .collect();
+            Sample { config, head, tensors }
+        }
+
+        fn edit(&mut self, name: &str, values: impl FnOnce(&mut Vec<f32>)) {
+            values(&mut self.tensors.iter_mut().find(|t| t.0 == name).unwrap().2);
+        }
+
+        fn push(&mut self, name: &str, shape: &[usize]) {
+            self.tensors.push((name.to_string(), shape.to_vec(), alloc::vec![9.0; shape.iter().product()]));
+        }
+
+        fn weights(&self) -> Vec<u8> {
+            let views: Vec<_> =
+                self.tensors.iter().map(|(name, shape, values)| TensorView { name, shape, values }).collect();
+            encode(&views, &BTreeMap::new())
+        }
+
+        fn json(&self) -> String {
+            config_json(&self.config, self.head, None)
+        }
+
+        fn load(&self) -> Result<(Model, Vec<String>)> {
+            let weights = self.weights();
+            load_model_with_warnings(self.json().as_bytes(), "config.json", &[("w.safetensors", &weights)])
+        }
+
+        fn error(&self) -> String {
+            self.load().unwrap_err().to_string()
+        }
+    }
+
+    fn counted(model: &Model) -> bool {
+        model.parameters.iter().enumerate().all(|(i, &value)| value == (i + 1) as f32)
+    }
+
+    #[test]
+    fn every_kind_loads_with_and_without_prefix_and_in_any_order() {
+        for (tied, head) in [(true, Head::LanguageModel), (false, Head::LanguageModel), (true, Head::Scalar)]
+        {
+            for prefix in [true, false] {
+                let mut sample = Sample::new(tied, head);
+                sample.tensors.reverse();
+                if !prefix {
+                    for tensor in &mut sample.tensors {
+                        tensor.0 = tensor.0.trim_start_matches("transformer.").to_string();
+                    }
+                }
+                sample.push("h.0.attn.bias", &[1, 1, 5, 5]);
+                sample.push("transformer.h.1.attn.masked_bias", &[]);
+                let (model, warnings) = sample.load().unwrap();
+                assert!(counted(&model) && warnings.is_empty());
+                assert_eq!((model.head, model.config), (head, sample.config));
+            }
+        }
+    }
+
+    #[test]
+    fn shards_equal_one_file() {
+        let mut first = Sample::new(true, Head::LanguageModel);
+        let mut second = Sample::new(true, Head::LanguageModel);
+        second.tensors = first.tensors.split_off(9);
+        let (a, b) = (first.weights(), second.weights());
+        let model = load_model(first.json().as_bytes(), &[("b", &b), ("a", &a)]).unwrap();
+        assert!(counted(&model));
+        let error = load_model(first.json().as_bytes(), &[("a", &a), ("again", &a)]).unwrap_err().to_string();
+        assert!(error.contains("again") && error.contains("once"), "{error}");
+        let error = load_model(first.json().as_bytes(), &[]).unwrap_err().to_string();
+        assert!(error.contains("n_layer"), "{error}");
+    }
+
+    #[test]
+    fn without_architectures_the_tensors_decide() {
+        for head in [Head::Scalar, Head::LanguageModel] {
+            let sample = Sample::new(true, head);
+            let json = sample.json().replace("architectures", "unknown");
+            assert_eq!(load_model(json.as_bytes(), &[("w", &sample.weights())]).unwrap().head, head);
+        }
+    }
+
+    #[test]
+    fn an_explicit_head_under_a_tied_config_is_dropped_if_equal_and_kept_if_not() {
+        let mut sample = Sample::new(true, Head::LanguageModel);
+        let embedding = sample.tensors[0].2.clone();
+        sample.push(LM_HEAD, &[11, 6]);
+        let (model, warnings) = sample.load().unwrap();
+        assert!(!model.config.tied_head && warnings[0].contains("version 4"), "{warnings:?}");
+        assert_eq!(model.parameters[model.layout.head.clone()], [9.0; 66]);
+        sample.edit(LM_HEAD, |values| *values = embedding);
+        let (model, warnings) = sample.load().unwrap();
+        assert!(model.config.tied_head && warnings.is_empty() && counted(&model));
+    }
+
+    #[test]
+    fn what_disagrees_is_named_with_both_shapes() {
+        let mut sample = Sample::new(true, Head::LanguageModel);
+        let removed = sample.tensors.remove(4);
+        assert!(sample.error().contains(&removed.0) && sample.error().contains("w.safetensors"));
+        sample.push(&removed.0, &[18, 6]);
+        let error = sample.error();
+        assert!(error.contains("[6, 18]") && error.contains("[18, 6]"), "{error}");
+        let mut sample = Sample::new(true, Head::LanguageModel);
+        sample.push("h.2.ln_1.weight", &[6]);
+        assert!(sample.error().contains("transformer.h.2.ln_1.weight"));
+        // Heads that contradict the configuration.
+        let mut reward = Sample::new(true, Head::Scalar);
+        reward.head = Head::LanguageModel;
+        assert!(reward.error().contains("reward model"));
+        let mut policy = Sample::new(true, Head::LanguageModel);
+        policy.head = Head::Scalar;
+        assert!(policy.error().contains("score.weight"));
+        let mut untied = Sample::new(true, Head::LanguageModel);
+        untied.config.tied_head = false;
+        assert!(untied.error().contains("tie_word_embeddings"));
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_are_refused() {
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut sample = Sample::new(true, Head::LanguageModel);
+            sample.edit("transformer.ln_f.bias", |values| values[3] = bad);
+            let error = sample.error();
+            assert!(error.contains("ln_f.bias") && error.contains("element 3"), "{error}");
+        }
+    }
+
+    #[test]
+    fn sizes_the_files_cannot_hold_cost_nothing() {
+        let mut sample = Sample::new(true, Head::LanguageModel);
+        let small = sample.config.clone();
+        for (field, error) in [(0, "n_layer"), (1, "wte.weight"), (2, "wpe.weight"), (3, "wte.weight")] {
+            sample.config = small.clone();
+            match field {
+                0 => sample.config.layers = 1 << 24,
+                1 => sample.config.vocab_size = 1 << 24,
+                2 => sample.config.context = 1 << 24,
+                _ => sample.config.width = 1 << 24,
+            }
+            assert!(sample.error().contains(error), "{}", sample.error());
+        }
+    }
+
+    #[test]
+    fn parameter_count_is_the_layouts() {
+        let sample = Sample::new(false, Head::LanguageModel);
+        assert_eq!(parameter_count(&sample.config), Layout::new(&sample.config, sample.head).len as u128);
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_weights_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
+            let sample = Sample::new(true, Head::LanguageModel);
+            let mut weights = sample.weights();
+            let at = at.index(weights.len());
+            weights[at] = byte;
+            if cut { weights.truncate(at); }
+            let _ = load_model(sample.json().as_bytes(), &[("w", &weights)]);
+        }
+    }
+}

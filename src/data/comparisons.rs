@@ -1,0 +1,204 @@
+//! Comparisons, in four forms:
+//! - `{"prompt", "responses": [..], "ranks": [..]}`: K answers, 1 is best, equal ranks are ties;
+//! - `{"prompt", "chosen", "rejected"}`;
+//! - `{"instruction", "input", "chosen", "rejected"}`: Alpaca-style, the prompt made by the template;
+//! - `{"chosen", "rejected"}`: hh-rlhf's whole dialogues, whose common part up to the last
+//!   `"\n\nAssistant:"` is the prompt (Bai et al. 2022).
+//!
+//! A record that yields no pair is skipped and reported: all answers tied, all answers identical, an
+//! empty prompt, dialogues that differ before their last answer. An answer may be empty.
+
+use std::path::Path;
+
+use super::fields::Fields;
+use super::{Comparison, InstructionTemplate, Loaded, Outcome, Source, collect};
+use crate::error::Result;
+
+/// Most answers in a ranking (the paper has 4 to 9); pairs grow with the square.
+pub const MAX_RESPONSES: usize = 64;
+
+const HUMAN: &str = "\n\nHuman:";
+const ASSISTANT: &str = "\n\nAssistant:";
+
+/// Loads comparisons from JSON Lines or a JSON array, gzipped or not.
+///
+/// # Errors
+/// Of [`Source::open`]; [`crate::Error::Format`] with line and field: missing fields, fewer than two
+/// answers, as many ranks as answers not given; a file without any usable record.
+pub fn load_comparisons(path: &Path, template: &InstructionTemplate) -> Result<Loaded<Comparison>> {
+    read_comparisons(Source::open(path)?, template)
+}
+
+/// [`load_comparisons`] from any source.
+///
+/// # Errors
+/// As [`load_comparisons`].
+pub fn read_comparisons(source: Source, template: &InstructionTemplate) -> Result<Loaded<Comparison>> {
+    collect(source, |record| comparison(record, template))
+}
+
+fn comparison(record: &Fields, template: &InstructionTemplate) -> Result<Outcome<Comparison>> {
+    let prompt = stated_prompt(record, template)?;
+    let (prompt, responses, ranks) = if record.get("responses").is_some() {
+        let Some(prompt) = prompt else { return Err(record.unknown("a field \"prompt\"")) };
+        (prompt, responses(record)?, ranks(record)?)
+    } else {
+        if record.get("chosen").is_none() {
+            return Err(record.unknown("fields \"responses\" and \"ranks\", or \"chosen\" and \"rejected\""));
+        }
+        let (chosen, rejected) = (record.required_text("chosen")?, record.required_text("rejected")?);
+        match prompt {
+            Some(prompt) => (prompt, vec![chosen.to_string(), rejected.to_string()], vec![1, 2]),
+            None => match split_dialogues(chosen, rejected) {
+                Some((prompt, responses)) => {
+                    (prompt.to_string(), responses.map(str::to_string).to_vec(), vec![1, 2])
+                }
+                None => {
+                    return Ok(Outcome::Skip("the dialogues differ before the last answer, or have none"));
+                }
+            },
+        }
+    };
+    if ranks.len() != responses.len() {
+        let expected = format!("one rank for each of the {} responses", responses.len());
+        return Err(record.error("ranks", expected, format!("{} ranks", ranks.len())));
+    }
+    Ok(if prompt.trim().is_empty() {
+        Outcome::Skip("empty prompt")
+    } else if responses.iter().all(|response| *response == responses[0]) {
+        Outcome::Skip("the responses are identical")
+    } else if ranks.iter().all(|rank| *rank == ranks[0]) {
+        Outcome::Skip("all responses are tied")
+    } else {
+        let (user, labeler) = (record.person("user")?, record.person("labeler")?);
+        Outcome::Keep(Comparison { prompt, responses, ranks, user, labeler })
+    })
+}
+
+/// The prompt, where the record has a field for it.
+pub(super) fn stated_prompt(record: &Fields, template: &InstructionTemplate) -> Result<Option<String>> {
+    if let Some(prompt) = record.text("prompt")? {
+        return Ok(Some(prompt.to_string()));
+    }
+    let Some(instruction) = record.text("instruction")? else { return Ok(None) };
+    Ok(Some(template.render(instruction, record.text("input")?.unwrap_or_default())))
+}
+
+fn responses(record: &Fields) -> Result<Vec<String>> {
+    let values = record.required_array("responses")?;
+    if values.len() < 2 || values.len() > MAX_RESPONSES {
+        let expected = format!("2 to {MAX_RESPONSES} responses");
+        return Err(record.error("responses", expected, values.len()));
+    }
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_string);
+    let texts: Option<Vec<String>> = values.iter().map(text).collect();
+    texts.ok_or_else(|| record.error("responses", "strings", "something else among them"))
+}
+
+fn ranks(record: &Fields) -> Result<Vec<u32>> {
+    let rank = |value: &serde_json::Value| {
+        let rank = value.as_u64().and_then(|rank| u32::try_from(rank).ok());
+        rank.filter(|&rank| rank > 0)
+    };
+    let ranks: Option<Vec<u32>> = record.required_array("ranks")?.iter().map(rank).collect();
+    ranks.ok_or_else(|| record.error("ranks", "whole numbers from 1 (best)", "something else among them"))
+}
+
+/// The common prompt of two dialogues, with its final `Assistant:`, and the two last answers as they stand
+/// (usually with a leading space). `None` if they part earlier or there is no such turn.
+pub(super) fn split_dialogues<'a>(chosen: &'a str, rejected: &'a str) -> Option<(&'a str, [&'a str; 2])> {
+    let common = chosen.bytes().zip(rejected.bytes()).take_while(|(a, b)| a == b).count();
+    let turn = ASSISTANT.as_bytes();
+    let end =
+        turn.len() + chosen.as_bytes()[..common].windows(turn.len()).rposition(|window| window == turn)?;
+    let answers = [&chosen[end..], &rejected[end..]];
+    let whole = answers.iter().all(|answer| !answer.contains(HUMAN) && !answer.contains(ASSISTANT));
+    whole.then_some((&chosen[..end], answers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Result<Loaded<Comparison>> {
+        read_comparisons(Source::from_bytes("x", text.as_bytes())?, &InstructionTemplate::default())
+    }
+
+    const VALID: &str = r#"{"prompt":"p","responses":["a","b","c"],"ranks":[2,1,2],"user":"u"}
+{"prompt":"p","chosen":"good","rejected":"bad","labeler":"l"}
+{"instruction":"i","input":"x","chosen":"good","rejected":"bad","output":"good"}
+{"chosen":"\n\nHuman: q\n\nAssistant: a\n\nHuman: q2\n\nAssistant: yés","rejected":"\n\nHuman: q\n\nAssistant: a\n\nHuman: q2\n\nAssistant: yès"}
+{"prompt":"p","chosen":"same","rejected":"same"}
+{"prompt":"p","responses":["a","b"],"ranks":[3,3]}
+{"chosen":"\n\nHuman: q\n\nAssistant: a\n\nHuman: r","rejected":"\n\nHuman: q\n\nAssistant: b"}
+{"chosen":"no turns","rejected":"none"}
+{"prompt":" ","chosen":"a","rejected":"b"}"#;
+
+    #[test]
+    fn every_form_is_read_and_every_skip_reported() {
+        let loaded = read(VALID).unwrap();
+        let [ranked, pair, alpaca, dialogue] = &loaded.records[..] else { panic!("{loaded:?}") };
+        assert_eq!((ranked.ranks.as_slice(), ranked.user.as_deref()), (&[2, 1, 2][..], Some("u")));
+        assert_eq!(
+            (pair.responses.as_slice(), pair.ranks.as_slice()),
+            (&["good".into(), "bad".into()][..], &[1, 2][..])
+        );
+        assert_eq!(alpaca.prompt, "### Instruction:\ni\n\n### Input:\nx\n\n### Response:\n");
+        assert!(dialogue.prompt.ends_with("Human: q2\n\nAssistant:"));
+        assert_eq!(dialogue.responses, [" yés", " yès"]);
+        let reasons: Vec<_> = loaded.skipped.iter().map(|s| (s.at.as_str(), s.reason)).collect();
+        let turns = "the dialogues differ before the last answer, or have none";
+        assert_eq!(
+            reasons,
+            [
+                ("line 5", "the responses are identical"),
+                ("line 6", "all responses are tied"),
+                ("line 7", turns),
+                ("line 8", turns),
+                ("line 9", "empty prompt"),
+            ]
+        );
+    }
+
+    #[test]
+    fn wrong_records_are_errors_with_their_line() {
+        let many = format!(r#"{{"prompt":"p","responses":[{}"a"],"ranks":[]}}"#, "\"a\",".repeat(64));
+        for (wrong, place) in [
+            (r#"{"prompt":"p","responses":["a"],"ranks":[1]}"#, "2 to 64 responses"),
+            (r#"{"prompt":"p","responses":[],"ranks":[]}"#, "2 to 64 responses"),
+            (many.as_str(), "2 to 64 responses"),
+            (r#"{"prompt":"p","responses":["a","b"],"ranks":[1]}"#, "one rank for each of the 2"),
+            (r#"{"prompt":"p","responses":["a","b"]}"#, "\"ranks\""),
+            (r#"{"prompt":"p","responses":["a","b"],"ranks":[0,1]}"#, "from 1 (best)"),
+            (r#"{"prompt":"p","responses":["a","b"],"ranks":[1.5,1]}"#, "from 1 (best)"),
+            (r#"{"prompt":"p","responses":["a",2],"ranks":[1,2]}"#, "strings"),
+            (r#"{"responses":["a","b"],"ranks":[1,2]}"#, "\"prompt\""),
+            (r#"{"prompt":"p","chosen":"a"}"#, "\"rejected\""),
+            (r#"{"prompt":"p","chosen":["a"],"rejected":"b"}"#, "\"chosen\""),
+            (r#"{"prompt":"p"}"#, "\"responses\""),
+        ] {
+            let error = read(&format!("{VALID}\n{wrong}")).unwrap_err().to_string();
+            assert!(error.contains("line 10") && error.contains(place), "{error}");
+        }
+        let error = read(r#"{"prompt":"p","chosen":"a","rejected":"a"}"#).unwrap_err().to_string();
+        assert!(error.contains("1 x the responses are identical"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_files_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let mut bytes = VALID.as_bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = read_comparisons(Source::from_bytes("x", &bytes).unwrap(), &InstructionTemplate::default());
+        }
+
+        #[test]
+        fn a_dialogue_is_its_prompt_and_its_answers(head in ".{0,8}", a in ".{0,8}", b in ".{0,8}") {
+            let prompt = format!("\n\nHuman: {head}\n\nAssistant:");
+            let (chosen, rejected) = (format!("{prompt}{a}"), format!("{prompt}{b}"));
+            prop_assert_eq!(split_dialogues(&chosen, &rejected), Some((prompt.as_str(), [a.as_str(), b.as_str()])));
+        }
+    }
+}
