@@ -3,7 +3,7 @@
 Inputs are drawn from a seed and rounded to float32 first, so that they are exact. Each fixture is then
 computed twice. In float64, rounded to float32 once at the end: those values are stored. And in float32:
 the largest difference between the two, relative to the tensor's largest entry, goes into the manifest
-as the tensor's `noise`. It is what honest float32 arithmetic costs at this place, and so the measure
+as the tensor's `noise_log2`. It is what honest float32 arithmetic costs at this place, and so the measure
 for anyone's tolerance. `fixtures/README.md` says what each tensor is.
 """
 
@@ -32,7 +32,6 @@ import optim
 from model import Config
 
 SEED = 20220304  # the day arXiv received the paper
-HEADS = {"language_model": "logits", "scalar": "score.weight"}
 
 
 def exact(x):
@@ -285,7 +284,7 @@ END_OF_TEXT = 60
 def ppo_iteration(draw):
     """One PPO-ptx iteration (section 3.5): 8 episodes, 2 minibatches of 4, one inner epoch."""
     settings = {"temperature": 0.75, "kl_coefficient": 0.125, "gamma": 1.0, "lambda": 0.95, "clip": 0.2,
-                "value_clip": 0.2, "ptx_coefficient": 1.5, "learning_rate": 1e-3, "value_learning_rate": 3e-3,
+                "value_clip": 0.2, "ptx_coefficient": 1.5, "learning_rate": 4e-3, "value_learning_rate": 4e-3,
                 "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "weight_decay": 0.0, "ema_decay": 0.992}
     s = {name: exact(x) for name, x in settings.items()}
     adam = [s["beta1"], s["beta2"], s["epsilon"], s["weight_decay"]]
@@ -385,13 +384,14 @@ def stored(tensor):
     """
     array = tensor.detach().numpy()
     if array.dtype != np.float64:
-        return np.ascontiguousarray(array)
+        return np.array(array, order="C")
     tiny = max(2.0**-40 * np.abs(array).max(), 1e-15)
-    return np.ascontiguousarray(np.where(np.abs(array) < tiny, 0.0, array).astype(np.float32))
+    return np.where(np.abs(array) < tiny, 0.0, array).astype(np.float32, order="C")
 
 
-def noise(name, single, double, width):
-    """max |float32 - float64| over max |float64| (over 1 if that is 0), rounded up to a power of two.
+def noise_log2(name, single, double):
+    """n with max |float32 - float64| <= 2^n max |float64| (2^n alone if that maximum is 0), as an integer;
+    None if they are equal.
 
     Left out: key biases after an optimizer step. Their gradient is 0 and Adam blows rounding noise up to
     full steps, harmless to the model, meaningless to compare.
@@ -402,7 +402,7 @@ def noise(name, single, double, width):
         width = len(double) // 3
         error[width : 2 * width] = 0.0
     relative = error.max() / (np.abs(stored(torch.from_numpy(double))).max() or 1.0)
-    return 2.0 ** math.ceil(math.log2(relative)) if relative > 0.0 else 0.0
+    return math.ceil(math.log2(relative)) if relative > 0.0 else None
 
 
 def config_json(config):
@@ -416,10 +416,10 @@ def write(name, out):
     arrays = {key: stored(tensor) for key, tensor in double.items()}
     metadata = {"config": json.dumps(config_json(config))} if config else None
     path = out / f"{name}.safetensors"
-    safetensors.numpy.save_file(arrays, path, metadata)
+    path.write_bytes(safetensors.numpy.save(arrays, metadata))
     floats = {key: t for key, t in double.items() if t.dtype == torch.float64}
-    noises = {key: noise(key, single[key], t, None) for key, t in sorted(floats.items())}
-    return entry(path) | {"noise": {key: x for key, x in noises.items() if x > 0.0}}
+    noises = {key: noise_log2(key, single[key], t) for key, t in sorted(floats.items())}
+    return entry(path) | {"noise_log2": {key: n for key, n in noises.items() if n is not None}}
 
 
 def write_bpe(out):
@@ -454,7 +454,7 @@ def make(out, names):
         "versions": {"python": ".".join(map(str, sys.version_info[:2])), "torch": torch.__version__,
                      "numpy": np.__version__, "safetensors": safetensors.__version__},
         "stored": "computed in float64 from inputs exact in float32, rounded to float32 once",
-        "noise": "max |float32 run - float64 run| / max |float64 run|, rounded up to a power of two",
+        "noise_log2": "n: the float32 run differs by at most 2^n * max|tensor| (absent: no difference)",
         "files": dict(sorted(files.items())),
     }
     manifest_path.write_text(json.dumps(manifest, indent=1) + "\n")
