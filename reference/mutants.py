@@ -1,0 +1,129 @@
+"""Can the golden tests fail? Each mutant is the reference with one sign, constant or index changed.
+
+For every mutant the affected fixtures are made anew in a temporary folder and the golden tests run on
+them (`FIXTURES_DIR`). They must fail; a mutant that passes has survived and the exit code is 1. First
+the unchanged reference must pass, from the same kind of folder.
+
+    python reference/mutants.py [--test "cargo test --release --test golden"] [--only NAME ...]
+"""
+
+import argparse
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+class Mutant(NamedTuple):
+    name: str
+    file: str
+    old: str  # occurs exactly once in the file
+    new: str
+    fixtures: tuple  # those that must change
+
+
+TRANSFORMER = ("transformer_dense",)
+PPO = ("ppo_functions", "ppo_iteration")
+MUTANTS = [
+    Mutant("gelu_tanh_constant", "model.py", "0.044715", "0.044915", ("ops",)),
+    Mutant("gelu_erf_scale", "model.py", "x / math.sqrt(2.0)", "x / 1.4", ("ops",)),
+    Mutant("layer_norm_unbiased", "model.py", "((x - mean) ** 2).mean(dim=-1, keepdim=True)",
+           "((x - mean) ** 2).sum(dim=-1, keepdim=True) / (x.shape[-1] - 1)", ("ops",)),
+    Mutant("layer_norm_epsilon_outside", "model.py", "torch.sqrt(variance + epsilon)",
+           "(torch.sqrt(variance) + epsilon)", ("ops",)),
+    Mutant("attention_unscaled", "model.py", "@ query / math.sqrt(size)", "@ query", ("ops",)),
+    Mutant("attention_window_off_by_one", "model.py", "max(start, t - window + 1)", "max(start, t - window)", ("ops",)),
+    Mutant("attention_crosses_sequences", "model.py", "first = start if window is None", "first = 0 if window is None", ("ops",)),
+    Mutant("attention_banded_layers_even", "model.py", "if layer % 2 == 1", "if layer % 2 == 0", ("transformer_banded",)),
+    Mutant("positions_from_one", "model.py", "torch.arange(end - start)", "torch.arange(1, end - start + 1)", ("ops",)),
+    Mutant("residual_lost", "model.py", "x = x + linear(y, q[\"attn", "x = linear(y, q[\"attn", TRANSFORMER),
+    Mutant("targets_shifted", "model.py", "tokens[s + 1 : e]]", "tokens[s : e - 1]]", TRANSFORMER),
+    Mutant("temperature_multiplies", "model.py", "offsets) / temperature", "offsets) * temperature", ("ppo_iteration",)),
+    Mutant("adam_no_bias_correction", "optim.py", "(m / correction1)", "m", ("adamw",)),
+    Mutant("adam_decay_coupled_sign", "optim.py", "w = w - lr * weight_decay * w", "w = w + lr * weight_decay * w", ("adamw",)),
+    Mutant("adam_decays_everything", "optim.py", "if w.dim() == 2:", "if True:", ("adamw",)),
+    Mutant("adam_tf_epsilon", "optim.py", "(torch.sqrt(v) + epsilon)", "(torch.sqrt(v / correction2) + epsilon)", ("adamw",)),
+    Mutant("ema_swapped", "optim.py", "decay * average[name] + (1.0 - decay) * weights[name]",
+           "(1.0 - decay) * average[name] + decay * weights[name]", PPO),
+    Mutant("sft_counts_prompt_end", "losses.py", "begin + int(prompt_lengths[b]) - 1 :", "begin + max(int(prompt_lengths[b]) - 2, 0) :", ("sft",)),
+    Mutant("reward_loss_sign", "losses.py", "if ranks[i] < ranks[j]:\n                terms.append(-log_sigmoid(rewards[i] - rewards[j]))",
+           "if ranks[i] < ranks[j]:\n                terms.append(-log_sigmoid(rewards[j] - rewards[i]))", ("reward",)),
+    Mutant("reward_loss_keeps_ties", "losses.py", "elif ranks[j] < ranks[i]:", "else:", ("reward",)),
+    Mutant("reward_loss_sums_pairs", "losses.py", "torch.stack(terms).mean()", "torch.stack(terms).sum()", ("reward",)),
+    Mutant("demonstration_mean_sign", "losses.py", "ln_f_bias - demonstration", "ln_f_bias + demonstration", ("reward",)),
+    Mutant("kl_sign", "losses.py", "shaped = -kl_coefficient", "shaped = kl_coefficient", PPO),
+    Mutant("score_on_first_token", "losses.py", "shaped[[end - 1 for _, end in", "shaped[[end for end, _ in", PPO),
+    Mutant("score_on_every_token", "losses.py", "    shaped[[end - 1 for _, end in spans(offsets)]] += scores\n",
+           "    for (s, e), score in zip(spans(offsets), scores):\n        shaped[s:e] += score\n", PPO),
+    Mutant("value_after_the_token", "losses.py", "token_scores[start + int(prompt_lengths[b]) - 1 : end - 1]",
+           "token_scores[start + int(prompt_lengths[b]) : end]", ("ppo_iteration",)),
+    Mutant("gae_lambda_lost", "losses.py", "gamma * lam * next_advantage", "gamma * next_advantage", PPO),
+    Mutant("gae_value_sign", "losses.py", "gamma * next_value - values[t]", "gamma * next_value + values[t]", PPO),
+    Mutant("returns_without_values", "losses.py", "advantages, advantages + values", "advantages, advantages", PPO),
+    Mutant("whiten_epsilon", "losses.py", "torch.sqrt(variance + 1e-8)", "torch.sqrt(variance + 1e-2)", PPO),
+    Mutant("whiten_unbiased_by_default", "losses.py", "unbiased=False", "unbiased=True", ("ppo_iteration",)),
+    Mutant("policy_loss_minimum", "losses.py", "torch.maximum(-advantages", "torch.minimum(-advantages", PPO),
+    Mutant("policy_clip_one_sided", "losses.py", "torch.clamp(ratio, 1.0 - clip, 1.0 + clip)", "torch.clamp(ratio, max=1.0 + clip)", PPO),
+    Mutant("value_loss_minimum", "losses.py", "0.5 * torch.maximum(", "0.5 * torch.minimum(", PPO),
+    Mutant("value_loss_factor", "losses.py", "0.5 * torch.maximum(", "torch.maximum(", PPO),
+    Mutant("adaptive_kl_unclipped", "losses.py", "torch.clamp(kl / target - 1.0, -0.2, 0.2)", "(kl / target - 1.0)", ("ppo_functions",)),
+    Mutant("ptx_coefficient_lost", "make_fixtures.py", "s[\"ptx_coefficient\"] * ptx_loss", "ptx_loss", ("ppo_iteration",)),
+    Mutant("whitened_over_all_episodes", "make_fixtures.py", "losses.whiten(advantages[rows])", "losses.whiten(advantages)[rows]", ("ppo_iteration",)),
+    Mutant("bpe_ties_largest_pair", "bpe.py", "key=lambda pair: (-pairs[pair], pair)",
+           "key=lambda pair: (-pairs[pair], -pair[0], -pair[1])", ("bpe",)),
+    Mutant("bpe_latest_merge_first", "bpe.py", "min(candidates, key=rank.__getitem__)", "max(candidates, key=rank.__getitem__)", ("bpe",)),
+    Mutant("bpe_plain_byte_order", "bpe.py", "    return printable + [b for b in range(256) if b not in printable]",
+           "    return list(range(256))", ("bpe",)),
+]
+
+
+def regenerate(folder, fixtures, mutant=None):
+    """Copies the reference and the fixtures to `folder`, mutates, makes `fixtures` anew."""
+    shutil.copytree(HERE, folder / "reference", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(HERE.parent / "fixtures", folder / "fixtures")
+    if mutant:
+        path = folder / "reference" / mutant.file
+        text = path.read_text()
+        assert text.count(mutant.old) == 1, f"{mutant.name}: {mutant.old!r} occurs {text.count(mutant.old)} times"
+        path.write_text(text.replace(mutant.old, mutant.new))
+    command = [sys.executable, "reference/make_fixtures.py", "--out", "fixtures", "--only", *fixtures]
+    subprocess.run(command, cwd=folder, check=True)
+
+
+def tests_pass(command, fixtures):
+    environment = os.environ | {"FIXTURES_DIR": str(fixtures)}
+    return subprocess.run(shlex.split(command), cwd=HERE.parent, env=environment, capture_output=True).returncode == 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--test", default="cargo test --test golden", help="command that runs the golden tests")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these mutants only")
+    arguments = parser.parse_args()
+    mutants = [m for m in MUTANTS if not arguments.only or m.name in arguments.only]
+    survivors = []
+    for mutant in [None, *mutants]:
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            regenerate(folder, mutant.fixtures if mutant else ["ops", "bpe"], mutant)
+            passed = tests_pass(arguments.test, folder / "fixtures")
+        if mutant is None:
+            if not passed:
+                print("the golden tests fail on the unchanged reference; nothing to learn from mutants")
+                return 1
+            print("unchanged reference: the golden tests pass", flush=True)
+        else:
+            print(f"{'SURVIVED' if passed else 'noticed '} {mutant.name}", flush=True)
+            survivors += [mutant.name] if passed else []
+    print(f"{len(mutants) - len(survivors)} of {len(mutants)} mutants noticed")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

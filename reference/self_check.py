@@ -1,0 +1,155 @@
+"""Why the reference can be trusted: it is compared, in float64, with code that others wrote.
+
+python reference/self_check.py prints one line per comparison and exits with 1 if any fails.
+"""
+
+import json
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+import bpe
+import bpe_text
+import losses
+import make_fixtures
+import model
+import optim
+
+FAILURES = []
+
+
+def compare(what, ours, theirs, tolerance=1e-11):
+    ours, theirs = torch.as_tensor(ours).detach(), torch.as_tensor(theirs).detach()
+    difference = (ours - theirs).abs().max().item()
+    report(what, difference <= tolerance, f"max difference {difference:.1e}")
+
+
+def report(what, passed, note=""):
+    print(f"{'ok  ' if passed else 'FAIL'} {what}: {note}")
+    if not passed:
+        FAILURES.append(what)
+
+
+def check_ops(draw):
+    x, w, b = draw.normal(7, 12), draw.normal(12), draw.normal(12)
+    compare("layer norm = torch's", model.layer_norm(x, w, b, 1e-5), F.layer_norm(x, (12,), w, b, 1e-5))
+    compare("GELU tanh = torch's", model.gelu_tanh(x), F.gelu(x, approximate="tanh"))
+    compare("GELU erf = torch's", model.gelu_erf(x), F.gelu(x))
+    compare("log-softmax = torch's", model.log_softmax(x), F.log_softmax(x, dim=-1))
+    compare("log-sigmoid = torch's", losses.log_sigmoid(50 * x), F.logsigmoid(50 * x))
+    for window in (None, 1, 4, 100):
+        qkv = draw.normal(17, 3 * 12)
+        q, k, v = (t.reshape(17, 3, 4).transpose(0, 1) for t in qkv.split(12, dim=1))
+        distance = torch.arange(17)[:, None] - torch.arange(17)[None, :]
+        mask = (distance >= 0) & (distance < (window or 17))
+        theirs = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(0, 1).reshape(17, 12)
+        compare(f"attention, window {window} = torch's with that mask", model.attention(qkv, [0, 17], 3, window), theirs)
+
+
+def hugging_face(config, **extra):
+    return transformers.GPT2Config(
+        **{k: v for k, v in vars(config).items() if k != "attention_window"}, resid_pdrop=0.0, embd_pdrop=0.0,
+        attn_pdrop=0.0, attn_implementation="eager", **extra)
+
+
+def check_model(draw):
+    untied = model.Config(61, 24, 20, 3, 5, 52, 1e-3, "gelu", tie_word_embeddings=False)
+    for name, config in [("GPT-2, tied", make_fixtures.DENSE), ("GPT-2, explicit head, erf", untied)]:
+        p = make_fixtures.leaf(draw.parameters(config, "language_model"))
+        theirs = transformers.GPT2LMHeadModel(hugging_face(config)).double().eval()
+        missing = theirs.load_state_dict(p, strict=False).missing_keys
+        report(f"{name}: parameter names", missing in ([], ["lm_head.weight"]), str(missing))
+        theirs.tie_weights()
+        lengths = [5, 1, 24, 13]
+        offsets, tokens = make_fixtures.offsets_of(lengths), draw.tokens(43, 61)
+        loss = losses.cross_entropy(model.next_token_log_probs(p, config, tokens, offsets))
+        summed = 0.0
+        for start, end in model.spans(offsets):
+            ids = tokens[start:end]
+            logits = theirs(ids[None]).logits[0]
+            compare(f"{name}: logits, length {end - start}", model.logits(p, config, tokens, offsets)[start:end], logits)
+            summed = summed + F.cross_entropy(logits[:-1], ids[1:], reduction="sum")
+        their_loss = summed / (43 - len(lengths))
+        compare(f"{name}: loss", loss, their_loss)
+        their_loss.backward()
+        ours = make_fixtures.gradients(loss, p)
+        difference = max((ours[k] - t.grad).abs().max().item() for k, t in theirs.named_parameters() if k in ours)
+        report(f"{name}: all gradients", difference < 1e-11, f"max difference {difference:.1e}")
+
+    config = make_fixtures.REWARD
+    p = draw.parameters(config, "scalar")
+    theirs = transformers.GPT2ForSequenceClassification(hugging_face(config, num_labels=1)).double().eval()
+    theirs.load_state_dict(p)
+    tokens = draw.tokens(19, 61)
+    compare("scalar head: reward", model.rewards(p, config, tokens, [0, 19]), theirs(tokens[None]).logits[0])
+
+
+def check_optimizer(draw):
+    for decay in (0.0, 0.1):
+        w = {"matrix": draw.normal(5, 3), "bias": draw.normal(4)}
+        theirs = {k: t.clone().requires_grad_() for k, t in w.items()}
+        groups = [{"params": [theirs["matrix"]], "weight_decay": decay}, {"params": [theirs["bias"]], "weight_decay": 0.0}]
+        optimizer, state = torch.optim.AdamW(groups, lr=1e-2, betas=(0.9, 0.95), eps=1e-8), {}
+        for _ in range(10):
+            g = {k: draw.normal(*t.shape) for k, t in w.items()}
+            w = optim.adamw_step(w, g, state, 1e-2, 0.9, 0.95, 1e-8, decay)
+            for k, t in theirs.items():
+                t.grad = g[k]
+            optimizer.step()
+        for k in w:
+            compare(f"AdamW, decay {decay}, {k} = torch's", w[k], theirs[k])
+
+
+def check_losses(draw):
+    # The published example of lm-human-preferences' whitening (float32 there).
+    published = [0.05080712, 0.4381051, 0.8254035, 1.2127019, 1.6000004, 1.9872988, 2.3745968, 2.7618952, 3.1491938]
+    x = torch.arange(12, 21, dtype=torch.float64) / 10
+    compare("whitening = the published example", losses.whiten(x, shift_mean=False), torch.tensor(published).double(), 1e-6)
+    # GAE by its definition: a sum of (gamma lambda)^l delta.
+    r, v = draw.normal(6), draw.normal(6)
+    delta = r + 0.9 * torch.cat([v[1:], torch.zeros(1)]) - v
+    by_sum = torch.stack([sum(0.72 ** (l - t) * delta[l] for l in range(t, 6)) for t in range(6)])
+    compare("GAE = its sum", losses.gae(r, v, [0, 6], 0.9, 0.8)[0], by_sum)
+    r = draw.normal(2)
+    compare("K = 2 is the pairwise loss", losses.reward_loss(r, [0, 2], [2, 1])[0], -F.logsigmoid(r[1] - r[0]))
+
+
+def check_bpe():
+    merges = bpe.train(bpe_text.DOCUMENTS, bpe_text.VOCAB_SIZE)
+    vocabulary, lines = bpe.huggingface_files(merges)
+    theirs = Tokenizer(models.BPE(vocabulary, [tuple(line.split(" ")) for line in lines]))
+    theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    theirs.decoder = decoders.ByteLevel()
+    with tempfile.TemporaryDirectory() as folder:
+        with open(folder + "/vocab.json", "w") as file:
+            json.dump(vocabulary, file)
+        with open(folder + "/merges.txt", "w") as file:
+            file.write("#version: 0.2\n" + "\n".join(lines) + "\n")
+        fast = transformers.AutoTokenizer.from_pretrained(folder, tokenizer_type="gpt2")
+    for text in bpe_text.HOSTILE + bpe_text.DOCUMENTS:
+        ours = bpe.encode(text, merges)
+        report(f"BPE of {text[:30]!r} = tokenizers'", ours == theirs.encode(text).ids, f"{len(ours)} tokens")
+        report("  and decodes to itself", bpe.decode(ours, merges) == text.encode())
+        if "<|endoftext|>" not in text:
+            report("  and = transformers'", ours == fast(text)["input_ids"])
+
+
+def main():
+    torch.set_num_threads(1)
+    draw = make_fixtures.Draw("self_check", torch.float64)
+    check_ops(draw)
+    check_model(draw)
+    check_optimizer(draw)
+    check_losses(draw)
+    check_bpe()
+    print(f"{len(FAILURES)} failures" if FAILURES else "all comparisons hold")
+    return 1 if FAILURES else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+//! Reads `fixtures/` and compares with it. The folder can be another one: environment `FIXTURES_DIR`
+//! (the mutation check uses that).
+//!
+//! Errors are relative to the largest entry of the expected tensor. The manifest records, per tensor,
+//! what float32 arithmetic costs PyTorch itself at that place (`noise_log2`); [`Fixture::check`] allows
+//! [`MARGIN`] times that, and never less than [`FLOOR`].
+#![allow(dead_code)] // Each test binary uses its own part.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+/// How many times PyTorch's own float32 error we may be off: our sums run in another order, and the
+/// recorded error is one sample of a random quantity.
+pub const MARGIN: f64 = 16.0;
+/// The smallest tolerance: 16 roundings of float32, for places where PyTorch's run happened to be exact.
+pub const FLOOR: f64 = 16.0 / (1u64 << 24) as f64;
+
+/// Where the fixtures lie.
+pub fn directory() -> PathBuf {
+    match std::env::var_os("FIXTURES_DIR") {
+        Some(path) => PathBuf::from(path),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures"),
+    }
+}
+
+/// A JSON file of the fixtures: `manifest.json`, `bpe.json`.
+pub fn json(file: &str) -> Value {
+    let path = directory().join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+enum Data {
+    F32(Vec<f32>),
+    I64(Vec<i64>),
+}
+
+/// One `.safetensors` file, with its lines of the manifest.
+pub struct Fixture {
+    name: String,
+    config: Value,
+    tensors: BTreeMap<String, (Vec<usize>, Data)>,
+    noise_log2: Value,
+}
+
+impl Fixture {
+    /// Reads `fixtures/NAME.safetensors`.
+    pub fn load(name: &str) -> Self {
+        let file = format!("{name}.safetensors");
+        let path = directory().join(&file);
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let config = metadata.metadata().as_ref().and_then(|entries| entries.get("config"));
+        let config = config.map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+        let parsed = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = parsed.iter().map(|(key, view)| {
+            let data = match view.dtype() {
+                Dtype::F32 => Data::F32(numbers(view.data(), f32::from_le_bytes)),
+                Dtype::I64 => Data::I64(numbers(view.data(), i64::from_le_bytes)),
+                other => panic!("{file}: {key}: unexpected type {other:?}"),
+            };
+            (key.to_string(), (view.shape().to_vec(), data))
+        });
+        let tensors = tensors.collect();
+        let noise_log2 = json("manifest.json")["files"][&file]["noise_log2"].clone();
+        Fixture { name: name.to_string(), config, tensors, noise_log2 }
+    }
+
+    /// The model configuration with Hugging Face's names (`null` where the file has none).
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// All tensor names, ascending.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The names that begin with `prefix`, without it.
+    pub fn names_after(&self, prefix: &str) -> impl Iterator<Item = &str> {
+        self.names().filter_map(move |name| name.strip_prefix(prefix))
+    }
+
+    fn get(&self, name: &str) -> &(Vec<usize>, Data) {
+        self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name))
+    }
+
+    /// Shape and values of a float tensor.
+    pub fn f32(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
+        match self.get(name) {
+            (shape, Data::F32(values)) => (shape.clone(), values.clone()),
+            _ => panic!("{}: {name} holds integers", self.name),
+        }
+    }
+
+    /// Shape and values of an integer tensor.
+    pub fn i64(&self, name: &str) -> (Vec<usize>, Vec<i64>) {
+        match self.get(name) {
+            (shape, Data::I64(values)) => (shape.clone(), values.clone()),
+            _ => panic!("{}: {name} holds floats", self.name),
+        }
+    }
+
+    /// The values of a float tensor.
+    pub fn values(&self, name: &str) -> Vec<f32> {
+        self.f32(name).1
+    }
+
+    /// Token ids.
+    pub fn tokens(&self, name: &str) -> Vec<u32> {
+        self.i64(name).1.into_iter().map(|id| u32::try_from(id).unwrap()).collect()
+    }
+
+    /// Offsets, lengths, indices.
+    pub fn indices(&self, name: &str) -> Vec<usize> {
+        self.i64(name).1.into_iter().map(|index| usize::try_from(index).unwrap()).collect()
+    }
+
+    /// A single number.
+    pub fn scalar(&self, name: &str) -> f32 {
+        let values = self.values(name);
+        assert_eq!(values.len(), 1, "{}: {name} is not a scalar", self.name);
+        values[0]
+    }
+
+    /// The relative tolerance of a tensor: [`MARGIN`] times its recorded noise, at least [`FLOOR`].
+    pub fn tolerance(&self, name: &str) -> f64 {
+        let noise = self.noise_log2[name].as_i64().map_or(0.0, |n| 2f64.powi(n as i32));
+        (MARGIN * noise).max(FLOOR)
+    }
+
+    /// Asserts that `got` is the tensor `name`, within its tolerance.
+    pub fn check(&self, name: &str, got: &[f32]) {
+        let expected = self.values(name);
+        assert_close(&format!("{}: {name}", self.name), got, &expected, self.tolerance(name));
+    }
+
+    /// [`Fixture::check`] for weights after optimizer steps. The middle third of a `c_attn.bias`, the key
+    /// biases, is left out: it has no influence on attention, so its gradient is exactly 0 and what an
+    /// implementation finds there is rounding noise, which Adam blows up to full steps.
+    pub fn check_updated(&self, name: &str, got: &[f32]) {
+        let (mut got, mut expected) = (got.to_vec(), self.values(name));
+        assert_eq!(got.len(), expected.len(), "{}: {name}: number of elements", self.name);
+        if name.ends_with("attn.c_attn.bias") {
+            let width = got.len() / 3;
+            got[width..2 * width].fill(0.0);
+            expected[width..2 * width].fill(0.0);
+        }
+        assert_close(&format!("{}: {name}", self.name), &got, &expected, self.tolerance(name));
+    }
+}
+
+fn numbers<const SIZE: usize, T>(bytes: &[u8], read: fn([u8; SIZE]) -> T) -> Vec<T> {
+    bytes.chunks_exact(SIZE).map(|chunk| read(chunk.try_into().unwrap())).collect()
+}
+
+/// Asserts `|got - expected| <= tolerance * max |expected|` for every element (`<= tolerance` where the
+/// expected tensor is all zero). A NaN fails. On failure the message has the largest error and the first
+/// elements that are off.
+#[track_caller]
+pub fn assert_close(name: &str, got: &[f32], expected: &[f32], tolerance: f64) {
+    if let Err(message) = compare(name, got, expected, tolerance) {
+        panic!("{message}");
+    }
+}
+
+fn compare(name: &str, got: &[f32], expected: &[f32], tolerance: f64) -> Result<(), String> {
+    if got.len() != expected.len() {
+        return Err(format!("{name}: {} elements, expected {}", got.len(), expected.len()));
+    }
+    let largest = expected.iter().fold(0.0f64, |largest, &x| largest.max(f64::from(x).abs()));
+    let scale = if largest > 0.0 { largest } else { 1.0 };
+    let error = |i: usize| (f64::from(got[i]) - f64::from(expected[i])).abs();
+    let off = |i: &usize| error(*i).is_nan() || error(*i) > tolerance * scale;
+    let wrong: Vec<usize> = (0..got.len()).filter(off).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let worst = wrong.iter().map(|&i| error(i)).fold(0.0, |a: f64, b| if b.is_nan() { b } else { a.max(b) });
+    let mut message = format!(
+        "{name}: {} of {} elements off; max error {worst:.3e} = {:.3e} of the largest entry {largest:.3e}, allowed {tolerance:.3e}",
+        wrong.len(),
+        got.len(),
+        worst / scale,
+    );
+    for &i in wrong.iter().take(5) {
+        message += &format!("\n  [{i}] got {:e}, expected {:e}", got[i], expected[i]);
+    }
+    Err(message)
+}
+
+#[test]
+fn every_fixture_of_the_manifest_can_be_read() {
+    let manifest = json("manifest.json");
+    for file in manifest["files"].as_object().unwrap().keys() {
+        if let Some(name) = file.strip_suffix(".safetensors") {
+            let fixture = Fixture::load(name);
+            assert!(fixture.names().count() > 0, "{file} is empty");
+            for (name, (_, data)) in &fixture.tensors {
+                if let Data::F32(values) = data {
+                    assert!(values.iter().all(|x| x.is_finite()), "{file}: {name} is not finite");
+                    assert!(fixture.tolerance(name) < 0.01, "{file}: {name} tolerates {}", fixture.tolerance(name));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_comparison_can_fail() {
+    assert!(compare("equal", &[1.0, -2.0], &[1.0, -2.0], 0.0).is_ok());
+    assert!(compare("within", &[1.0, -2.0], &[1.01, -2.0], 0.01).is_ok());
+    assert!(compare("beyond", &[1.0, -2.0], &[1.03, -2.0], 0.01).is_err());
+    assert!(compare("zero", &[1e-8], &[0.0], 1e-7).is_ok());
+    assert!(compare("zero", &[1e-6], &[0.0], 1e-7).is_err());
+    assert!(compare("NaN", &[f32::NAN], &[1.0], 1.0).unwrap_err().contains("NaN"));
+    assert!(compare("length", &[1.0], &[1.0, 1.0], 1.0).is_err());
+}
