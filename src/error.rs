@@ -65,7 +65,12 @@ pub type Result<T> = core::result::Result<T, Error>;
 
 impl Error {
     /// A [`Error::Usage`].
-    pub fn usage(field: impl ToString, expected: impl ToString, found: impl ToString, hint: impl ToString) -> Self {
+    pub fn usage(
+        field: impl ToString,
+        expected: impl ToString,
+        found: impl ToString,
+        hint: impl ToString,
+    ) -> Self {
         Error::Usage {
             field: field.to_string(),
             expected: expected.to_string(),

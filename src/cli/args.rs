@@ -122,19 +122,19 @@ pub struct SampleArgs {
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// What the text begins with; may be empty
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: String,
     /// Most tokens to write; a response also ends at <|endoftext|> and at the model's context
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_new_tokens: usize,
     /// Divides the logits; 0 takes the most likely token each time
-    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = not_negative)]
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true, value_parser = not_negative)]
     pub temperature: f32,
     /// Draw from the K most likely tokens only; 0: from all
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub top_k: usize,
     /// Draw from the most likely tokens that together reach probability P; 1: from all
-    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = probability)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
     pub top_p: f32,
     /// The same seed gives the same text
     #[arg(long, value_name = "S", default_value_t = 1)]
@@ -219,7 +219,9 @@ mod tests {
 
     #[test]
     fn run_takes_what_the_readme_shows() {
-        let cli = parse("instructgpt run c/a.toml --out o --stage reward_model --set ppo.clip=0.1 --set seed=2 --threads 3");
+        let cli = parse(
+            "instructgpt run c/a.toml --out o --stage reward_model --set ppo.clip=0.1 --set seed=2 --threads 3",
+        );
         let cli = cli.unwrap();
         assert_eq!(cli.threads, Some(3));
         let Command::Run(args) = cli.command else { panic!("run expected") };

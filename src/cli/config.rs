@@ -78,7 +78,12 @@ fn parse_file(text: &str, origin: &str) -> Result<Settings> {
 /// Applies one `section.key=value` to the table of a file.
 fn apply(table: &mut Table, entry: &str) -> Result<()> {
     let Some((path, value)) = entry.split_once('=') else {
-        return Err(Error::usage("--set", "section.key=value", format!("{entry:?}"), "as in ppo.kl_coef=0.05"));
+        return Err(Error::usage(
+            "--set",
+            "section.key=value",
+            format!("{entry:?}"),
+            "as in ppo.kl_coef=0.05",
+        ));
     };
     let (path, value) = (path.trim(), value.trim());
     let (section, key) = path.split_once('.').unwrap_or(("", path));
@@ -90,7 +95,8 @@ fn apply(table: &mut Table, entry: &str) -> Result<()> {
         }
         table
     } else {
-        let Some(fields) = known.sections().into_iter().find(|s| s.key() == section).map(|s| s.fields()) else {
+        let Some(fields) = known.sections().into_iter().find(|s| s.key() == section).map(|s| s.fields())
+        else {
             return Err(unknown_key(at(), section, key));
         };
         if fields.iter().all(|f| f.name != key) {
@@ -135,7 +141,8 @@ fn unknown_key(at: String, section: &str, key: &str) -> Error {
     // `min_by_key` keeps the first of equals, so the answer does not depend on anything else.
     let nearest = candidates.into_iter().min_by_key(|c| c.0).map(|c| c.1).unwrap_or_default();
     let known_section = section.is_empty() || settings.sections().iter().any(|s| s.key() == section);
-    let found = if known_section { format!("unknown key {key:?}") } else { format!("unknown section {section:?}") };
+    let found =
+        if known_section { format!("unknown key {key:?}") } else { format!("unknown section {section:?}") };
     Error::usage(at, "a key of the configuration", found, format!("the nearest is {nearest}"))
 }
 
@@ -150,7 +157,8 @@ fn type_error(at: String, message: &str) -> Error {
         "a sequence" => "a list, as in [\"a.txt\", \"b.txt\"]".to_string(),
         other => other.replace('`', "\""),
     };
-    let found = found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ").replace('`', "");
+    let found =
+        found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ").replace('`', "");
     Error::usage(at, expected, found, "")
 }
 
@@ -203,7 +211,10 @@ mod tests {
         assert_eq!((s.seed, s.ppo.kl_coef, s.ppo.ptx_coef), (7, 0.1, 0.0));
         assert_eq!(s.sft.select, crate::train::settings::Select::Last);
         assert_eq!(s.data.prompts, ["a", "b"]);
-        assert_eq!(set(&["pretrain.init_from=/a b/c"]).unwrap().pretrain.init_from.as_deref(), Some("/a b/c"));
+        assert_eq!(
+            set(&["pretrain.init_from=/a b/c"]).unwrap().pretrain.init_from.as_deref(),
+            Some("/a b/c")
+        );
         assert_eq!(set(&["ppo.kl_coef="]).unwrap().ppo.kl_coef, 0.02, "no value: the default");
     }
 

@@ -36,7 +36,12 @@ fn features() -> Vec<Feature> {
 #[cfg(target_arch = "aarch64")]
 fn features() -> Vec<Feature> {
     // Both belong to every aarch64 processor.
-    vec![Feature { name: "neon", use_: "vectors of 4, with fused multiply-add", compiled: true, present: true }]
+    vec![Feature {
+        name: "neon",
+        use_: "vectors of 4, with fused multiply-add",
+        compiled: true,
+        present: true,
+    }]
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -49,7 +54,8 @@ fn warnings(features: &[Feature]) -> Vec<String> {
     let mut warnings = Vec::new();
     if features.iter().all(|f| !f.compiled) {
         warnings.push(
-            "no hardware fused multiply-add is compiled in: every result is the same, but many times slower".into(),
+            "no hardware fused multiply-add is compiled in: every result is the same, but many times slower"
+                .into(),
         );
     }
     // bf16 takes part in no result of this program.
@@ -79,7 +85,13 @@ pub fn run() -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     out.text(&format!("threads: {} of {cores} cores", rayon::current_num_threads()))?;
     for f in &features {
-        out.text(&format!("{:<11} built in: {:<3}  machine: {:<3}  ({})", f.name, yes(f.compiled), yes(f.present), f.use_))?;
+        out.text(&format!(
+            "{:<11} built in: {:<3}  machine: {:<3}  ({})",
+            f.name,
+            yes(f.compiled),
+            yes(f.present),
+            f.use_
+        ))?;
     }
     for warning in warnings(&features) {
         out.text(&format!("warning: {warning}"))?;

@@ -78,7 +78,9 @@ impl Lines {
             Fields { tokens: Some(tokens), text: None, prompt: None, response: None } => {
                 Ok(Some(Input::Tokens(tokens)))
             }
-            Fields { tokens: None, text: Some(text), prompt: None, response: None } => Ok(Some(Input::Text(text))),
+            Fields { tokens: None, text: Some(text), prompt: None, response: None } => {
+                Ok(Some(Input::Text(text)))
+            }
             Fields { tokens: None, text: None, prompt: Some(prompt), response: Some(response) } => {
                 Ok(Some(Input::Pair { prompt, response }))
             }
@@ -196,7 +198,9 @@ mod tests {
 
     #[test]
     fn the_three_kinds_of_input() {
-        let mut l = lines("{\"tokens\":[1,2]}\n\n {\"text\":\"é\", \"user\":\"x\"}\r\n{\"prompt\":\"a\",\"response\":\"\"}");
+        let mut l = lines(
+            "{\"tokens\":[1,2]}\n\n {\"text\":\"é\", \"user\":\"x\"}\r\n{\"prompt\":\"a\",\"response\":\"\"}",
+        );
         assert_eq!(l.input().unwrap(), Some(Input::Tokens(vec![1, 2])));
         assert_eq!(l.input().unwrap(), Some(Input::Text("é".into())));
         assert_eq!(l.input().unwrap(), Some(Input::Pair { prompt: "a".into(), response: String::new() }));

@@ -40,10 +40,9 @@ pub fn main() -> ExitCode {
 /// The command's own.
 pub fn run(cli: Cli) -> Result<()> {
     if let Some(threads) = cli.threads {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .map_err(|e| Error::usage("--threads", "a number of threads this system can start", threads, e))?;
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|e| {
+            Error::usage("--threads", "a number of threads this system can start", threads, e)
+        })?;
     }
     match &cli.command {
         Command::Demo(args) => demo::run(args),

@@ -72,7 +72,15 @@ struct Plain {
 
 impl Plain {
     fn new(out: Box<dyn Write>, interval: Duration) -> Plain {
-        Plain { out, interval, name: String::new(), total: 0, first_step: None, last_line: None, untold: None }
+        Plain {
+            out,
+            interval,
+            name: String::new(),
+            total: 0,
+            first_step: None,
+            last_line: None,
+            untold: None,
+        }
     }
 
     /// A progress line that cannot be written is no reason to stop a run.
@@ -82,7 +90,9 @@ impl Plain {
 
     /// `, 3.2/s, 1m 20s left`, once two steps give a rate.
     fn rate(&self, step: u64, now: Instant) -> String {
-        let Some((first, since)) = self.first_step.filter(|(first, _)| step > *first) else { return String::new() };
+        let Some((first, since)) = self.first_step.filter(|(first, _)| step > *first) else {
+            return String::new();
+        };
         let seconds = now.duration_since(since).as_secs_f64().max(1e-9);
         let rate = (step - first) as f64 / seconds;
         let left = self.total.saturating_sub(step) as f64 / rate;
@@ -186,6 +196,9 @@ mod tests {
 
     #[test]
     fn durations() {
-        assert_eq!((duration(44.2), duration(185.0), duration(7800.0)), ("45s".into(), "3m 05s".into(), "2h 10m".into()));
+        assert_eq!(
+            (duration(44.2), duration(185.0), duration(7800.0)),
+            ("45s".into(), "3m 05s".into(), "2h 10m".into())
+        );
     }
 }

@@ -100,9 +100,12 @@ mod tests {
     #[test]
     fn wilson_known_values() {
         // Newcombe (1998), table I, method 3: 81/263 and 15/148; 0/20 and 1/29.
-        for (successes, count, low, high) in
-            [(81.0, 263, 0.2553, 0.3662), (15.0, 148, 0.0624, 0.1605), (0.0, 20, 0.0, 0.1611), (1.0, 29, 0.0061, 0.1718)]
-        {
+        for (successes, count, low, high) in [
+            (81.0, 263, 0.2553, 0.3662),
+            (15.0, 148, 0.0624, 0.1605),
+            (0.0, 20, 0.0, 0.1611),
+            (1.0, 29, 0.0061, 0.1718),
+        ] {
             let e = wilson(successes, count);
             assert!((e.low - low).abs() < 5e-5 && (e.high - high).abs() < 5e-5, "{e:?}");
         }

@@ -206,10 +206,17 @@ mod tests {
         let mut metrics = Metrics::append(&path).unwrap();
         let third = 1.0f32 / 3.0;
         metrics
-            .record("ppo", 12, &[("z", third.into()), ("a", 0.1f64.into()), ("n", 7u64.into()), ("t", "x\"".into())])
+            .record(
+                "ppo",
+                12,
+                &[("z", third.into()), ("a", 0.1f64.into()), ("n", 7u64.into()), ("t", "x\"".into())],
+            )
             .unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "{\"stage\":\"ppo\",\"step\":12,\"z\":0.33333334,\"a\":0.1,\"n\":7,\"t\":\"x\\\"\"}\n");
+        assert_eq!(
+            text,
+            "{\"stage\":\"ppo\",\"step\":12,\"z\":0.33333334,\"a\":0.1,\"n\":7,\"t\":\"x\\\"\"}\n"
+        );
         let back: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((back["z"].as_f64().unwrap() as f32).to_bits(), third.to_bits());
     }

@@ -80,7 +80,12 @@ impl Settings {
         }
         if reward_model.max_candidates < reward_model.min_candidates {
             let expected = format!("at least reward_model.min_candidates = {}", reward_model.min_candidates);
-            return Err(Error::usage("reward_model.max_candidates", expected, reward_model.max_candidates, ""));
+            return Err(Error::usage(
+                "reward_model.max_candidates",
+                expected,
+                reward_model.max_candidates,
+                "",
+            ));
         }
         self.check_lengths()
     }
@@ -93,7 +98,12 @@ impl Settings {
         }
         let context = self.model.context;
         let lengths = [
-            ("data", self.sft.init_from.is_none(), self.data.max_prompt_tokens, self.data.max_response_tokens),
+            (
+                "data",
+                self.sft.init_from.is_none(),
+                self.data.max_prompt_tokens,
+                self.data.max_response_tokens,
+            ),
             ("ppo", self.ppo.init_from.is_none(), self.ppo.max_prompt_tokens, self.ppo.max_response_tokens),
         ];
         for (section, applies, prompt, response) in lengths {
@@ -119,11 +129,20 @@ mod tests {
         let s = Settings::default();
         s.validate().unwrap();
         assert_eq!((s.sft.epochs, s.sft.batch, s.sft.learning_rate, s.sft.dropout), (16, 32, 9.65e-6, 0.2));
-        assert_eq!((s.reward_model.epochs, s.reward_model.batch, s.reward_model.learning_rate), (1, 64, 9e-6));
+        assert_eq!(
+            (s.reward_model.epochs, s.reward_model.batch, s.reward_model.learning_rate),
+            (1, 64, 9e-6)
+        );
         assert_eq!((s.rlhf_init.epochs, s.rlhf_init.pretrain_fraction), (2, 0.1));
-        assert_eq!((s.ppo.episodes, s.ppo.batch, s.ppo.minibatches, s.ppo.inner_epochs), (256_000, 512, 8, 1));
+        assert_eq!(
+            (s.ppo.episodes, s.ppo.batch, s.ppo.minibatches, s.ppo.inner_epochs),
+            (256_000, 512, 8, 1)
+        );
         assert_eq!((s.ppo.kl_coef, s.ppo.ptx_coef, s.ppo.ptx_examples_per_episode), (0.02, 27.8, 8));
-        assert_eq!((s.ppo.ema, s.ppo.clip, s.ppo.warmup_iterations, s.ppo.warmup_start), (0.992, 0.2, 10, 0.1));
+        assert_eq!(
+            (s.ppo.ema, s.ppo.clip, s.ppo.warmup_iterations, s.ppo.warmup_start),
+            (0.992, 0.2, 10, 0.1)
+        );
         assert_eq!((s.adam.beta1, s.adam.beta2), (0.9, 0.95));
     }
 
@@ -166,14 +185,26 @@ mod tests {
     #[test]
     fn validate_names_the_field() {
         let cases = [
-            (refused(|s| s.ppo.minibatches = 7), "ppo.minibatches: expected a divisor of ppo.batch = 512, found 7"),
-            (refused(|s| s.ppo.kl_coef = f32::NAN), "ppo.kl_coef: expected a finite number from 0 up, found nan"),
-            (refused(|s| s.sft.dropout = 1.0), "sft.dropout: expected a number from 0 up and below 1, found 1.0"),
+            (
+                refused(|s| s.ppo.minibatches = 7),
+                "ppo.minibatches: expected a divisor of ppo.batch = 512, found 7",
+            ),
+            (
+                refused(|s| s.ppo.kl_coef = f32::NAN),
+                "ppo.kl_coef: expected a finite number from 0 up, found nan",
+            ),
+            (
+                refused(|s| s.sft.dropout = 1.0),
+                "sft.dropout: expected a number from 0 up and below 1, found 1.0",
+            ),
             (refused(|s| s.micro_batch_tokens = 0), "micro_batch_tokens: expected at least 1, found 0"),
             (refused(|s| s.model.heads = 5), "model.heads: expected a divisor of model.width = 768, found 5"),
             (refused(|s| s.tokenizer.vocab_size = 256), "tokenizer.vocab_size: expected at least 257"),
             (refused(|s| s.model.context = 64), "data.max_response_tokens: expected at most 0 with"),
-            (refused(|s| s.reward_model.max_candidates = 3), "reward_model.max_candidates: expected at least"),
+            (
+                refused(|s| s.reward_model.max_candidates = 3),
+                "reward_model.max_candidates: expected at least",
+            ),
         ];
         for (message, start) in cases {
             assert!(message.starts_with(start), "{message}");
@@ -193,7 +224,10 @@ mod tests {
         let mut m = ModelSettings { attention_window: 7, ..Default::default() };
         m.inner = Some(100);
         let config = m.config(300);
-        assert_eq!((config.vocab_size, config.inner, config.window(1), config.window(0)), (300, 100, 7, 2048));
+        assert_eq!(
+            (config.vocab_size, config.inner, config.window(1), config.window(0)),
+            (300, 100, 7, 2048)
+        );
         config.validate("model").unwrap();
     }
 }

@@ -1,7 +1,9 @@
 //! PPO and PPO-ptx.
 
 use super::AdamStyle;
-use super::section::{any, at_least_one, below_one, finite, fraction, nonzero_fraction, not_negative, positive, section};
+use super::section::{
+    any, at_least_one, below_one, finite, fraction, nonzero_fraction, not_negative, positive, section,
+};
 use serde::{Deserialize, Serialize};
 
 /// What happens to the score of a response that does not end by itself.
