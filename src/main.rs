@@ -1,3 +1,5 @@
-//! The `instructgpt` program: see `cli`.
+//! The `instructgpt` program: everything is in `cli`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    instructgpt::cli::main()
+}

@@ -1,1 +1,168 @@
-//! (filled below)
+//! Floor 8: `report.html`, one self-contained page per run directory: charts (inline SVG), tables,
+//! samples, the configuration. No scripts, nothing loaded from elsewhere; the same files give the
+//! same bytes.
+//!
+//! Read from the run directory, each left out if missing: `metrics.jsonl` (see
+//! [`crate::train::metrics`]), `results.json` (`"notes"`, `"tables"`), `samples.jsonl` (a `"prompt"`
+//! and one text per model) and `config.toml`.
+
+pub mod charts;
+mod page;
+pub mod record;
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::train::metrics::{read_results, write_whole};
+
+/// Writes `report.html` into the run directory and returns its path.
+///
+/// # Errors
+/// [`Error::Format`] naming file and line for a malformed file (an old report is then left as it
+/// was), [`Error::Io`], and [`Error::Usage`] if `dir` is no run directory.
+pub fn write(dir: &Path) -> Result<PathBuf> {
+    let html = render(dir)?;
+    let path = dir.join("report.html");
+    write_whole(&path, html.as_bytes())?;
+    Ok(path)
+}
+
+/// The page as a string; as [`write`] otherwise.
+///
+/// # Errors
+/// As [`write`].
+pub fn render(dir: &Path) -> Result<String> {
+    let names = ["metrics.jsonl", "results.json", "samples.jsonl", "config.toml"];
+    if !names.iter().any(|name| dir.join(name).exists()) {
+        let expected = format!("a run directory, with any of {}", names.join(", "));
+        return Err(Error::usage("report", expected, dir.display(), "give the --out directory of a run"));
+    }
+    let read = |name: &str| -> Result<Option<String>> {
+        let path = dir.join(name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(path.display(), "read", e)),
+        }
+    };
+    let origin = |name: &str| dir.join(name).display().to_string();
+    let stages = match read("metrics.jsonl")? {
+        Some(text) => record::metrics(&text, &origin("metrics.jsonl"))?,
+        None => Vec::new(),
+    };
+    let results = match read_results(&dir.join("results.json"))? {
+        Some(json) => record::results(&json, &origin("results.json"))?,
+        None => record::Results::default(),
+    };
+    let samples = match read("samples.jsonl")? {
+        Some(text) => record::samples(&text, &origin("samples.jsonl"))?,
+        None => Vec::new(),
+    };
+    Ok(page::page(&stages, &results, &samples, read("config.toml")?.as_deref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::metrics::{Metrics, write_results};
+
+    /// A run directory with everything in it.
+    fn run() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let mut metrics = Metrics::append(&dir.path().join("metrics.jsonl")).unwrap();
+        for step in 1..=900u64 {
+            let x = step as f64 / 900.0;
+            metrics.record("pretrain", step, &[("loss", (6.0 - 3.0 * x).into())]).unwrap();
+            if step % 100 == 0 {
+                metrics.record("pretrain", step, &[("validation_loss", (6.1 - 3.0 * x).into())]).unwrap();
+            }
+        }
+        for step in 1..=60u64 {
+            let x = step as f64 / 60.0;
+            let wobble = ((step * 7919) % 13) as f64 / 130.0;
+            let fields = [
+                ("reward", (x * 2.0 - 0.5 + wobble).into()),
+                ("kl", (x * 6.0 + wobble).into()),
+                ("entropy", (3.0 - x).into()),
+                ("response_length", (30.0 + 10.0 * x + 20.0 * wobble).into()),
+                ("ended", (0.9 + x / 20.0).into()),
+                ("clip_fraction", (0.02 + wobble / 10.0).into()),
+                ("value_loss", if step == 3 { f64::NAN.into() } else { (0.4 - 0.3 * x).into() }),
+                ("ptx_loss", (3.1 + 0.05 * x).into()),
+                ("own_measure", x.into()),
+            ];
+            metrics.record("ppo", step, &fields).unwrap();
+        }
+        let results = serde_json::json!({
+            "notes": ["Everything <went> well."],
+            "tables": [{"title": "Results", "columns": ["model", "win rate"], "rows": [["SFT", 0.5], ["PPO-ptx", "0.62 [0.55, 0.68]"], ["x", null]]}],
+        });
+        write_results(&dir.path().join("results.json"), &results).unwrap();
+        std::fs::write(
+            dir.path().join("samples.jsonl"),
+            "{\"prompt\":\"Say <b>hi</b>\",\"sft\":\"hi\",\"pretrained\":\"the\",\"ppo\":\"Hi there!\"}\n",
+        )
+        .unwrap();
+        std::fs::write(dir.path().join("config.toml"), "seed = 1\n").unwrap();
+        dir
+    }
+
+    #[test]
+    fn everything_is_there_and_nothing_is_loaded() {
+        let dir = run();
+        let html = render(dir.path()).unwrap();
+        if let Ok(path) = std::env::var("REPORT_PREVIEW") {
+            std::fs::write(path, &html).unwrap();
+        }
+        for part in [
+            "Pretraining",
+            "PPO",
+            "own_measure",
+            "Everything &lt;went&gt; well.",
+            "Say &lt;b&gt;hi&lt;/b&gt;",
+            "0.62 [0.55, 0.68]",
+            "seed = 1",
+            "1 value is not finite",
+            "Response length",
+            "viewport",
+        ] {
+            assert!(html.contains(part), "{part} is missing");
+        }
+        assert!(html.contains("<text"), "charts carry text without a font library");
+        for outside in ["<script", "src=", "@import", "url(", "href=\"http"] {
+            assert!(!html.contains(outside), "{outside}");
+        }
+        // Before: the model trained less stands to the left.
+        assert!(html.find("<h4>Pretrained").unwrap() < html.find("<h4>SFT").unwrap());
+        assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
+    }
+
+    #[test]
+    fn the_same_files_give_the_same_bytes() {
+        let (a, b) = (run(), run());
+        assert_eq!(render(a.path()).unwrap(), render(b.path()).unwrap());
+    }
+
+    #[test]
+    fn missing_pieces_are_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = render(dir.path()).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        std::fs::write(dir.path().join("metrics.jsonl"), "").unwrap();
+        let html = render(dir.path()).unwrap();
+        assert!(!html.contains("Samples") && !html.contains("<svg"));
+    }
+
+    #[test]
+    fn a_malformed_line_is_named_and_the_old_report_stays() {
+        let dir = run();
+        let path = write(dir.path()).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        std::fs::write(dir.path().join("metrics.jsonl"), "{\"stage\":\"sft\",\"step\":1}\n{\"stage\":\n")
+            .unwrap();
+        let message = write(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("metrics.jsonl: line 2"), "{message}");
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}

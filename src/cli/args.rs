@@ -1,0 +1,248 @@
+//! The command line's grammar; no command does anything here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.
+#[derive(Debug, Parser)]
+#[command(
+    name = "instructgpt",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Results go to standard output, progress and notes to standard error.\n\
+                  Exit code 0: done, 1: failed, 2: the command line or the configuration is wrong.\n\
+                  First steps: `instructgpt demo`."
+)]
+pub struct Cli {
+    /// Threads to compute with [default: all cores]; changes the speed, never a bit of a result
+    #[arg(long, global = true, value_name = "N", value_parser = at_least_one)]
+    pub threads: Option<usize>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole pipeline on the built-in miniature, then write a report (a few minutes, no data needed)
+    Demo(DemoArgs),
+    /// Run the stages that a configuration describes, into a run directory
+    Run(RunArgs),
+    /// Write text with a model
+    Sample(SampleArgs),
+    /// Log-probs of given tokens: JSONL in, JSONL out
+    ///
+    /// A line is {"tokens":[..]}, {"text":".."} or {"prompt":"..","response":".."}; the answer is
+    /// {"tokens":[..],"logprobs":[..]} with logprobs[i] = ln p(tokens[i+1] | tokens[..=i]).
+    Logprobs(InputArgs),
+    /// Rewards of given responses, by a reward model: JSONL in, JSONL out
+    ///
+    /// A line is {"tokens":[..]}, {"text":".."} or {"prompt":"..","response":".."}; the answer is
+    /// {"tokens":[..],"reward":r}.
+    Score(InputArgs),
+    /// Text to tokens: JSONL {"text":".."} in, {"tokens":[..]} out; --decode turns it round
+    Tokenize(TokenizeArgs),
+    /// Write a run directory's report.html again, from its metrics and results
+    Report(ReportArgs),
+    /// Measure this machine: matrix products, training steps, sampling
+    Bench(BenchArgs),
+    /// Say what was compiled in and what this machine has
+    Doctor,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Run directory
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    pub out: PathBuf,
+    /// Go on with an interrupted demo in the run directory
+    #[arg(long)]
+    pub resume: bool,
+    /// Change a key of the demo's configuration; may be given several times
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Configuration file (TOML); every key is documented in the config.toml of any run directory
+    #[arg(value_name = "CONFIG.toml")]
+    pub config: PathBuf,
+    /// Run directory; created if missing
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Root of the configuration's relative data paths [default: the configuration's folder]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Go on with an interrupted run; the result is the uninterrupted run's, to the bit
+    #[arg(long)]
+    pub resume: bool,
+    /// Run this stage only, on what the earlier ones left in the run directory
+    #[arg(long, value_name = "NAME")]
+    pub stage: Option<StageName>,
+    /// Change a key of the configuration, as in `--set ppo.kl_coef=0.05`; may be given several times.
+    /// The value is TOML, a bare word is a string, and no value puts the default back
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl RunArgs {
+    /// The root of relative data paths: `--data`, or the configuration's folder.
+    pub fn data_root(&self) -> PathBuf {
+        let folder = || self.config.parent().map(PathBuf::from).unwrap_or_default();
+        self.data.clone().unwrap_or_else(folder)
+    }
+}
+
+/// A stage of the pipeline; also the name of its model directory (PPO's is `policy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum StageName {
+    /// Language modelling on text
+    Pretrain,
+    /// Supervised fine-tuning on demonstrations
+    Sft,
+    /// The reward model, from rankings
+    RewardModel,
+    /// The model PPO starts from: SFT mixed with pretraining text
+    RlhfInit,
+    /// PPO or PPO-ptx
+    Ppo,
+}
+
+/// Arguments of `sample`.
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// Model directory (Hugging Face GPT-2 layout)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// What the text begins with; may be empty
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub prompt: String,
+    /// Most tokens to write; a response also ends at <|endoftext|> and at the model's context
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub max_new_tokens: usize,
+    /// Divides the logits; 0 takes the most likely token each time
+    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true, value_parser = not_negative)]
+    pub temperature: f32,
+    /// Draw from the K most likely tokens only; 0: from all
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub top_k: usize,
+    /// Draw from the most likely tokens that together reach probability P; 1: from all
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
+    pub top_p: f32,
+    /// The same seed gives the same text
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub seed: u64,
+    /// How many texts
+    #[arg(short = 'n', value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub count: usize,
+}
+
+/// Arguments of `logprobs` and `score`.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// Model directory (Hugging Face GPT-2 layout)
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// JSONL file [default: standard input]
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+}
+
+/// Arguments of `tokenize`.
+#[derive(Debug, Args)]
+pub struct TokenizeArgs {
+    /// Directory with vocab.json and merges.txt, or tokenizer.json
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// JSONL file [default: standard input]
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Tokens to text instead
+    #[arg(long)]
+    pub decode: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Run directory
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// One JSON object on standard output instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A whole number from 1 up.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let wrong = "expected a whole number from 1 to 1048576";
+    text.parse().ok().filter(|n| (1..=1 << 20).contains(n)).ok_or_else(|| wrong.into())
+}
+
+/// A finite number from 0 up.
+fn not_negative(text: &str) -> Result<f32, String> {
+    let wrong = "expected a finite number from 0 up";
+    text.parse().ok().filter(|x: &f32| *x >= 0.0 && x.is_finite()).ok_or_else(|| wrong.into())
+}
+
+/// A number above 0, at most 1.
+fn probability(text: &str) -> Result<f32, String> {
+    let wrong = "expected a number above 0, at most 1";
+    text.parse().ok().filter(|x: &f32| *x > 0.0 && *x <= 1.0).ok_or_else(|| wrong.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn run_takes_what_the_readme_shows() {
+        let cli = parse(
+            "instructgpt run c/a.toml --out o --stage reward_model --set ppo.clip=0.1 --set seed=2 --threads 3",
+        );
+        let cli = cli.unwrap();
+        assert_eq!(cli.threads, Some(3));
+        let Command::Run(args) = cli.command else { panic!("run expected") };
+        assert_eq!((args.stage, args.set.len(), args.resume), (Some(StageName::RewardModel), 2, false));
+        assert_eq!(args.data_root(), PathBuf::from("c"));
+    }
+
+    #[test]
+    fn mistakes_exit_with_2_and_name_the_flag() {
+        for (line, word) in [
+            ("instructgpt run a.toml", "--out"),
+            ("instructgpt run a.toml --out o --stage rm", "reward_model"),
+            ("instructgpt sample --model m --prompt p --temperature -1", "--temperature"),
+            ("instructgpt sample --model m --prompt p --top-p 0", "--top-p"),
+            ("instructgpt sample --model m --prompt p -n 0", "-n"),
+            ("instructgpt doctor --threads 0", "--threads"),
+            ("instructgpt tokenise", "tokenize"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `doctor`: what was compiled in, what the machine has, and what that means for the speed. The
+//! results do not depend on any of it.
+
+use super::jsonl::Output;
+use crate::error::Result;
+
+/// A processor feature that the kernels gain from.
+struct Feature {
+    name: &'static str,
+    /// What it is good for.
+    use_: &'static str,
+    compiled: bool,
+    present: bool,
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> Vec<Feature> {
+    macro_rules! feature {
+        ($name:tt, $use_:literal) => {
+            Feature {
+                name: $name,
+                use_: $use_,
+                compiled: cfg!(target_feature = $name),
+                present: std::is_x86_feature_detected!($name),
+            }
+        };
+    }
+    vec![
+        feature!("fma", "fused multiply-add: the kernels' one operation"),
+        feature!("avx2", "vectors of 8"),
+        feature!("avx512f", "vectors of 16, twice the speed"),
+        feature!("avx512bf16", "bf16 products"),
+    ]
+}
+
+#[cfg(target_arch = "aarch64")]
+fn features() -> Vec<Feature> {
+    // Both belong to every aarch64 processor.
+    vec![Feature {
+        name: "neon",
+        use_: "vectors of 4, with fused multiply-add",
+        compiled: true,
+        present: true,
+    }]
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn features() -> Vec<Feature> {
+    Vec::new()
+}
+
+/// What a user should know about the features.
+fn warnings(features: &[Feature]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if features.iter().all(|f| !f.compiled) {
+        warnings.push(
+            "no hardware fused multiply-add is compiled in: every result is the same, but many times slower"
+                .into(),
+        );
+    }
+    // bf16 takes part in no result of this program.
+    let unused = features.iter().filter(|f| f.present && !f.compiled && f.name != "avx512bf16");
+    let unused: Vec<&str> = unused.map(|f| f.name).collect();
+    if !unused.is_empty() {
+        warnings.push(format!(
+            "this machine has {}, which this build does not use: build with RUSTFLAGS unset \
+             (.cargo/config.toml asks for target-cpu=native) or with RUSTFLAGS=\"-C target-cpu=native\"",
+            unused.join(", ")
+        ));
+    }
+    warnings
+}
+
+/// Prints the findings.
+///
+/// # Errors
+/// [`crate::Error::Io`] if standard output cannot be written.
+pub fn run() -> Result<()> {
+    let mut out = Output::stdout();
+    let features = features();
+    let yes = |b| if b { "yes" } else { "no" };
+    out.text(&format!("instructgpt {}", env!("CARGO_PKG_VERSION")))?;
+    let build = if cfg!(debug_assertions) { "development" } else { "release" };
+    out.text(&format!("build: {build}, {} {}", std::env::consts::ARCH, std::env::consts::OS))?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    out.text(&format!("threads: {} of {cores} cores", rayon::current_num_threads()))?;
+    for f in &features {
+        out.text(&format!(
+            "{:<11} built in: {:<3}  machine: {:<3}  ({})",
+            f.name,
+            yes(f.compiled),
+            yes(f.present),
+            f.use_
+        ))?;
+    }
+    for warning in warnings(&features) {
+        out.text(&format!("warning: {warning}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feature(name: &'static str, compiled: bool, present: bool) -> Feature {
+        Feature { name, use_: "", compiled, present }
+    }
+
+    #[test]
+    fn warns_only_when_something_is_lost() {
+        assert!(warnings(&[feature("fma", true, true), feature("avx512bf16", false, true)]).is_empty());
+        assert!(warnings(&[feature("fma", true, true), feature("avx512f", false, false)]).is_empty());
+        let w = warnings(&[feature("fma", true, true), feature("avx512f", false, true)]);
+        assert!(w.len() == 1 && w[0].contains("avx512f") && w[0].contains("target-cpu=native"));
+        let w = warnings(&[feature("fma", false, true), feature("avx2", false, true)]);
+        assert!(w.len() == 2 && w[0].contains("slower") && w[1].contains("fma, avx2"));
+    }
+}

@@ -1,0 +1,275 @@
+//! The record of a run: `metrics.jsonl` (what repeats to the bit), `timings.jsonl` (what the clock
+//! says, kept apart for that reason) and `results.json`.
+//!
+//! A line of `metrics.jsonl` is `{"stage":"ppo","step":12,"reward":0.25,...}`: fields in the order
+//! given, floats with the fewest digits that read back to the same bits. JSON has no word for what is
+//! not finite, so those stand as the strings `"NaN"`, `"inf"` and `"-inf"`: a broken number stays
+//! visible and the file stays JSON. Which names the report draws is listed in `report::charts`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// One measured value.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A single-precision number.
+    F32(f32),
+    /// A double-precision number.
+    F64(f64),
+    /// A count.
+    Count(u64),
+    /// A word: a file, a choice.
+    Text(String),
+}
+
+impl Value {
+    /// Appends the value as JSON.
+    fn write(&self, out: &mut String) {
+        let text = match self {
+            Value::F32(x) if x.is_finite() => serde_json::to_string(x),
+            Value::F64(x) if x.is_finite() => serde_json::to_string(x),
+            Value::F32(x) => serde_json::to_string(&x.to_string()),
+            Value::F64(x) => serde_json::to_string(&x.to_string()),
+            Value::Count(n) => serde_json::to_string(n),
+            Value::Text(s) => serde_json::to_string(s),
+        };
+        out.push_str(&text.expect("numbers and strings are always JSON"));
+    }
+}
+
+impl From<f32> for Value {
+    fn from(x: f32) -> Self {
+        Value::F32(x)
+    }
+}
+impl From<f64> for Value {
+    fn from(x: f64) -> Self {
+        Value::F64(x)
+    }
+}
+impl From<u64> for Value {
+    fn from(n: u64) -> Self {
+        Value::Count(n)
+    }
+}
+impl From<usize> for Value {
+    fn from(n: usize) -> Self {
+        Value::Count(n as u64)
+    }
+}
+impl From<&str> for Value {
+    fn from(s: &str) -> Self {
+        Value::Text(s.to_string())
+    }
+}
+
+/// An append-only JSONL file; every line reaches the operating system before [`Metrics::record`] returns.
+#[derive(Debug)]
+pub struct Metrics {
+    path: PathBuf,
+    file: File,
+    offset: u64,
+}
+
+impl Metrics {
+    /// Opens `path` for appending, creating it if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be opened.
+    pub fn append(path: &Path) -> Result<Metrics> {
+        let io = |e| Error::io(path.display(), "open", e);
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
+        let offset = file.seek(SeekFrom::End(0)).map_err(io)?;
+        Ok(Metrics { path: path.to_path_buf(), file, offset })
+    }
+
+    /// Bytes written so far: the number a saved state keeps for [`Metrics::truncate_to`].
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Forgets everything after `offset`, so that a resumed run goes on exactly where its state was
+    /// saved and the file ends up as an uninterrupted run would have left it.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if the file is shorter than that, or `offset` is not the end of a line (it is
+    /// not the file that the state belongs to); [`Error::Io`].
+    pub fn truncate_to(&mut self, offset: u64) -> Result<()> {
+        let expected = format!("a line that ends at byte {offset}, where the saved state left it");
+        let wrong = |found: String| {
+            let hint = "the file was changed or belongs to another run: start in a new directory";
+            Error::format(self.path.display(), "", &expected, found, hint)
+        };
+        if offset > self.offset {
+            return Err(wrong(format!("{} bytes", self.offset)));
+        }
+        let io = |e| Error::io(self.path.display(), "cut back", e);
+        if offset > 0 {
+            let mut last = [0u8];
+            self.file.seek(SeekFrom::Start(offset - 1)).map_err(io)?;
+            self.file.read_exact(&mut last).map_err(io)?;
+            if last != *b"\n" {
+                return Err(wrong("the middle of a line".into()));
+            }
+        }
+        self.file.set_len(offset).map_err(io)?;
+        self.file.seek(SeekFrom::Start(offset)).map_err(io)?;
+        self.offset = offset;
+        Ok(())
+    }
+
+    /// Appends one line: stage and step (from 1), then `fields` in the order given.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the line cannot be written.
+    pub fn record(&mut self, stage: &str, step: u64, fields: &[(&str, Value)]) -> Result<()> {
+        let mut line = String::from("{\"stage\":");
+        Value::from(stage).write(&mut line);
+        line.push_str(&format!(",\"step\":{step}"));
+        for (name, value) in fields {
+            line.push(',');
+            Value::from(*name).write(&mut line);
+            line.push(':');
+            value.write(&mut line);
+        }
+        line.push_str("}\n");
+        // One call for the whole line: a kill in between leaves whole lines (a torn one is cut by
+        // `truncate_to` on resuming).
+        self.file.write_all(line.as_bytes()).map_err(|e| Error::io(self.path.display(), "write", e))?;
+        self.offset += line.len() as u64;
+        Ok(())
+    }
+}
+
+/// The results of a run, replaced as a whole: readers see the old file or the new one, never a part.
+///
+/// Known entries are drawn by the report: `"notes"` (a list of sentences) and `"tables"` (a list of
+/// `{"title", "columns": [..], "rows": [[..]]}`); all others are kept as they are.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_results(path: &Path, results: &serde_json::Value) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(results).expect("a JSON value is always JSON");
+    text.push('\n');
+    write_whole(path, text.as_bytes())
+}
+
+/// Writes a file beside `path` and renames it into place.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(|e| Error::io(temporary.display(), "write", e))?;
+    std::fs::rename(&temporary, path).map_err(|e| Error::io(path.display(), "rename", e))
+}
+
+/// Reads `results.json`; `None` if there is none yet.
+///
+/// # Errors
+/// [`Error::Format`] if it is not JSON, [`Error::Io`].
+pub fn read_results(path: &Path) -> Result<Option<serde_json::Value>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(path.display(), "read", e)),
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|e| Error::format(path.display(), format!("line {}", e.line()), "JSON", e, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        (dir, path)
+    }
+
+    #[test]
+    fn a_line_keeps_order_and_bits() {
+        let (_dir, path) = file();
+        let mut metrics = Metrics::append(&path).unwrap();
+        let third = 1.0f32 / 3.0;
+        metrics
+            .record(
+                "ppo",
+                12,
+                &[("z", third.into()), ("a", 0.1f64.into()), ("n", 7u64.into()), ("t", "x\"".into())],
+            )
+            .unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            text,
+            "{\"stage\":\"ppo\",\"step\":12,\"z\":0.33333334,\"a\":0.1,\"n\":7,\"t\":\"x\\\"\"}\n"
+        );
+        let back: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((back["z"].as_f64().unwrap() as f32).to_bits(), third.to_bits());
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_visible() {
+        let (_dir, path) = file();
+        let mut metrics = Metrics::append(&path).unwrap();
+        let fields = [("a", f32::NAN.into()), ("b", f64::NEG_INFINITY.into()), ("c", f32::INFINITY.into())];
+        metrics.record("sft", 1, &fields).unwrap();
+        let back: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!((&back["a"], &back["b"], &back["c"]), (&"NaN".into(), &"-inf".into(), &"inf".into()));
+    }
+
+    #[test]
+    fn resuming_leaves_the_file_of_an_uninterrupted_run() {
+        let (_dir, path) = file();
+        let mut metrics = Metrics::append(&path).unwrap();
+        metrics.record("sft", 1, &[("loss", 2.0f32.into())]).unwrap();
+        let saved = metrics.offset();
+        metrics.record("sft", 2, &[("loss", 9.0f32.into())]).unwrap();
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"stage\":\"s").unwrap();
+        drop(metrics);
+
+        let mut metrics = Metrics::append(&path).unwrap();
+        metrics.truncate_to(saved).unwrap();
+        metrics.record("sft", 2, &[("loss", 1.0f32.into())]).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2);
+        assert!(text.ends_with("\"step\":2,\"loss\":1.0}\n"), "{text}");
+        assert_eq!(metrics.offset(), text.len() as u64);
+    }
+
+    #[test]
+    fn another_runs_file_is_refused_and_left_alone() {
+        let (_dir, path) = file();
+        std::fs::write(&path, "{\"stage\":\"sft\",\"step\":1}\n").unwrap();
+        let mut metrics = Metrics::append(&path).unwrap();
+        assert!(metrics.truncate_to(1000).unwrap_err().to_string().contains("metrics.jsonl"));
+        assert!(metrics.truncate_to(5).unwrap_err().to_string().contains("middle of a line"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"stage\":\"sft\",\"step\":1}\n");
+    }
+
+    #[test]
+    fn results_come_back_and_bad_ones_name_the_line() {
+        let (dir, _) = file();
+        let path = dir.path().join("results.json");
+        assert_eq!(read_results(&path).unwrap(), None);
+        let results = serde_json::json!({"tables": [], "x": 0.1});
+        write_results(&path, &results).unwrap();
+        assert_eq!(read_results(&path).unwrap(), Some(results));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file is left");
+        std::fs::write(&path, "{\n\"a\": }").unwrap();
+        assert!(read_results(&path).unwrap_err().to_string().contains("line 2"));
+    }
+}

@@ -1,0 +1,111 @@
+//! PPO and PPO-ptx.
+
+use super::AdamStyle;
+use super::section::{
+    any, at_least_one, below_one, finite, fraction, nonzero_fraction, not_negative, positive, section,
+};
+use serde::{Deserialize, Serialize};
+
+/// What happens to the score of a response that does not end by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MissingEos {
+    /// `"keep"`: nothing; the score stands.
+    Keep,
+    /// `"replace"`: the score becomes `missing_eos_value` (LHP, N+: -1).
+    Replace,
+    /// `"subtract"`: `missing_eos_value` is subtracted from the score (TRL).
+    Subtract,
+}
+
+section! {
+    /// PPO against the reward model, with pretraining gradients mixed in (section 3.5, C.4).
+    PpoSettings = "ppo" {
+        /// The policy's first weights; not set: the RLHF init.
+        init_from: Option<String> = None, any;
+        /// The value function's first weights; not set: the reward model (C.4).
+        value_init_from: Option<String> = None, any;
+        /// The reward model; not set: the run's own.
+        reward_model_from: Option<String> = None, any;
+        /// The KL reference; not set: the policy's first weights (C.4).
+        reference_from: Option<String> = None, any;
+
+        /// Episodes in all; one episode is one prompt and its response. Paper: 256000 (C.4).
+        episodes: u64 = 256_000, any;
+        /// Episodes per iteration. Paper: 512 (C.4).
+        batch: usize = 512, at_least_one;
+        /// Updates per pass over an iteration's episodes; divides `batch`. Paper: 8, of 64 (C.4).
+        minibatches: usize = 8, at_least_one;
+        /// Passes over an iteration's episodes. Paper: 1 (C.4).
+        inner_epochs: usize = 1, at_least_one;
+        /// Temperature of sampling, and of every log-prob. Paper: 1 (C.4).
+        temperature: f32 = 1.0, positive;
+        /// Longer prompts are left out, in tokens. Paper: 1000 (appendix C).
+        max_prompt_tokens: usize = 1000, at_least_one;
+        /// Longest response, in tokens. Paper: 1000 (appendix C).
+        max_response_tokens: usize = 1000, at_least_one;
+
+        /// Beta: the weight of the per-token KL penalty. Paper: 0.02 (C.4).
+        kl_coef: f32 = 0.02, not_negative;
+        /// Gamma of equation 2: the weight of the pretraining loss (a mean per token).
+        /// Paper: 27.8 (C.4). 0: plain PPO.
+        ptx_coef: f32 = 27.8, not_negative;
+        /// Pretraining sequences per episode. Paper: 8 (C.4).
+        ptx_examples_per_episode: usize = 8, any;
+
+        /// Policy's learning rate after warm-up. Not printed; the best of figure 38 for PPO-ptx at 1.3B,
+        /// read off the plot, is 1.18e-5.
+        learning_rate: f32 = 1.18e-5, not_negative;
+        /// Value function's learning rate. Paper: 9e-6 (1.3B and 6B policies), 5e-6 (175B) (C.4).
+        value_learning_rate: f32 = 9e-6, not_negative;
+        /// Iterations of linear warm-up of both learning rates; constant after it. Paper: 10 (C.4).
+        warmup_iterations: u64 = 10, any;
+        /// Learning rate at the start of the warm-up, as a share of the peak. Paper: 0.1 (C.4).
+        warmup_start: f32 = 0.1, fraction;
+        /// Decoupled weight decay of the matrices. Not printed; LHP: none.
+        weight_decay: f32 = 0.0, not_negative;
+        /// Largest norm of the gradient; 0: off. Not printed; LHP: off.
+        gradient_clip: f32 = 0.0, not_negative;
+        /// Adam's style for this stage, where it differs from section `adam`. LHP: "tensorflow".
+        adam_style: Option<AdamStyle> = None, any;
+        /// Decay of the average of the policy's weights, per update. Paper: 0.992 (C.4; per update or
+        /// per iteration is not said).
+        ema: f32 = 0.992, below_one;
+
+        /// Discount per token. Paper: none, so 1 (C.4).
+        gamma: f32 = 1.0, nonzero_fraction;
+        /// Lambda of generalised advantage estimation. Not printed; LHP: 0.95.
+        lambda: f32 = 0.95, fraction;
+        /// Clip range of the probability ratio. Paper: 0.2 (C.4).
+        clip: f32 = 0.2, positive;
+        /// Clip range of the value's move. Not printed; LHP: 0.2.
+        value_clip: f32 = 0.2, positive;
+        /// Weight of the value loss; the value function is a separate network, so Adam all but cancels
+        /// it. Not printed; LHP: 0.1.
+        value_coef: f32 = 0.1, positive;
+        /// Advantages to mean 0 and variance 1 over the iteration. Not printed; LHP: yes.
+        whiten_advantages: bool = true, any;
+
+        /// Add the score one token after the last (N+, TRL) instead of at it.
+        score_after_eos: bool = false, any;
+        /// Score of a response that does not end by itself: "keep", "replace" (LHP, N+) or "subtract" (TRL).
+        missing_eos: MissingEos = MissingEos::Keep, any;
+        /// The value that "replace" puts and "subtract" subtracts. LHP, N+: -1 with "replace".
+        missing_eos_value: f32 = -1.0, finite;
+        /// Whiten with the variance over n-1 (TRL, VERL) instead of n (LHP).
+        unbiased_whitening: bool = false, any;
+        /// Divide rewards by their standard deviation, keeping the mean (LHP's default).
+        whiten_rewards: bool = false, any;
+        /// Move `kl_coef` so that the KL approaches `kl_target` (LHP).
+        adaptive_kl: bool = false, any;
+        /// Wanted KL, in nats per response. LHP: 6.
+        kl_target: f32 = 6.0, positive;
+        /// Episodes over which `kl_coef` adapts. LHP: 10000.
+        kl_horizon: f32 = 10_000.0, positive;
+
+        /// Iterations between two evaluations; 0: only at the end.
+        eval_every: u64 = 25, any;
+        /// Validation prompts in an evaluation.
+        eval_prompts: usize = 256, at_least_one;
+    }
+}

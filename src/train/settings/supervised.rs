@@ -1,0 +1,197 @@
+//! The supervised stages: pretraining, SFT, the RLHF init, the reward model; Adam and the limits,
+//! which all stages share.
+
+use super::section::{any, at_least_one, below_one, fraction, not_negative, positive, section};
+use serde::{Deserialize, Serialize};
+
+/// How the learning rate moves after its warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScheduleName {
+    /// `"constant"`.
+    Constant,
+    /// `"cosine"`: half a cosine from the peak down to `final_fraction` of it.
+    Cosine,
+    /// `"linear"`: a straight line from the peak down to `final_fraction` of it.
+    Linear,
+}
+
+/// Which of SFT's epochs becomes the SFT model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Select {
+    /// `"reward"`: the best mean reward on validation prompts (the paper).
+    Reward,
+    /// `"validation_loss"`: the lowest loss on validation demonstrations.
+    ValidationLoss,
+    /// `"last"`: the last epoch.
+    Last,
+}
+
+/// Where Adam's epsilon stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdamStyle {
+    /// `"torch"`: added to the square root of the bias-corrected second moment.
+    Torch,
+    /// `"tensorflow"`: added to the square root of the raw second moment (LHP's optimizer).
+    Tensorflow,
+}
+
+section! {
+    /// Adam, for every stage.
+    AdamSettings = "adam" {
+        /// Decay of the first moment, per update. Paper: 0.9 (appendix C).
+        beta1: f32 = 0.9, below_one;
+        /// Decay of the second moment, per update. Paper: 0.95 (appendix C).
+        beta2: f32 = 0.95, below_one;
+        /// Keeps the division finite. Not printed; 1e-8 as in PyTorch (LHP and N+: 1e-5).
+        epsilon: f32 = 1e-8, positive;
+        /// "torch" or "tensorflow": where epsilon stands. Not printed; LHP: "tensorflow".
+        style: AdamStyle = AdamStyle::Torch, any;
+    }
+}
+
+section! {
+    /// Pretraining on text. The paper starts from GPT-3; all figures here are for small models.
+    PretrainSettings = "pretrain" {
+        /// A model directory to go on from; not set: random weights of section `model`.
+        init_from: Option<String> = None, any;
+        /// Updates. 0: no pretraining (needs `init_from`).
+        steps: u64 = 10000, any;
+        /// Sequences of `model.context` tokens per update.
+        batch: usize = 32, at_least_one;
+        /// Peak learning rate. GPT-3 XL: 2e-4; smaller models 6e-4.
+        learning_rate: f32 = 6e-4, not_negative;
+        /// "cosine", "linear" or "constant". GPT-3: cosine.
+        schedule: ScheduleName = ScheduleName::Cosine, any;
+        /// Learning rate at the end, as a share of the peak. GPT-3: 0.1.
+        final_fraction: f32 = 0.1, fraction;
+        /// Updates of linear warm-up from 0. GPT-3: 375 million tokens.
+        warmup_steps: u64 = 100, any;
+        /// Decoupled weight decay of the matrices. GPT-3: 0.1.
+        weight_decay: f32 = 0.1, not_negative;
+        /// Largest norm of the gradient; 0: off. GPT-3: 1.0.
+        gradient_clip: f32 = 0.0, not_negative;
+        /// Updates between two validations; 0: only at the end.
+        eval_every: u64 = 200, any;
+        /// Tokens of held-out text in a validation.
+        eval_tokens: usize = 65536, at_least_one;
+    }
+}
+
+section! {
+    /// Supervised fine-tuning on demonstrations, on the responses' tokens only (section 3.5, C.1).
+    SftSettings = "sft" {
+        /// A model directory to start from; not set: the pretrained model.
+        init_from: Option<String> = None, any;
+        /// Passes over the demonstrations. Paper: 16 (C.1).
+        epochs: usize = 16, any;
+        /// Demonstrations per update. Paper: 32 (175B: 8) (C.1).
+        batch: usize = 32, at_least_one;
+        /// Peak learning rate. Paper: 9.65e-6 for 1.3B and 6B, 5.03e-6 for 175B (C.1).
+        learning_rate: f32 = 9.65e-6, not_negative;
+        /// "cosine", "linear" or "constant". Paper: cosine (C.1).
+        schedule: ScheduleName = ScheduleName::Cosine, any;
+        /// Learning rate at the end, as a share of the peak. Paper: 0.1 (C.1).
+        final_fraction: f32 = 0.1, fraction;
+        /// Updates of linear warm-up. Paper: none (C.1).
+        warmup_steps: u64 = 0, any;
+        /// Residual dropout. Paper: 0.2 (C.1).
+        dropout: f32 = 0.2, below_one;
+        /// Decoupled weight decay of the matrices. Not printed; LHP: none.
+        weight_decay: f32 = 0.0, not_negative;
+        /// Largest norm of the gradient; 0: off. Not printed; LHP: off.
+        gradient_clip: f32 = 0.0, not_negative;
+        /// Which epoch becomes the SFT model: "reward" (paper, C.1: reward-model score on validation
+        /// prompts), "validation_loss" or "last".
+        select: Select = Select::Reward, any;
+        /// The reward-model directory that `select = "reward"` asks; not set: the run's own, trained
+        /// from the last epoch, chooses once it exists.
+        reward_model_from: Option<String> = None, any;
+        /// Validation demonstrations and prompts looked at after each epoch.
+        eval_examples: usize = 256, at_least_one;
+    }
+}
+
+section! {
+    /// The model PPO starts from, also its KL reference: SFT mixed with pretraining text (C.3, E.8).
+    RlhfInitSettings = "rlhf_init" {
+        /// A model directory to start from; not set: the pretrained model.
+        init_from: Option<String> = None, any;
+        /// Passes over the demonstrations. Paper: 2 (C.3). 0: PPO starts from the SFT model.
+        epochs: usize = 2, any;
+        /// Share of pretraining sequences among a batch's sequences. Paper: 0.1 (C.3; whether of
+        /// sequences or tokens is not said).
+        pretrain_fraction: f32 = 0.1, below_one;
+        /// Sequences per update. Paper: 32 (175B: 8) (C.3).
+        batch: usize = 32, at_least_one;
+        /// Peak learning rate. Paper: 5e-6 (1.3B), 1.04e-5 (6B), 2.45e-6 (175B) (C.3).
+        learning_rate: f32 = 5e-6, not_negative;
+        /// "cosine", "linear" or "constant". Paper: cosine (C.3).
+        schedule: ScheduleName = ScheduleName::Cosine, any;
+        /// Learning rate at the end, as a share of the peak. Paper: 0.1 (C.3).
+        final_fraction: f32 = 0.1, fraction;
+        /// Updates of linear warm-up. Not printed; none, as in C.1.
+        warmup_steps: u64 = 0, any;
+        /// Residual dropout. Not printed for this stage; 0.2 as in SFT (C.1).
+        dropout: f32 = 0.2, below_one;
+        /// Decoupled weight decay of the matrices. Not printed; LHP: none.
+        weight_decay: f32 = 0.0, not_negative;
+        /// Largest norm of the gradient; 0: off. Not printed; LHP: off.
+        gradient_clip: f32 = 0.0, not_negative;
+        /// Validation demonstrations looked at after each epoch.
+        eval_examples: usize = 256, at_least_one;
+    }
+}
+
+section! {
+    /// The reward model: all pairs of a prompt's ranking are one batch element (section 3.5, C.2).
+    RewardModelSettings = "reward_model" {
+        /// A model directory to start from; not set: the SFT model (section 3.5).
+        init_from: Option<String> = None, any;
+        /// Passes over the comparisons. Paper: 1, more overfits (C.2).
+        epochs: usize = 1, any;
+        /// Prompts per update, each with all its pairs. Paper: 64 (C.2).
+        batch: usize = 64, at_least_one;
+        /// Peak learning rate. Paper: 9e-6 (C.2).
+        learning_rate: f32 = 9e-6, not_negative;
+        /// "cosine", "linear" or "constant". Paper: cosine (C.2).
+        schedule: ScheduleName = ScheduleName::Cosine, any;
+        /// Learning rate at the end, as a share of the peak. Paper: 0.1 (C.2).
+        final_fraction: f32 = 0.1, fraction;
+        /// Updates of linear warm-up. Not printed; none.
+        warmup_steps: u64 = 0, any;
+        /// Decoupled weight decay of the matrices. Not printed; LHP: none.
+        weight_decay: f32 = 0.0, not_negative;
+        /// Largest norm of the gradient; 0: off. Not printed; LHP: off.
+        gradient_clip: f32 = 0.0, not_negative;
+        /// Shift the rewards so that demonstrations average 0. Paper: yes (section 3.5).
+        center_on_demonstrations: bool = true, any;
+        /// In the miniature, fewest responses a labeler ranks for a prompt. Paper: 4 (section 3.5).
+        min_candidates: usize = 4, |&k: &usize| (k < 2).then_some("at least 2");
+        /// In the miniature, most responses a labeler ranks for a prompt. Paper: 9 (section 3.5).
+        max_candidates: usize = 9, |&k: &usize| (k < 2).then_some("at least 2");
+        /// In the miniature, temperature at which the SFT model writes them. Not printed.
+        candidate_temperature: f32 = 1.0, positive;
+        /// Updates between two validations; 0: only at the end.
+        eval_every: u64 = 50, any;
+        /// Validation comparisons (prompts) in a validation.
+        eval_examples: usize = 512, at_least_one;
+    }
+}
+
+section! {
+    /// When a run stops by itself: it says what left its bounds and keeps the last good state.
+    /// 0 turns a bound off; a number that is not finite always stops the run.
+    LimitsSettings = "limits" {
+        /// A training loss above this many times the mean of the last 20 steps. 0: off.
+        loss_spike: f32 = 0.0, not_negative;
+        /// PPO's mean KL to the reference, in nats per response. 0: off.
+        kl: f32 = 0.0, not_negative;
+        /// PPO's largest probability ratio of any token in a minibatch. 0: off.
+        ratio: f32 = 0.0, not_negative;
+        /// PPO's smallest mean entropy of the policy, in nats per token. 0: off.
+        min_entropy: f32 = 0.0, not_negative;
+    }
+}
