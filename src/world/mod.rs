@@ -1,1 +1,204 @@
-//! (filled below)
+//! The paper's data in miniature: a seeded world of twelve animals, and what the whole pipeline needs
+//! from it: pretraining text, demonstrations, K-way rankings, prompts, and a gold score. No files.
+//!
+//! Bottom up: [`language`] (words, patterns, reading a text back), [`stories`] (what is so, and texts about
+//! it), [`requests`] (what users ask for), [`gold`] (how good a response is), [`answers`] (perfect and
+//! flawed ones), [`labelers`] (who demonstrates and ranks).
+//!
+//! Every item is a function of (world seed, split, index): item 7 is the same whether or not item 6 was
+//! made. Splits differ in users and in prompts (paper, section 3.2: split by user).
+
+pub mod answers;
+pub mod gold;
+pub mod labelers;
+pub mod language;
+pub mod requests;
+pub mod stories;
+
+use core::ops::RangeInclusive;
+
+use crate::data::{Comparison, Demonstration, Prompt};
+use crate::num::rng::{Purpose, Rng, Stage};
+use answers::{Flaw, answer};
+use gold::{Metadata, judge};
+use labelers::{LABELERS, Labeler, hash};
+use requests::{GREETINGS, Kind, Request};
+use stories::{Facts, document, pick, pick_weighted};
+
+/// Part of the data, with its own users and its own prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Split {
+    /// 8 users in 10, 8 prompts in 10.
+    Train = 0,
+    /// 1 in 10.
+    Validation = 1,
+    /// 1 in 10.
+    Test = 2,
+}
+
+impl Split {
+    /// All of them.
+    pub const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
+
+    /// The split of a number drawn or hashed evenly.
+    fn of(number: u64) -> Split {
+        match number % 10 {
+            0..=7 => Split::Train,
+            8 => Split::Validation,
+            _ => Split::Test,
+        }
+    }
+}
+
+/// Users there are.
+const USERS: u64 = 90;
+
+/// How often (in percent) a scripted candidate has each flaw, in the order of [`Flaw::ALL`].
+const CANDIDATE_FLAWS: [usize; 8] = [22, 20, 14, 10, 10, 12, 6, 6];
+
+/// What an address is for; part of the address.
+#[derive(Clone, Copy)]
+enum Series {
+    Demonstrations = 0,
+    Comparisons = 1,
+    Prompts = 2,
+}
+
+/// One world.
+#[derive(Debug, Clone, PartialEq)]
+pub struct World {
+    seed: u64,
+    facts: Facts,
+}
+
+impl World {
+    /// The world of a seed.
+    pub fn new(seed: u64) -> Self {
+        World { seed, facts: Facts::new(seed) }
+    }
+
+    /// What is so in it.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Document `index` of the pretraining text.
+    pub fn pretraining_document(&self, index: u64) -> String {
+        document(&self.facts, &mut Rng::at(self.seed, Stage::World, Purpose::Text, 0, index, 0))
+    }
+
+    /// The first `n` documents of pretraining text. (Documents are not split: hold out a range of indices.)
+    pub fn pretraining_documents(&self, n: usize) -> Vec<String> {
+        (0..n as u64).map(|index| self.pretraining_document(index)).collect()
+    }
+
+    /// Demonstration `index` of a split: one labeler's answer to one user's request.
+    pub fn demonstration(&self, index: u64, split: Split) -> Demonstration {
+        let (user, request, mut rng) = self.request(Series::Demonstrations, split, index);
+        let labeler = pick(&mut rng, &LABELERS);
+        let flaw = Flaw::ALL[pick_weighted(&mut rng, &labeler.flaws)];
+        let response = format!(" {}", answer(&self.facts, &request, flaw, &mut rng));
+        Demonstration { prompt: request.prompt(), response, user: Some(user), labeler: Some(labeler.id.into()) }
+    }
+
+    /// The first `n` demonstrations of a split.
+    pub fn demonstrations(&self, n: usize, split: Split) -> Vec<Demonstration> {
+        (0..n as u64).map(|index| self.demonstration(index, split)).collect()
+    }
+
+    /// Comparison `index` of a split: K scripted responses ranked by one labeler, K uniform in `k`
+    /// (the paper's is 4 to 9), not all of them tied.
+    pub fn comparison(&self, index: u64, split: Split, k: RangeInclusive<usize>) -> Comparison {
+        assert!(*k.start() >= 2 && k.start() <= k.end(), "a ranking needs 2 responses or more, got {k:?}");
+        let (user, request, mut rng) = self.request(Series::Comparisons, split, index);
+        let labeler = pick(&mut rng, &LABELERS);
+        let prompt = request.prompt();
+        let k = k.start() + rng.below(k.end() - k.start() + 1);
+        loop {
+            let responses = self.candidates(&request, k, &mut rng);
+            let ranks = self.rank(&prompt, &responses, &labeler, self.seed);
+            if ranks.iter().any(|rank| *rank != ranks[0]) {
+                return Comparison { prompt, responses, ranks, user: Some(user), labeler: Some(labeler.id.into()) };
+            }
+        }
+    }
+
+    /// The first `n` comparisons of a split.
+    pub fn comparisons(&self, n: usize, split: Split, k: RangeInclusive<usize>) -> Vec<Comparison> {
+        (0..n as u64).map(|index| self.comparison(index, split, k.clone())).collect()
+    }
+
+    /// Prompt `index` of a split, for PPO and evaluation.
+    pub fn prompt(&self, index: u64, split: Split) -> Prompt {
+        let (user, request, _) = self.request(Series::Prompts, split, index);
+        Prompt { prompt: request.prompt(), user: Some(user) }
+    }
+
+    /// The first `n` prompts of a split.
+    pub fn prompts(&self, n: usize, split: Split) -> Vec<Prompt> {
+        (0..n as u64).map(|index| self.prompt(index, split)).collect()
+    }
+
+    /// How good a response is. A prompt that is no request of this world earns nothing.
+    pub fn gold(&self, prompt: &str, response: &str) -> Metadata {
+        match Request::read(prompt) {
+            Some(request) => judge(&self.facts, &request, response),
+            None => Metadata { overall: 1.0, ..Metadata::default() },
+        }
+    }
+
+    /// `k` scripted responses of varied quality to a prompt of this world, all different where that can be
+    /// had; `None` if the prompt is no request.
+    pub fn candidate_responses(&self, prompt: &str, k: usize, rng: &mut Rng) -> Option<Vec<String>> {
+        Request::read(prompt).map(|request| self.candidates(&request, k, rng))
+    }
+
+    /// Ranks any responses (a policy's samples, say) as that labeler would: 1 is best, equal is a tie.
+    /// `seed` addresses the labeler's noise.
+    pub fn rank(&self, prompt: &str, responses: &[String], labeler: &Labeler, seed: u64) -> Vec<u32> {
+        let request = Request::read(prompt);
+        let judge = |response: &String| match &request {
+            Some(request) => judge(&self.facts, request, response),
+            None => Metadata { overall: 1.0, ..Metadata::default() },
+        };
+        let gold: Vec<Metadata> = responses.iter().map(judge).collect();
+        labeler.rank(prompt, responses, &gold, seed)
+    }
+
+    fn candidates(&self, request: &Request, k: usize, rng: &mut Rng) -> Vec<String> {
+        let mut responses: Vec<String> = Vec::new();
+        let mut attempts = 0;
+        while responses.len() < k {
+            let flaw = Flaw::ALL[pick_weighted(rng, &CANDIDATE_FLAWS)];
+            let response = format!(" {}", answer(&self.facts, request, flaw, rng));
+            attempts += 1;
+            if attempts > 10 * k || !responses.contains(&response) {
+                responses.push(response);
+            }
+        }
+        responses
+    }
+
+    /// User, request and further draws of an item. Users and requests are drawn until both belong to the
+    /// split; the kind is kept, so that the shares of the kinds are the same in every split.
+    fn request(&self, series: Series, split: Split, index: u64) -> (String, Request, Rng) {
+        let step = series as u64 * Split::ALL.len() as u64 + split as u64;
+        let mut rng = Rng::at(self.seed, Stage::World, Purpose::Prompt, step, index, 0);
+        let kind = Kind::draw(&mut rng);
+        loop {
+            let user = rng.below(USERS as usize) as u64;
+            if Split::of(user) != split {
+                continue;
+            }
+            let greeting = GREETINGS[(user / 10) as usize % GREETINGS.len()];
+            let request = Request::draw(kind, greeting, &self.facts, &mut rng);
+            if Split::of(hash(&request.prompt())) == split {
+                return (format!("user-{user}"), request, rng);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
