@@ -52,8 +52,9 @@ const REPEATED: f32 = 0.5;
 /// More statements than this are too many for a story without a stated length.
 const LONGEST_STORY: usize = 6;
 
-/// Judges a response: `overall = 1 + 6 quality`, where `quality` is what the response fulfils of the task
-/// (in 0..1, above [`FLUENT`]), times the squared share of grammatical sentences, times the factors above.
+/// Judges a response: `overall = 1 + 6 quality`. `quality` rises from [`FLUENT`] to 1 with the square of the
+/// part of the task that is done (half an answer is worth less than half), and is multiplied with the
+/// squared share of grammatical sentences and the factors above.
 pub fn judge(facts: &Facts, request: &Request, response: &str) -> Metadata {
     let reading = Reading::of(response);
     if reading.sentences == 0 {
@@ -65,7 +66,7 @@ pub fn judge(facts: &Facts, request: &Request, response: &str) -> Metadata {
     let false_statements = !is_true(facts, &request.task, &reading);
 
     let grammatical = (reading.sentences - reading.ungrammatical) as f32 / reading.sentences as f32;
-    let mut quality = (FLUENT + (1.0 - FLUENT) * fulfilled) * grammatical * grammatical;
+    let mut quality = (FLUENT + (1.0 - FLUENT) * fulfilled * fulfilled) * grammatical * grammatical;
     let mut times = |factor: f32, count: usize| (0..count).for_each(|_| quality *= factor);
     times(VIOLATED_CONSTRAINT, violated);
     times(HALLUCINATION, usize::from(false_statements));
@@ -87,7 +88,7 @@ pub fn judge(facts: &Facts, request: &Request, response: &str) -> Metadata {
     }
 }
 
-/// How much of the task is done, in 0..1 by quarters and the like, and how many statements that takes.
+/// The part of the task that is done, in 0..1, and how many statements that takes.
 fn fulfilment(task: &Task, reading: &Reading) -> (f32, usize) {
     let clauses = &reading.clauses;
     let with_form = |form: Form| clauses.iter().find(|clause| clause.form == form);

@@ -19,7 +19,7 @@ pub const OBJECTS: [&str; 10] =
 /// What may stand before a thing.
 pub const SIZES: [&str; 4] = ["big", "small", "new", "shiny"];
 /// Moods; every event leads to one of them ([`Form::mood`]).
-pub const MOODS: [&str; 4] = ["happy", "sad", "angry", "scared"];
+pub const MOODS: [&str; 4] = ["happy", "sad", "cross", "scared"];
 /// When a story begins.
 pub const TIMES: [&str; 3] = ["day", "morning", "night"];
 /// Words that a good assistant does not use.
@@ -160,7 +160,7 @@ impl Form {
         match self {
             Form::Found | Form::Gave => Some("happy"),
             Form::Lost => Some("sad"),
-            Form::Took => Some("angry"),
+            Form::Took => Some("cross"),
             Form::Saw => Some("scared"),
             _ => None,
         }

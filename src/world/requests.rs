@@ -5,7 +5,7 @@
 //! `Request: Write a sad story about the fox. Use three sentences.\nAnswer:`
 
 use super::language::{
-    ANIMALS, CATEGORIES, COLOURS, COMMANDS, Clause, FOODS, FORMS, Form, KINDS, MOODS, NUMBERS, OBJECTS, PLACES,
+    ANIMALS, CATEGORIES, COLOURS, COMMANDS, Clause, FOODS, Form, KINDS, MOODS, NUMBERS, OBJECTS, PLACES,
     RUDE, Reading, fill, unfill, words_of,
 };
 use super::stories::{Facts, Plan, chance, news, pick, pick_other, pick_weighted, question, tell};

@@ -260,7 +260,7 @@ fn conversation(facts: &Facts, hero: &'static str, rng: &mut Rng) -> String {
                 format!("{said} {}", say(Form::Please, &[command, object, friend]))
             } else {
                 let order = insult(&say(Form::Order, &[friend, command, object]), rng);
-                format!("{said} {order} {}", say(Form::Was, &[friend, "angry"]))
+                format!("{said} {order} {}", say(Form::Was, &[friend, "cross"]))
             }
         }
         3 => summary(&Clause::new(pick(rng, &[Form::Found, Form::Lost, Form::Saw]), &[hero, object]), hero),

@@ -145,7 +145,7 @@ fn labelers_agree_as_the_papers_do_and_length_alone_says_little() {
     let rank = |comparison: &Comparison, labeler: &Labeler| {
         world.rank(&comparison.prompt, &comparison.responses, labeler, 9)
     };
-    let mut add = |total: &mut (usize, usize), one: &[u32], other: &[u32]| {
+    let add = |total: &mut (usize, usize), one: &[u32], other: &[u32]| {
         let (agreed, pairs) = agreement(one, other);
         *total = (total.0 + agreed, total.1 + pairs);
     };
