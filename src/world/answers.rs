@@ -3,7 +3,7 @@
 
 use super::gold::judge;
 use super::language::{
-    ANIMALS, COLOURS, Clause, FEELINGS, FOODS, Form, MOODS, NUMBERS, OBJECTS, PLACES, Reading, say, words_of,
+    ANIMALS, COLOURS, Clause, FEELINGS, FOODS, Form, MOODS, NUMBERS, OBJECTS, PLACES, Reading, say,
 };
 use super::requests::{Kind, Request, Task};
 use super::stories::{Facts, Plan, insult, list, pick, pick_other, reply, summary, tell};
@@ -33,7 +33,13 @@ pub enum Flaw {
 impl Flaw {
     /// All of them.
     pub const ALL: [Flaw; 8] = [
-        Flaw::None, Flaw::Slip, Flaw::Misread, Flaw::Rude, Flaw::Rambling, Flaw::Truncated, Flaw::OffTopic,
+        Flaw::None,
+        Flaw::Slip,
+        Flaw::Misread,
+        Flaw::Rude,
+        Flaw::Rambling,
+        Flaw::Truncated,
+        Flaw::OffTopic,
         Flaw::Repetitive,
     ];
 }
@@ -94,21 +100,18 @@ pub fn perfect(facts: &Facts, request: &Request, rng: &mut Rng) -> String {
             say(Form::MoodIs, &[mood.expect("an event with a mood")])
         }
         Task::AskAbout { text, question } => {
-            let clauses = Reading::of(text).clauses;
-            let answers = |clause: &&Clause| Some(clause.form) == question.form.answer();
-            clauses.iter().find(answers).expect("an answer in the text").text()
+            Reading::of(text).answer(question).expect("an answer in the text").text()
         }
         Task::Find { kind, text } => {
-            let mut words = Reading::of(text).clauses.into_iter().flat_map(|clause| clause.slots);
-            let word = words.find(|word| words_of(kind).contains(word)).expect("such a thing in the text");
-            say(Form::KindIs, &[kind, word])
+            say(Form::KindIs, &[kind, Reading::of(text).first_of(kind).expect("such a thing in the text")])
         }
     }
 }
 
 /// Replaces one of the words that carry the content by another of its class.
 fn slip(text: &str, rng: &mut Rng) -> String {
-    const CLASSES: [&[&str]; 8] = [&ANIMALS, &PLACES, &FOODS, &COLOURS, &OBJECTS, &MOODS, &NUMBERS, &FEELINGS];
+    const CLASSES: [&[&str]; 8] =
+        [&ANIMALS, &PLACES, &FOODS, &COLOURS, &OBJECTS, &MOODS, &NUMBERS, &FEELINGS];
     let words: Vec<&str> = text.split(' ').collect();
     let class_of = |word: &str| CLASSES.iter().find(|class| class.contains(&word)).copied();
     let bare: Vec<&str> = words.iter().map(|word| word.trim_end_matches(['.', ',', ':'])).collect();

@@ -52,7 +52,7 @@ const REPEATED: f32 = 0.5;
 /// More statements than this are too many for a story without a stated length.
 const LONGEST_STORY: usize = 6;
 
-/// Judges a response: `overall = 1 + 6 quality`. `quality` rises from [`FLUENT`] to 1 with the square of the
+/// Judges a response: `overall = 1 + 6 quality`. `quality` rises from 0.15 to 1 with the square of the
 /// part of the task that is done (half an answer is worth less than half), and is multiplied with the
 /// squared share of grammatical sentences and the factors above.
 pub fn judge(facts: &Facts, request: &Request, response: &str) -> Metadata {
@@ -102,18 +102,16 @@ fn fulfilment(task: &Task, reading: &Reading) -> (f32, usize) {
             let felt = event.and_then(|event| event.form.mood());
             let done = [
                 reading.hero() == Some(*hero),
-                [Form::Went, Form::Met].iter().any(|&form| with_form(form).is_some_and(|set| set.slots[0] == *hero)),
+                [Form::Went, Form::Met]
+                    .iter()
+                    .any(|&form| with_form(form).is_some_and(|set| set.slots[0] == *hero)),
                 felt.is_some() && (mood.is_none() || felt == *mood),
                 felt.is_some_and(|felt| clauses.last() == Some(&Clause::new(Form::Was, &[hero, felt]))),
             ];
             (share(&done), LONGEST_STORY)
         }
         Task::Ask { question } | Task::AskAbout { question, .. } => {
-            let answers = |clause: &Clause| {
-                Some(clause.form) == question.form.answer()
-                    && question.slots.iter().all(|word| clause.slots.contains(word))
-            };
-            (share(&[clauses.iter().any(answers)]), 1)
+            (share(&[reading.answer(question).is_some()]), 1)
         }
         Task::List { number, category } => {
             let Some(list) = with_form(Form::HereAre) else { return (0.0, 1) };
@@ -173,14 +171,15 @@ fn is_true(facts: &Facts, task: &Task, reading: &Reading) -> bool {
         Form::Ate => *clause == facts.statement(Form::Ate, clause.slots[0]),
         Form::Was if context.is_some() => Some(clause.slots[1]) == mood && named(clause.slots[0]),
         Form::MoodIs if context.is_some() => Some(clause.slots[0]) == mood,
-        Form::KindIs => {
-            words_of(clause.slots[0]).contains(&clause.slots[1]) && named(clause.slots[1])
-        }
+        Form::KindIs => words_of(clause.slots[0]).contains(&clause.slots[1]) && named(clause.slots[1]),
         // Nobody meets, gives to or takes from himself.
-        form if form.is_event() => (1..clause.slots.len()).all(|i| clause.slots[i] != clause.slots[0]) && told(clause),
+        form if form.is_event() => {
+            (1..clause.slots.len()).all(|i| clause.slots[i] != clause.slots[0]) && told(clause)
+        }
         _ => true,
     };
-    reading.clauses.iter().all(holds) && reading.colours.iter().all(|(animal, colour)| facts.colour(animal) == *colour)
+    reading.clauses.iter().all(holds)
+        && reading.colours.iter().all(|(animal, colour)| facts.colour(animal) == *colour)
 }
 
 #[cfg(test)]
@@ -241,9 +240,13 @@ mod tests {
     fn lists_are_counted() {
         let request = "Name three foods. Do not mention honey.";
         assert_eq!(overall(request, " Here are three foods: corn, soup and fish."), 7.0);
-        for worse in ["corn, soup and honey", "corn, corn and soup", "corn and soup", "corn, soup and owl",
-            "corn, soup, fish, bread, nuts and cake"]
-        {
+        for worse in [
+            "corn, soup and honey",
+            "corn, corn and soup",
+            "corn and soup",
+            "corn, soup and owl",
+            "corn, soup, fish, bread, nuts and cake",
+        ] {
             assert!(overall(request, &format!(" Here are three foods: {worse}.")) < 6.5, "{worse}");
         }
     }

@@ -27,18 +27,18 @@ pub struct Labeler {
 #[rustfmt::skip]
 pub const LABELERS: [Labeler; 5] = [
     //                                                                                              none slip misread rude ramble cut off repeat
-    Labeler { id: "labeler-1", per_ten_words:  0.0, offended: 0.5, credulous: 0.0, noise: 1.5, flaws: [90,  4,  2,  0,  2,  2,  0,  0] },
-    Labeler { id: "labeler-2", per_ten_words:  0.6, offended: 0.3, credulous: 0.4, noise: 1.7, flaws: [46,  6,  6,  0, 36,  0,  2,  4] },
-    Labeler { id: "labeler-3", per_ten_words: -0.2, offended: 0.0, credulous: 1.2, noise: 2.1, flaws: [44, 36, 10,  2,  2,  4,  2,  0] },
-    Labeler { id: "labeler-4", per_ten_words: -0.4, offended: 0.3, credulous: 0.2, noise: 1.8, flaws: [46,  8, 34,  0,  0,  8,  4,  0] },
-    Labeler { id: "labeler-5", per_ten_words:  0.2, offended: -0.8, credulous: 0.5, noise: 2.0, flaws: [40, 10,  8, 26,  6,  6,  2,  2] },
+    Labeler { id: "labeler-1", per_ten_words:  0.0, offended: 0.5, credulous: 0.0, noise: 1.2, flaws: [90,  4,  2,  0,  2,  2,  0,  0] },
+    Labeler { id: "labeler-2", per_ten_words:  0.6, offended: 0.3, credulous: 0.4, noise: 1.5, flaws: [46,  6,  6,  0, 36,  0,  2,  4] },
+    Labeler { id: "labeler-3", per_ten_words: -0.2, offended: 0.0, credulous: 1.2, noise: 1.9, flaws: [44, 36, 10,  2,  2,  4,  2,  0] },
+    Labeler { id: "labeler-4", per_ten_words: -0.4, offended: 0.3, credulous: 0.2, noise: 1.6, flaws: [46,  8, 34,  0,  0,  8,  4,  0] },
+    Labeler { id: "labeler-5", per_ten_words:  0.2, offended: -0.8, credulous: 0.5, noise: 1.8, flaws: [40, 10,  8, 26,  6,  6,  2,  2] },
 ];
 
 /// Labelers who produce no training data (paper, section 3.4): to test whether preferences carry over.
 #[rustfmt::skip]
 pub const HELD_OUT_LABELERS: [Labeler; 2] = [
-    Labeler { id: "held-out-1", per_ten_words:  0.4, offended: 0.8, credulous: 0.0, noise: 1.7, flaws: [100, 0, 0, 0, 0, 0, 0, 0] },
-    Labeler { id: "held-out-2", per_ten_words: -0.5, offended: 0.0, credulous: 0.6, noise: 1.9, flaws: [100, 0, 0, 0, 0, 0, 0, 0] },
+    Labeler { id: "held-out-1", per_ten_words:  0.4, offended: 0.8, credulous: 0.0, noise: 1.5, flaws: [100, 0, 0, 0, 0, 0, 0, 0] },
+    Labeler { id: "held-out-2", per_ten_words: -0.5, offended: 0.0, credulous: 0.6, noise: 1.7, flaws: [100, 0, 0, 0, 0, 0, 0, 0] },
 ];
 
 /// Closer than this many Likert points counts as equally good.

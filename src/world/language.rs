@@ -6,11 +6,13 @@
 pub const ANIMALS: [&str; 12] =
     ["fox", "owl", "bear", "frog", "cat", "dog", "mouse", "hen", "rabbit", "duck", "goat", "pig"];
 /// Landmarks: homes, and places to go to.
-pub const PLACES: [&str; 12] =
-    ["river", "barn", "forest", "cave", "garden", "hill", "lake", "field", "pond", "meadow", "bridge", "mill"];
+pub const PLACES: [&str; 12] = [
+    "river", "barn", "forest", "cave", "garden", "hill", "lake", "field", "pond", "meadow", "bridge", "mill",
+];
 /// Things to eat.
-pub const FOODS: [&str; 12] =
-    ["honey", "corn", "soup", "bread", "cheese", "berries", "nuts", "fish", "grass", "apples", "seeds", "cake"];
+pub const FOODS: [&str; 12] = [
+    "honey", "corn", "soup", "bread", "cheese", "berries", "nuts", "fish", "grass", "apples", "seeds", "cake",
+];
 /// Colours of animals.
 pub const COLOURS: [&str; 6] = ["red", "brown", "white", "black", "grey", "yellow"];
 /// Things to find and to lose.
@@ -95,6 +97,7 @@ pub fn fill(template: &str, slots: &[&str]) -> String {
 
 /// What kind of thing a clause says. The patterns are in [`FORMS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[rustfmt::skip]
 #[expect(missing_docs, reason = "the pattern of each form, in FORMS, says it best")]
 pub enum Form {
     // What is always so.
@@ -236,9 +239,10 @@ impl Clause {
             }
             return Some(Clause { form: Form::HereAre, slots });
         }
-        FORMS.iter().filter(|(form, _)| *form != Form::HereAre).find_map(|&(form, pattern)| {
-            unfill(pattern, sentence).map(|slots| Clause { form, slots })
-        })
+        FORMS
+            .iter()
+            .filter(|(form, _)| *form != Form::HereAre)
+            .find_map(|&(form, pattern)| unfill(pattern, sentence).map(|slots| Clause { form, slots }))
     }
 }
 
@@ -329,12 +333,24 @@ impl Reading {
 
     /// The animal a story is about: the first one named.
     pub fn hero(&self) -> Option<&'static str> {
-        self.clauses.iter().flat_map(|clause| &clause.slots).find(|word| ANIMALS.contains(word)).copied()
+        self.first_of("animal")
     }
 
     /// The last event that puts its hero into a mood, if any.
     pub fn event(&self) -> Option<&Clause> {
         self.clauses.iter().rev().find(|clause| clause.form.mood().is_some())
+    }
+
+    /// The statement that answers a question: of the right form, about what the question names.
+    pub fn answer(&self, question: &Clause) -> Option<&Clause> {
+        let about = |clause: &Clause| question.slots.iter().all(|word| clause.slots.contains(word));
+        self.clauses.iter().find(|clause| Some(clause.form) == question.form.answer() && about(clause))
+    }
+
+    /// The first word of a class.
+    pub fn first_of(&self, class: &str) -> Option<&'static str> {
+        let known = words_of(class);
+        self.clauses.iter().flat_map(|clause| &clause.slots).find(|word| known.contains(word)).copied()
     }
 }
 
@@ -377,7 +393,8 @@ mod tests {
 
     #[test]
     fn reading_resolves_pronouns_and_adjectives() {
-        let reading = Reading::of(" One day the red fox met the ugly owl. It found a big ball, so the fox was happy.");
+        let reading =
+            Reading::of(" One day the red fox met the ugly owl. It found a big ball, so the fox was happy.");
         let expected = [
             Clause::new(Form::Met, &["fox", "owl"]),
             Clause::new(Form::Found, &["fox", "ball"]),
@@ -392,9 +409,21 @@ mod tests {
     #[test]
     fn what_is_not_of_the_language_is_noticed() {
         for text in [
-            "the fox is red.", "The fox is  red.", "The fox is red", "The fox is\nred.", "fox fox fox",
-            "It is red.", "One day the fox is red.", "Here are three foods: .", "The unicorn is red.",
-            "The fox is red, so.", "The fox is red, so the", ". . .", "The ball ball is red.", "a, b and c.", "é.",
+            "the fox is red.",
+            "The fox is  red.",
+            "The fox is red",
+            "The fox is\nred.",
+            "fox fox fox",
+            "It is red.",
+            "One day the fox is red.",
+            "Here are three foods: .",
+            "The unicorn is red.",
+            "The fox is red, so.",
+            "The fox is red, so the",
+            ". . .",
+            "The ball ball is red.",
+            "a, b and c.",
+            "é.",
         ] {
             assert_ne!(Reading::of(text).ungrammatical, 0, "{text:?}");
         }

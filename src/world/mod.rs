@@ -99,7 +99,12 @@ impl World {
         let labeler = pick(&mut rng, &LABELERS);
         let flaw = Flaw::ALL[pick_weighted(&mut rng, &labeler.flaws)];
         let response = format!(" {}", answer(&self.facts, &request, flaw, &mut rng));
-        Demonstration { prompt: request.prompt(), response, user: Some(user), labeler: Some(labeler.id.into()) }
+        Demonstration {
+            prompt: request.prompt(),
+            response,
+            user: Some(user),
+            labeler: Some(labeler.id.into()),
+        }
     }
 
     /// The first `n` demonstrations of a split.
@@ -119,7 +124,13 @@ impl World {
             let responses = self.candidates(&request, k, &mut rng);
             let ranks = self.rank(&prompt, &responses, &labeler, self.seed);
             if ranks.iter().any(|rank| *rank != ranks[0]) {
-                return Comparison { prompt, responses, ranks, user: Some(user), labeler: Some(labeler.id.into()) };
+                return Comparison {
+                    prompt,
+                    responses,
+                    ranks,
+                    user: Some(user),
+                    labeler: Some(labeler.id.into()),
+                };
             }
         }
     }

@@ -37,8 +37,15 @@ pub enum Kind {
 impl Kind {
     /// All of them, in the order of Table 1.
     pub const ALL: [Kind; 9] = [
-        Kind::Generation, Kind::OpenQa, Kind::Brainstorming, Kind::Chat, Kind::Rewrite,
-        Kind::Summarization, Kind::Classification, Kind::ClosedQa, Kind::Extract,
+        Kind::Generation,
+        Kind::OpenQa,
+        Kind::Brainstorming,
+        Kind::Chat,
+        Kind::Rewrite,
+        Kind::Summarization,
+        Kind::Classification,
+        Kind::ClosedQa,
+        Kind::Extract,
     ];
     /// Their shares, in tenths of a percent of the paper's prompts (Table 1; "other", 3.5 %, is left out).
     pub const SHARES: [usize; 9] = [456, 124, 112, 84, 66, 42, 35, 26, 19];
@@ -98,7 +105,9 @@ impl Task {
             Task::Ask { question } => question.text(),
             Task::List { number, category } => fill(LIST, &[number, category]),
             Task::Reply { speaker, news } => format!("{} {}", fill(SPEAKER, &[speaker]), news.text()),
-            Task::Politely { rude, animal, command, object } => fill(POLITELY, &[rude, animal, command, object]),
+            Task::Politely { rude, animal, command, object } => {
+                fill(POLITELY, &[rude, animal, command, object])
+            }
             Task::Retell { animal, event } => format!("{} {}", fill(RETELL, &[animal]), event.text()),
             Task::SumUp { text } => format!("{SUM_UP} {text}"),
             Task::MoodOf { text } => format!("{MOOD_OF} {text}"),
@@ -144,6 +153,21 @@ impl Task {
         }
     }
 
+    /// Whether the world has an answer: the context says what is asked, the question is about facts.
+    fn is_answerable(&self) -> bool {
+        let story = Reading::of(self.context().unwrap_or(""));
+        match self {
+            Task::Ask { question } => {
+                matches!(question.form.answer(), Some(Form::Lives | Form::Likes | Form::Is))
+            }
+            Task::Retell { event, .. } => RETOLD.contains(&event.form),
+            Task::SumUp { .. } | Task::MoodOf { .. } => story.event().is_some(),
+            Task::AskAbout { question, .. } => story.answer(question).is_some(),
+            Task::Find { kind, .. } => story.first_of(kind).is_some(),
+            _ => true,
+        }
+    }
+
     /// A task of that kind about a world.
     fn draw(kind: Kind, facts: &Facts, rng: &mut Rng) -> Task {
         let hero = pick(rng, &ANIMALS);
@@ -153,7 +177,9 @@ impl Task {
         match kind {
             Kind::Generation => Task::Story { hero, mood: chance(rng, 0.4).then(|| pick(rng, &MOODS)) },
             Kind::OpenQa => Task::Ask { question: question(rng) },
-            Kind::Brainstorming => Task::List { number: pick(rng, &NUMBERS[..3]), category: pick(rng, &CATEGORIES) },
+            Kind::Brainstorming => {
+                Task::List { number: pick(rng, &NUMBERS[..3]), category: pick(rng, &CATEGORIES) }
+            }
             Kind::Chat => Task::Reply { speaker: hero, news: news(pick_other(rng, &ANIMALS, &[hero]), rng) },
             Kind::Rewrite if chance(rng, 0.5) => Task::Politely {
                 rude: pick(rng, &RUDE),
@@ -162,7 +188,7 @@ impl Task {
                 object: pick(rng, &OBJECTS),
             },
             Kind::Rewrite => {
-                let form = pick(rng, &[Form::Went, Form::Found, Form::Lost, Form::Saw]);
+                let form = pick(rng, &RETOLD);
                 let thing = pick(rng, if form == Form::Went { &PLACES[..] } else { &OBJECTS[..] });
                 let animal = pick_other(rng, &ANIMALS, &[hero]);
                 Task::Retell { animal, event: Clause::new(form, &[hero, thing]) }
@@ -177,15 +203,19 @@ impl Task {
             Kind::Extract => {
                 // A text that names nothing of the kind asked for is told again.
                 let kind = pick(rng, &KINDS);
-                let text = (0..).map(|_| story(2, false, rng)).find(|text| {
-                    let words = Reading::of(text).clauses.into_iter().flat_map(|clause| clause.slots);
-                    words.into_iter().any(|word| words_of(kind).contains(&word))
-                });
-                Task::Find { kind, text: text.expect("told until it fits") }
+                loop {
+                    let text = story(2, false, rng);
+                    if Reading::of(&text).first_of(kind).is_some() {
+                        return Task::Find { kind, text };
+                    }
+                }
             }
         }
     }
 }
+
+/// The events to be told of somebody else.
+const RETOLD: [Form; 4] = [Form::Went, Form::Found, Form::Lost, Form::Saw];
 
 const STORY: &str = "Write a story about the {animal}.";
 const MOOD_STORY: &str = "Write a {mood} story about the {animal}.";
@@ -303,14 +333,16 @@ impl Request {
 
     /// The prompt a model sees. Responses begin with a space.
     pub fn prompt(&self) -> String {
-        let constraints: String = self.constraints.iter().map(|constraint| format!(" {}", constraint.text())).collect();
+        let constraints: String =
+            self.constraints.iter().map(|constraint| format!(" {}", constraint.text())).collect();
         format!("Request: {}{}{constraints}\nAnswer:", self.greeting, self.task.text())
     }
 
-    /// The inverse of [`Request::prompt`]; `None` for any other text.
+    /// The inverse of [`Request::prompt`]; `None` for any other text, and for requests without an answer.
     pub fn read(prompt: &str) -> Option<Request> {
         let text = prompt.strip_prefix("Request: ")?.strip_suffix("\nAnswer:")?;
-        let greeting = GREETINGS[1..].iter().copied().find(|greeting| text.starts_with(greeting)).unwrap_or("");
+        let greeting =
+            GREETINGS[1..].iter().copied().find(|greeting| text.starts_with(greeting)).unwrap_or("");
         let mut text = &text[greeting.len()..];
         let mut constraints = Vec::new();
         while let Some((before, last)) = text.rsplit_once(". ") {
@@ -318,7 +350,8 @@ impl Request {
             constraints.insert(0, constraint);
             text = &text[..before.len() + 1];
         }
-        Some(Request { greeting, task: Task::read(text)?, constraints })
+        let task = Task::read(text).filter(Task::is_answerable)?;
+        Some(Request { greeting, task, constraints })
     }
 
     /// The noun that must occur, the one that must not, and the number of sentences.

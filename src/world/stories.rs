@@ -2,8 +2,8 @@
 //! conversations. Stories keep to the facts, and their hero's mood follows from what happens.
 
 use super::language::{
-    ANIMALS, CATEGORIES, COLOURS, COMMANDS, Clause, FOODS, Form, KINDS, NUMBERS, OBJECTS, PLACES, RUDE, SIZES,
-    TIMES, say, words_of,
+    ANIMALS, CATEGORIES, COLOURS, COMMANDS, Clause, FOODS, Form, KINDS, NUMBERS, OBJECTS, PLACES, RUDE,
+    SIZES, TIMES, say, words_of,
 };
 use crate::num::rng::{Purpose, Rng, Stage};
 
@@ -26,7 +26,10 @@ pub fn pick_other(rng: &mut Rng, items: &[&'static str], excluded: &[&str]) -> &
 /// The index drawn with probability proportional to its weight.
 pub fn pick_weighted(rng: &mut Rng, weights: &[usize]) -> usize {
     let mut left = rng.below(weights.iter().sum());
-    weights.iter().position(|&weight| left.checked_sub(weight).map(|rest| left = rest).is_none()).expect("a weight")
+    weights
+        .iter()
+        .position(|&weight| left.checked_sub(weight).map(|rest| left = rest).is_none())
+        .expect("a weight")
 }
 
 /// What is so in this world: every animal has a home and a food of its own, and a colour.
@@ -139,7 +142,8 @@ pub fn tell(facts: &Facts, plan: &Plan, rng: &mut Rng) -> String {
     let mut extras = [Form::Lives, Form::Likes, Form::Is, Form::Ate].map(|form| facts.statement(form, hero));
     rng.shuffle(&mut extras);
     let count = plan.sentences.saturating_sub(2 + usize::from(plan.ending));
-    let extras: Vec<&Clause> = extras.iter().filter(|extra| !extra.slots.contains(&avoid)).take(count).collect();
+    let extras: Vec<&Clause> =
+        extras.iter().filter(|extra| !extra.slots.contains(&avoid)).take(count).collect();
 
     let pronoun = |text: String| match text.strip_prefix(&format!("The {hero} ")) {
         Some(rest) => format!("It {rest}"),

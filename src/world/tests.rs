@@ -25,13 +25,17 @@ fn requests(world: &World, n: u64) -> impl Iterator<Item = (Request, Rng)> {
 fn the_same_seed_gives_the_same_world() {
     let everything = |seed| {
         let world = World::new(seed);
-        format!(
-            "{:?} {:?} {:?} {:?}",
-            world.pretraining_documents(50),
-            world.demonstrations(50, Split::Train),
-            world.comparisons(20, Split::Validation, 4..=9),
-            world.prompts(50, Split::Test),
-        )
+        let mut text = world.pretraining_documents(50).concat();
+        for item in world.demonstrations(50, Split::Train) {
+            text += &format!("{}{}{:?}{:?}", item.prompt, item.response, item.user, item.labeler);
+        }
+        for item in world.comparisons(20, Split::Validation, 4..=9) {
+            text += &format!("{}{:?}{:?}{:?}", item.prompt, item.responses, item.ranks, item.labeler);
+        }
+        for item in world.prompts(50, Split::Test) {
+            text += &format!("{}{:?}", item.prompt, item.user);
+        }
+        text
     };
     assert_eq!(hash(&everything(1)), 0, "the world of seed 1 is not what it was");
     assert_ne!(everything(1), everything(2));
@@ -117,7 +121,11 @@ fn flaws_cost() {
             n += 1;
         }
         println!("{flaw:?}: mean {:.2}, noticed {:.3}", sum / n as f32, noticed as f32 / n as f32);
-        assert!(sum / (n as f32) < 6.0 && noticed * 10 > n * 8, "{flaw:?}: mean {}, {noticed} of {n}", sum / n as f32);
+        assert!(
+            sum / (n as f32) < 6.0 && noticed * 10 > n * 8,
+            "{flaw:?}: mean {}, {noticed} of {n}",
+            sum / n as f32
+        );
     }
 }
 
@@ -198,20 +206,44 @@ fn demonstrations_leave_room_above_them() {
     assert!(demonstrations.iter().all(|d| d.response.starts_with(" ") && !d.response.ends_with(' ')));
 }
 
-#[test]
-#[ignore]
-fn show() {
-    let world = World::new(1);
-    println!("{:?}", world.facts());
-    for i in 0..25 { println!("DOC {}", world.pretraining_document(i)); }
-    for (request, mut rng) in requests(&world, 36) {
-        println!("---\n{} {}", request.prompt(), perfect(&world.facts, &request, &mut rng));
+proptest::proptest! {
+    /// Whatever comes as a prompt or a response is judged, not stumbled over.
+    #[test]
+    fn any_text_can_be_judged(
+        start in 0..9u64, ask in words(), context in words(), response in words(), junk in ".{0,40}",
+    ) {
+        let world = World::new(12);
+        let (request, mut rng) = requests(&world, 9).nth(start as usize).unwrap();
+        let head = request.task.text();
+        let head = head.split_once(' ').unwrap().0;
+        let own = request.prompt();
+        for prompt in [&own, &format!("Request: {head} {ask}\nAnswer:"), &format!("Request: {ask} {context}\nAnswer:"),
+            &format!("Request: Tell it about the owl: {ask}\nAnswer:"), &format!("Request: Read this: {ask} {context}\nAnswer:"),
+            &format!("Request: Sum up in one sentence: {ask}\nAnswer:"), &junk]
+        {
+            for response in [&response, &junk, prompt] {
+                let overall = world.gold(prompt, response).overall;
+                assert!((1.0..=7.0).contains(&overall), "{overall}");
+            }
+            let candidates = world.candidate_responses(prompt, 3, &mut rng);
+            assert_eq!(candidates.is_some(), Request::read(prompt).is_some());
+        }
     }
-    for c in world.comparisons(8, Split::Train, 4..=9) {
-        println!("=== {} {}", c.labeler.unwrap(), c.prompt);
-        for (r, t) in c.ranks.iter().zip(&c.responses) { println!("{r} {:.2} {t}", world.gold(&c.prompt, t).overall); }
-    }
-    std::fs::write("/tmp/world_pre.txt", world.pretraining_documents(12000).join("<|endoftext|>")).unwrap();
-    let d: Vec<String> = world.demonstrations(4000, Split::Train).iter().map(|d| format!("{}{}", d.prompt, d.response)).collect();
-    std::fs::write("/tmp/world_demo.txt", d.join("<|endoftext|>")).unwrap();
+}
+
+/// One or two sentences of the language, or nearly.
+fn words() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let sentence =
+        (0..language::FORMS.len(), proptest::collection::vec(0..12usize, 4)).prop_map(|(form, choices)| {
+            let mut text = language::FORMS[form].1.to_string();
+            for choice in choices {
+                let Some((before, rest)) = text.split_once('{') else { break };
+                let (class, after) = rest.split_once('}').unwrap();
+                let known = language::words_of(if class == "noun" { "place" } else { class });
+                text = format!("{before}{}{after}", known[choice % known.len()]);
+            }
+            text
+        });
+    proptest::collection::vec(sentence, 1..3).prop_map(|sentences| sentences.join(" "))
 }
