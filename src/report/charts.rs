@@ -180,7 +180,7 @@ fn svg(lines: &[Vec<(f64, f64)>], colour: &dyn Fn(usize) -> RGBColor) -> String 
         let mut chart = ChartBuilder::on(&root)
             .margin(6)
             .margin_right(14)
-            .x_label_area_size(34)
+            .x_label_area_size(40)
             .y_label_area_size(54)
             .build_cartesian_2d(xs, ys)
             .expect("drawing into a string");
