@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use crate::checkpoint::atomic::read_text;
 use crate::error::{Error, Result};
 use crate::train::settings::{Section, Settings};
 use toml::de::{DeTable, DeValue};
@@ -15,9 +16,9 @@ use toml::{Spanned, Table};
 /// # Errors
 /// [`Error::Io`] if the file cannot be read, [`Error::Usage`] for what is wrong in it or in an override.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Settings> {
-    let origin = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(&origin, "read", e))?;
-    parse(&text, &origin, overrides)
+    // A configuration is a few pages: 16 MiB tell it from a wrong file.
+    let text = read_text(path, 16 << 20)?;
+    parse(&text, &path.display().to_string(), overrides)
 }
 
 /// [`load`] for a text; `origin` stands for the file's name in messages.

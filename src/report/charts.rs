@@ -176,23 +176,24 @@ fn svg(lines: &[Vec<(f64, f64)>], colour: &dyn Fn(usize) -> RGBColor) -> String 
     let (x_span, y_span) = (xs.end - xs.start, ys.end - ys.start);
     let mut text = String::new();
     {
-        let root = SVGBackend::with_string(&mut text, (560, 280)).into_drawing_area();
+        let root = SVGBackend::with_string(&mut text, (440, 250)).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
             .margin(6)
             .margin_right(14)
-            .x_label_area_size(34)
-            .y_label_area_size(58)
+            .x_label_area_size(40)
+            .y_label_area_size(54)
             .build_cartesian_2d(xs, ys)
             .expect("drawing into a string");
         let grey = RGBColor(90, 90, 90);
-        let font = ("sans-serif", 13).into_font().transform(FontTransform::None).color(&grey);
+        // plotters writes a size of 15 as 12.1 units of the 440 that a phone's width shows.
+        let font = ("sans-serif", 15).into_font().transform(FontTransform::None).color(&grey);
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
             .bold_line_style(RGBColor(228, 228, 228))
             .axis_style(RGBColor(170, 170, 170))
             .label_style(font)
-            .x_labels(6)
+            .x_labels(5)
             .y_labels(6)
             .x_label_formatter(&|x| tick(*x, x_span.max(20.0)))
             .y_label_formatter(&|y| tick(*y, y_span))
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!((known.len(), rest.len()), (1, 1));
         assert_eq!(known[0].title, "KL to the reference");
         assert_eq!(known[0].legend.len(), 2);
-        assert_eq!(known[0].svg.matches("<polyline").filter(|_| true).count() >= 1, true);
+        assert!(known[0].svg.contains("<polyline"));
         assert_eq!(rest[0].title, "mine");
     }
 

@@ -10,11 +10,11 @@ pub mod charts;
 mod page;
 pub mod record;
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};
-use crate::train::metrics::{read_results, write_whole};
+use crate::train::metrics::{read_if_present, read_results};
 
 /// Writes `report.html` into the run directory and returns its path.
 ///
@@ -24,7 +24,7 @@ use crate::train::metrics::{read_results, write_whole};
 pub fn write(dir: &Path) -> Result<PathBuf> {
     let html = render(dir)?;
     let path = dir.join("report.html");
-    write_whole(&path, html.as_bytes())?;
+    write_atomic(&path, |file| file.write_all(html.as_bytes()))?;
     Ok(path)
 }
 
@@ -38,14 +38,7 @@ pub fn render(dir: &Path) -> Result<String> {
         let expected = format!("a run directory, with any of {}", names.join(", "));
         return Err(Error::usage("report", expected, dir.display(), "give the --out directory of a run"));
     }
-    let read = |name: &str| -> Result<Option<String>> {
-        let path = dir.join(name);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io(path.display(), "read", e)),
-        }
-    };
+    let read = |name: &str| read_if_present(&dir.join(name));
     let origin = |name: &str| dir.join(name).display().to_string();
     let stages = match read("metrics.jsonl")? {
         Some(text) => record::metrics(&text, &origin("metrics.jsonl"))?,

@@ -7,9 +7,10 @@
 //! visible and the file stays JSON. Which names the report draws is listed in `report::charts`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::atomic::{read_text, write_atomic};
 use crate::error::{Error, Result};
 
 /// One measured value.
@@ -155,24 +156,7 @@ impl Metrics {
 pub fn write_results(path: &Path, results: &serde_json::Value) -> Result<()> {
     let mut text = serde_json::to_string_pretty(results).expect("a JSON value is always JSON");
     text.push('\n');
-    write_whole(path, text.as_bytes())
-}
-
-/// Writes a file beside `path` and renames it into place.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(|e| Error::io(temporary.display(), "write", e))?;
-    std::fs::rename(&temporary, path).map_err(|e| Error::io(path.display(), "rename", e))
+    write_atomic(path, |file| file.write_all(text.as_bytes()))
 }
 
 /// Reads `results.json`; `None` if there is none yet.
@@ -180,14 +164,19 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// [`Error::Format`] if it is not JSON, [`Error::Io`].
 pub fn read_results(path: &Path) -> Result<Option<serde_json::Value>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(path.display(), "read", e)),
-    };
+    let Some(text) = read_if_present(path)? else { return Ok(None) };
     serde_json::from_str(&text)
         .map(Some)
         .map_err(|e| Error::format(path.display(), format!("line {}", e.line()), "JSON", e, ""))
+}
+
+/// A text file of a run directory; `None` if there is none.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_if_present(path: &Path) -> Result<Option<String>> {
+    // 4 GiB: far above any log, yet a bound on what a wrong file can make us read.
+    if path.exists() { read_text(path, 4 << 30).map(Some) } else { Ok(None) }
 }
 
 #[cfg(test)]

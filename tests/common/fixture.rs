@@ -202,7 +202,11 @@ fn every_fixture_of_the_manifest_can_be_read() {
             for (name, (_, data)) in &fixture.tensors {
                 if let Data::F32(values) = data {
                     assert!(values.iter().all(|x| x.is_finite()), "{file}: {name} is not finite");
-                    assert!(fixture.tolerance(name) < 0.01, "{file}: {name} tolerates {}", fixture.tolerance(name));
+                    assert!(
+                        fixture.tolerance(name) < 0.01,
+                        "{file}: {name} tolerates {}",
+                        fixture.tolerance(name)
+                    );
                 }
             }
         }

@@ -61,9 +61,9 @@ section! {
         /// Iterations of linear warm-up of both learning rates; constant after it. Paper: 10 (C.4).
         warmup_iterations: u64 = 10, any;
         /// Learning rate at the start of the warm-up, as a share of the peak. Paper: 0.1 (C.4).
-        warmup_start: f32 = 0.1, fraction;
+        warmup_start: f64 = 0.1, fraction;
         /// Decoupled weight decay of the matrices. Not printed; LHP: none.
-        weight_decay: f32 = 0.0, not_negative;
+        weight_decay: f64 = 0.0, not_negative;
         /// Largest norm of the gradient; 0: off. Not printed; LHP: off.
         gradient_clip: f32 = 0.0, not_negative;
         /// Adam's style for this stage, where it differs from section `adam`. LHP: "tensorflow".

@@ -2,6 +2,8 @@
 //! which all stages share.
 
 use super::section::{any, at_least_one, below_one, fraction, not_negative, positive, section};
+use crate::learn::adamw::{self, AdamW};
+use crate::learn::schedule::Decay;
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate moves after its warm-up.
@@ -38,15 +40,38 @@ pub enum AdamStyle {
     Tensorflow,
 }
 
+impl ScheduleName {
+    /// The schedule's decay; `final_fraction` does not matter to a constant rate.
+    pub fn decay(self, final_fraction: f64) -> Decay {
+        match self {
+            ScheduleName::Constant => Decay::Constant,
+            ScheduleName::Cosine => Decay::Cosine { final_fraction },
+            ScheduleName::Linear => Decay::Linear { final_fraction },
+        }
+    }
+}
+
+impl AdamSettings {
+    /// The optimizer's constants for a stage with that weight decay.
+    pub fn adamw(&self, weight_decay: f64) -> AdamW {
+        let AdamSettings { beta1, beta2, epsilon, style } = *self;
+        let style = match style {
+            AdamStyle::Torch => adamw::AdamStyle::PyTorch,
+            AdamStyle::Tensorflow => adamw::AdamStyle::TensorFlow,
+        };
+        AdamW { beta1, beta2, epsilon, weight_decay, style }
+    }
+}
+
 section! {
     /// Adam, for every stage.
     AdamSettings = "adam" {
         /// Decay of the first moment, per update. Paper: 0.9 (appendix C).
-        beta1: f32 = 0.9, below_one;
+        beta1: f64 = 0.9, below_one;
         /// Decay of the second moment, per update. Paper: 0.95 (appendix C).
-        beta2: f32 = 0.95, below_one;
+        beta2: f64 = 0.95, below_one;
         /// Keeps the division finite. Not printed; 1e-8 as in PyTorch (LHP and N+: 1e-5).
-        epsilon: f32 = 1e-8, positive;
+        epsilon: f64 = 1e-8, positive;
         /// "torch" or "tensorflow": where epsilon stands. Not printed; LHP: "tensorflow".
         style: AdamStyle = AdamStyle::Torch, any;
     }
@@ -66,11 +91,11 @@ section! {
         /// "cosine", "linear" or "constant". GPT-3: cosine.
         schedule: ScheduleName = ScheduleName::Cosine, any;
         /// Learning rate at the end, as a share of the peak. GPT-3: 0.1.
-        final_fraction: f32 = 0.1, fraction;
+        final_fraction: f64 = 0.1, fraction;
         /// Updates of linear warm-up from 0. GPT-3: 375 million tokens.
         warmup_steps: u64 = 100, any;
         /// Decoupled weight decay of the matrices. GPT-3: 0.1.
-        weight_decay: f32 = 0.1, not_negative;
+        weight_decay: f64 = 0.1, not_negative;
         /// Largest norm of the gradient; 0: off. GPT-3: 1.0.
         gradient_clip: f32 = 0.0, not_negative;
         /// Updates between two validations; 0: only at the end.
@@ -94,13 +119,13 @@ section! {
         /// "cosine", "linear" or "constant". Paper: cosine (C.1).
         schedule: ScheduleName = ScheduleName::Cosine, any;
         /// Learning rate at the end, as a share of the peak. Paper: 0.1 (C.1).
-        final_fraction: f32 = 0.1, fraction;
+        final_fraction: f64 = 0.1, fraction;
         /// Updates of linear warm-up. Paper: none (C.1).
         warmup_steps: u64 = 0, any;
         /// Residual dropout. Paper: 0.2 (C.1).
         dropout: f32 = 0.2, below_one;
         /// Decoupled weight decay of the matrices. Not printed; LHP: none.
-        weight_decay: f32 = 0.0, not_negative;
+        weight_decay: f64 = 0.0, not_negative;
         /// Largest norm of the gradient; 0: off. Not printed; LHP: off.
         gradient_clip: f32 = 0.0, not_negative;
         /// Which epoch becomes the SFT model: "reward" (paper, C.1: reward-model score on validation
@@ -131,13 +156,13 @@ section! {
         /// "cosine", "linear" or "constant". Paper: cosine (C.3).
         schedule: ScheduleName = ScheduleName::Cosine, any;
         /// Learning rate at the end, as a share of the peak. Paper: 0.1 (C.3).
-        final_fraction: f32 = 0.1, fraction;
+        final_fraction: f64 = 0.1, fraction;
         /// Updates of linear warm-up. Not printed; none, as in C.1.
         warmup_steps: u64 = 0, any;
         /// Residual dropout. Not printed for this stage; 0.2 as in SFT (C.1).
         dropout: f32 = 0.2, below_one;
         /// Decoupled weight decay of the matrices. Not printed; LHP: none.
-        weight_decay: f32 = 0.0, not_negative;
+        weight_decay: f64 = 0.0, not_negative;
         /// Largest norm of the gradient; 0: off. Not printed; LHP: off.
         gradient_clip: f32 = 0.0, not_negative;
         /// Validation demonstrations looked at after each epoch.
@@ -159,11 +184,11 @@ section! {
         /// "cosine", "linear" or "constant". Paper: cosine (C.2).
         schedule: ScheduleName = ScheduleName::Cosine, any;
         /// Learning rate at the end, as a share of the peak. Paper: 0.1 (C.2).
-        final_fraction: f32 = 0.1, fraction;
+        final_fraction: f64 = 0.1, fraction;
         /// Updates of linear warm-up. Not printed; none.
         warmup_steps: u64 = 0, any;
         /// Decoupled weight decay of the matrices. Not printed; LHP: none.
-        weight_decay: f32 = 0.0, not_negative;
+        weight_decay: f64 = 0.0, not_negative;
         /// Largest norm of the gradient; 0: off. Not printed; LHP: off.
         gradient_clip: f32 = 0.0, not_negative;
         /// Shift the rewards so that demonstrations average 0. Paper: yes (section 3.5).
