@@ -136,7 +136,7 @@ pub fn save_model_directory(
         write_text("vocab.json", &tokenizer.vocab_json())?;
         write_text("merges.txt", &tokenizer.merges_txt())?;
         write_text("tokenizer.json", &tokenizer.tokenizer_json())?;
-        write_text("tokenizer_config.json", &tokenizer.tokenizer_config_json(config.context))?;
+        write_text("tokenizer_config.json", &tokenizer.tokenizer_config_json(Some(config.context)))?;
         write_text("special_tokens_map.json", &tokenizer.special_tokens_map_json())?;
     }
     let tensors: Vec<_> = layout

@@ -16,6 +16,7 @@
 
 use super::ema;
 use crate::model::Layout;
+use crate::num::par;
 use crate::num::math::{fma, sqrt};
 
 /// Where epsilon stands; see the module's equations.
@@ -90,14 +91,24 @@ impl AdamW {
         }
         for parameter in &layout.parameters {
             let range = parameter.range();
-            update(
-                &mut parameters[range.clone()],
-                &gradients[range.clone()],
-                &mut first_moment[range.clone()],
-                &mut second_moment[range.clone()],
-                ema.as_mut().map(|(average, decay)| (&mut average[range], *decay)),
-                self.constants(learning_rate, step, gradient_scale, parameter.decay),
-            );
+            let constants = self.constants(learning_rate, step, gradient_scale, parameter.decay);
+            let gradients = &gradients[range.clone()];
+            let p = par::rows(&mut parameters[range.clone()], 1);
+            let m = par::rows(&mut first_moment[range.clone()], 1);
+            let v = par::rows(&mut second_moment[range.clone()], 1);
+            // Split over elements: each is updated by itself.
+            match &mut ema {
+                None => par::for_each((p, m, v), CHUNK, |first, (p, m, v)| {
+                    update(p.data, &gradients[first..][..p.data.len()], m.data, v.data, None, constants);
+                }),
+                Some((average, decay)) => {
+                    let (average, decay) = (par::rows(&mut average[range], 1), *decay);
+                    par::for_each((p, m, v, average), CHUNK, |first, (p, m, v, average)| {
+                        let gradients = &gradients[first..][..p.data.len()];
+                        update(p.data, gradients, m.data, v.data, Some((average.data, decay)), constants);
+                    });
+                }
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //! brings their own or none. Nothing that is said here reaches a result.
 
 /// Receives the progress of a run.
-pub trait Progress {
+pub trait Progress: Send {
     /// A stage begins; `total_steps` counts its updates (PPO: iterations), 0 if not known.
     fn stage(&mut self, name: &str, total_steps: u64);
     /// Step `step` (from 1) is done; `line` says how it went: `"loss 1.234"`, `"reward 0.31 KL 2.1"`.

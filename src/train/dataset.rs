@@ -1,0 +1,349 @@
+//! From files or the miniature to tokens: the four data sets of a run, each split without leakage.
+
+use std::path::Path;
+
+use super::settings::Settings;
+use crate::checkpoint::load_tokenizer;
+use crate::data::{self, Comparison, Demonstration, InstructionTemplate, Loaded, Prompt, Record};
+use crate::error::{Error, Result};
+use crate::text::Tokenizer;
+use crate::world::{self, World};
+
+/// A prompt with a response.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Example {
+    /// Prompt and response; the response ends with the end-of-text token (unless it was cut off).
+    pub tokens: Vec<u32>,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+}
+
+impl Example {
+    /// The response's tokens.
+    pub fn response(&self) -> &[u32] {
+        &self.tokens[self.prompt..]
+    }
+}
+
+/// A labeler's ranking of K responses to one prompt. The responses stand in a canonical order (by rank,
+/// then by tokens), so that the order in a file cannot show in a bit of what is trained on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ranking {
+    /// Prompt and response, each.
+    pub responses: Vec<Example>,
+    /// 1 is best; equal is a tie.
+    pub ranks: Vec<u32>,
+}
+
+impl Ranking {
+    /// Puts the responses in canonical order.
+    pub fn new(responses: Vec<Example>, ranks: Vec<u32>) -> Self {
+        assert_eq!(responses.len(), ranks.len(), "one rank per response");
+        let mut order: Vec<(u32, Example)> = ranks.into_iter().zip(responses).collect();
+        order.sort();
+        let (ranks, responses) = order.into_iter().unzip();
+        Ranking { responses, ranks }
+    }
+}
+
+/// Training and validation.
+#[derive(Debug, Clone, Default)]
+pub struct Split<T> {
+    /// Trained on.
+    pub train: Vec<T>,
+    /// Never trained on.
+    pub validation: Vec<T>,
+}
+
+/// The data of a run, in tokens.
+pub struct Dataset {
+    /// Shared by all models of the run.
+    pub tokenizer: Tokenizer,
+    /// Pretraining text: documents one after another, each ended by the end-of-text token.
+    pub text: Split<u32>,
+    /// Demonstrations.
+    pub demonstrations: Split<Example>,
+    /// Rankings from files. In the miniature they are made from the SFT model's samples instead.
+    pub rankings: Split<Ranking>,
+    /// Prompts for PPO.
+    pub prompts: Split<Vec<u32>>,
+    /// Prompts whose responses labelers will rank (miniature only).
+    pub ranking_prompts: Split<Vec<u32>>,
+    /// The miniature, which can judge.
+    pub world: Option<World>,
+    /// What was loaded and what was left out, for the log.
+    pub notes: Vec<String>,
+}
+
+/// The records before they become tokens.
+#[derive(Default)]
+struct Records {
+    text: Split<String>,
+    demonstrations: Split<Demonstration>,
+    comparisons: Split<Comparison>,
+    prompts: Split<Prompt>,
+    ranking_prompts: Split<Prompt>,
+    notes: Vec<String>,
+}
+
+impl Dataset {
+    /// Loads everything `settings` names, relative to `root`, and trains (or loads) the tokenizer.
+    ///
+    /// # Errors
+    /// Those of the files; [`Error::Usage`] if nothing is configured for a part that is needed.
+    pub fn load(settings: &Settings, root: &Path) -> Result<Self> {
+        let world = settings.data.world.then(|| World::new(settings.seed));
+        let records = match &world {
+            Some(world) => from_world(world, settings),
+            None => from_files(settings, root)?,
+        };
+        let tokenizer = tokenizer(settings, root, &records)?;
+        let mut notes = records.notes.clone();
+        if let Some(note) = tokenizer.shortfall(settings.tokenizer.vocab_size) {
+            if settings.tokenizer.from.is_none() {
+                notes.push(note);
+            }
+        }
+        let encoder = Encoder::new(&tokenizer, settings);
+        let text = Split {
+            train: encoder.stream(&records.text.train),
+            validation: encoder.stream(&records.text.validation),
+        };
+        let mut left_out = 0;
+        let mut demonstrations = |records: &[Demonstration]| encoder.demonstrations(records, &mut left_out);
+        let demonstrations = Split {
+            train: demonstrations(&records.demonstrations.train),
+            validation: demonstrations(&records.demonstrations.validation),
+        };
+        encoder.note("demonstrations", left_out, &mut notes);
+        let mut left_out = 0;
+        let mut rankings = |records: &[Comparison]| encoder.rankings(records, &mut left_out);
+        let rankings = Split {
+            train: rankings(&records.comparisons.train),
+            validation: rankings(&records.comparisons.validation),
+        };
+        encoder.note("comparisons", left_out, &mut notes);
+        let mut left_out = 0;
+        let limit = settings.ppo.max_prompt_tokens;
+        let mut prompts = |records: &[Prompt]| encoder.prompts(records, limit, &mut left_out);
+        let prompts =
+            Split { train: prompts(&records.prompts.train), validation: prompts(&records.prompts.validation) };
+        encoder.note("prompts", left_out, &mut notes);
+        let mut left_out = 0;
+        let mut ranking_prompts = |records: &[Prompt]| encoder.prompts(records, limit, &mut left_out);
+        let ranking_prompts = Split {
+            train: ranking_prompts(&records.ranking_prompts.train),
+            validation: ranking_prompts(&records.ranking_prompts.validation),
+        };
+        Ok(Dataset { text, demonstrations, rankings, prompts, ranking_prompts, world, notes, tokenizer })
+    }
+}
+
+fn from_world(world: &World, settings: &Settings) -> Records {
+    let counts = &settings.world;
+    let fraction = f64::from(settings.data.validation_fraction);
+    let held_out = |n: usize| ((n as f64 * fraction) as usize).max(16);
+    let documents = world.pretraining_documents(counts.documents + held_out(counts.documents));
+    let (train, validation) = documents.split_at(counts.documents);
+    let prompts = |n: usize, held_out: usize| Split {
+        train: world.prompts(n, world::Split::Train),
+        validation: world.prompts(held_out, world::Split::Validation),
+    };
+    let ranked = |n: usize, split| {
+        (0..n as u64)
+            .map(|index| world.comparison(index, split, 2..=2))
+            .map(|comparison| Prompt { prompt: comparison.prompt, user: comparison.user })
+            .collect()
+    };
+    let n = counts.comparisons;
+    Records {
+        text: Split { train: train.to_vec(), validation: validation.to_vec() },
+        demonstrations: Split {
+            train: world.demonstrations(counts.demonstrations, world::Split::Train),
+            validation: world.demonstrations(held_out(counts.demonstrations), world::Split::Validation),
+        },
+        comparisons: Split::default(),
+        prompts: prompts(counts.prompts, held_out(counts.prompts).max(settings.ppo.eval_prompts)),
+        ranking_prompts: Split {
+            train: ranked(n, world::Split::Train),
+            validation: ranked(held_out(n), world::Split::Validation),
+        },
+        notes: vec![format!(
+            "the miniature: {} documents, {} demonstrations, {} ranked prompts, {} prompts",
+            counts.documents, counts.demonstrations, counts.comparisons, counts.prompts
+        )],
+    }
+}
+
+fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
+    let files = &settings.data;
+    let template = InstructionTemplate::default();
+    let mut records = Records::default();
+    let mut documents = Vec::new();
+    for path in &files.pretraining {
+        let loaded = data::load_text(&root.join(path))?;
+        records.notes.push(format!("{path}: {}", loaded.summary()));
+        documents.extend(loaded.records.into_iter().flat_map(|text| cut(&text)));
+    }
+    records.text = split(documents, settings, "documents", &mut records.notes);
+
+    let demonstrations =
+        load_all(&files.demonstrations, root, &mut records.notes, |path| data::load_demonstrations(path, &template))?;
+    let comparisons =
+        load_all(&files.comparisons, root, &mut records.notes, |path| data::load_comparisons(path, &template))?;
+    let mut prompts = load_all(&files.prompts, root, &mut records.notes, |path| data::load_prompts(path, &template))?;
+    if files.prompts.is_empty() {
+        prompts = demonstrations
+            .iter()
+            .map(|record| Prompt { prompt: record.prompt.clone(), user: record.user.clone() })
+            .collect();
+    }
+    let (prompts, over) = data::cap_per_user(prompts, files.prompts_per_user);
+    if over > 0 {
+        records.notes.push(format!("{over} prompts left out: more than {} of one user", files.prompts_per_user));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let prompts: Vec<Prompt> = prompts.into_iter().filter(|record| seen.insert(record.prompt.clone())).collect();
+    records.demonstrations = split(demonstrations, settings, "demonstrations", &mut records.notes);
+    records.comparisons = split(comparisons, settings, "comparisons", &mut records.notes);
+    records.prompts = split(prompts, settings, "prompts", &mut records.notes);
+    Ok(records)
+}
+
+fn load_all<T>(
+    paths: &[String],
+    root: &Path,
+    notes: &mut Vec<String>,
+    load: impl Fn(&Path) -> Result<Loaded<T>>,
+) -> Result<Vec<T>> {
+    let mut records = Vec::new();
+    for path in paths {
+        let loaded = load(&root.join(path))?;
+        notes.push(format!("{path}: {}", loaded.summary()));
+        records.extend(loaded.records);
+    }
+    Ok(records)
+}
+
+fn split<T: Record>(records: Vec<T>, settings: &Settings, what: &str, notes: &mut Vec<String>) -> Split<T> {
+    let split = data::split(records, f64::from(settings.data.validation_fraction), settings.seed);
+    if split.left_out > 0 {
+        notes.push(format!("{} validation {what} left out: their prompt is also in training", split.left_out));
+    }
+    Split { train: split.train, validation: split.validation }
+}
+
+/// Cuts a book into parts of some 8 KiB at blank lines, so that a split can hold out parts of every book;
+/// a shorter document stays whole.
+fn cut(text: &str) -> Vec<String> {
+    const PART: usize = 8 << 10;
+    if text.len() < 4 * PART {
+        return vec![text.to_string()];
+    }
+    let (mut parts, mut part) = (Vec::new(), String::new());
+    for paragraph in text.split_inclusive("\n\n") {
+        part.push_str(paragraph);
+        if part.len() >= PART {
+            parts.push(core::mem::take(&mut part));
+        }
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
+}
+
+/// The tokenizer of another model directory, or one trained on all training text.
+fn tokenizer(settings: &Settings, root: &Path, records: &Records) -> Result<Tokenizer> {
+    if let Some(from) = settings.tokenizer.from.as_ref().or(settings.pretrain.init_from.as_ref()) {
+        let directory = root.join(from);
+        return load_tokenizer(&directory)?.ok_or_else(|| {
+            let found = "none of vocab.json with merges.txt, and tokenizer.json";
+            Error::format(directory.display(), "", "a tokenizer", found, "")
+        });
+    }
+    let demonstrations = records.demonstrations.train.iter().flat_map(|record| [&record.prompt, &record.response]);
+    let documents = records.text.train.iter().chain(demonstrations).map(String::as_str);
+    if documents.clone().next().is_none() {
+        return Err(Error::usage(
+            "data",
+            "pretraining text or demonstrations to train a tokenizer on",
+            "none",
+            "name files under data.pretraining, set tokenizer.from, or set data.world = true",
+        ));
+    }
+    Tokenizer::train(documents, settings.tokenizer.vocab_size)
+}
+
+struct Encoder<'a> {
+    tokenizer: &'a Tokenizer,
+    max_prompt: usize,
+    max_response: usize,
+}
+
+impl<'a> Encoder<'a> {
+    fn new(tokenizer: &'a Tokenizer, settings: &Settings) -> Self {
+        Encoder {
+            tokenizer,
+            max_prompt: settings.data.max_prompt_tokens,
+            max_response: settings.data.max_response_tokens,
+        }
+    }
+
+    fn stream(&self, documents: &[String]) -> Vec<u32> {
+        let mut tokens = Vec::new();
+        for document in documents {
+            tokens.extend(self.tokenizer.encode(document));
+            tokens.push(self.tokenizer.end_of_text());
+        }
+        tokens
+    }
+
+    /// Prompt and response are encoded apart: that is also how a policy meets them. `None` if either is too
+    /// long.
+    fn example(&self, prompt: &str, response: &str) -> Option<Example> {
+        let mut tokens = self.tokenizer.encode(prompt);
+        let prompt = tokens.len();
+        tokens.extend(self.tokenizer.encode(response));
+        tokens.push(self.tokenizer.end_of_text());
+        let fits = (1..=self.max_prompt).contains(&prompt) && tokens.len() - prompt <= self.max_response;
+        fits.then_some(Example { tokens, prompt })
+    }
+
+    fn demonstrations(&self, records: &[Demonstration], left_out: &mut usize) -> Vec<Example> {
+        let examples: Vec<Example> =
+            records.iter().filter_map(|record| self.example(&record.prompt, &record.response)).collect();
+        *left_out += records.len() - examples.len();
+        examples
+    }
+
+    fn rankings(&self, records: &[Comparison], left_out: &mut usize) -> Vec<Ranking> {
+        let ranking = |record: &Comparison| {
+            let responses: Option<Vec<Example>> =
+                record.responses.iter().map(|response| self.example(&record.prompt, response)).collect();
+            Some(Ranking::new(responses?, record.ranks.clone()))
+        };
+        let rankings: Vec<Ranking> = records.iter().filter_map(ranking).collect();
+        *left_out += records.len() - rankings.len();
+        rankings
+    }
+
+    fn prompts(&self, records: &[Prompt], limit: usize, left_out: &mut usize) -> Vec<Vec<u32>> {
+        let prompts: Vec<Vec<u32>> = records
+            .iter()
+            .map(|record| self.tokenizer.encode(&record.prompt))
+            .filter(|tokens| (1..=limit).contains(&tokens.len()))
+            .collect();
+        *left_out += records.len() - prompts.len();
+        prompts
+    }
+
+    fn note(&self, what: &str, left_out: usize, notes: &mut Vec<String>) {
+        if left_out > 0 {
+            let (prompt, response) = (self.max_prompt, self.max_response);
+            notes.push(format!(
+                "{left_out} {what} left out: longer than {prompt} prompt or {response} response tokens, or empty"
+            ));
+        }
+    }
+}

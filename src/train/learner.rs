@@ -1,0 +1,202 @@
+//! A network under training: parameters, gradients, moments, average, and the memory of its passes.
+
+use super::passes::Pass;
+use super::settings::{self, AdamSettings, ScheduleName};
+use crate::checkpoint::{Model, State};
+use crate::error::{Error, Result};
+use crate::learn::adamw::{AdamStyle, AdamW};
+use crate::learn::schedule::{Decay, Schedule};
+use crate::learn::gradient_norm::{clipping_scale, first_non_finite, gradient_norm};
+use crate::model::{Gradients, Transformer};
+
+/// Everything that one network's training changes, and the memory it needs.
+pub struct Learner {
+    /// Shape and layout.
+    pub model: Transformer,
+    /// The weights.
+    pub parameters: Vec<f32>,
+    /// Gradient of the current update.
+    pub gradients: Gradients,
+    /// Memory of forward and backward.
+    pub pass: Pass,
+    /// Updates made so far.
+    pub updates: u64,
+    /// Average of the weights, if one is kept.
+    pub average: Option<Vec<f32>>,
+    first_moment: Vec<f32>,
+    second_moment: Vec<f32>,
+    optimizer: AdamW,
+    gradient_clip: f32,
+}
+
+/// The optimizer settings of a stage.
+#[derive(Debug, Clone, Copy)]
+pub struct Optimizer {
+    /// Constants of Adam.
+    pub adam: AdamW,
+    /// Largest norm of the gradient; 0: off.
+    pub gradient_clip: f32,
+}
+
+impl Optimizer {
+    /// From section `adam` and the stage's own keys.
+    pub fn new(
+        adam: &AdamSettings,
+        style: Option<settings::AdamStyle>,
+        weight_decay: f32,
+        gradient_clip: f32,
+    ) -> Self {
+        let adam = AdamW {
+            // Decimal fractions are meant exactly: 0.9 is 0.9 in f64, not the nearest f32.
+            beta1: decimal(adam.beta1),
+            beta2: decimal(adam.beta2),
+            epsilon: decimal(adam.epsilon),
+            weight_decay: decimal(weight_decay),
+            style: match style.unwrap_or(adam.style) {
+                settings::AdamStyle::Torch => AdamStyle::PyTorch,
+                settings::AdamStyle::Tensorflow => AdamStyle::TensorFlow,
+            },
+        };
+        Optimizer { adam, gradient_clip }
+    }
+}
+
+/// The f64 nearest to the shortest decimal that reads back as `x`.
+fn decimal(x: f32) -> f64 {
+    format!("{x}").parse().expect("a number is printed as one")
+}
+
+impl Learner {
+    /// A learner that starts from `model`'s weights, with fresh moments.
+    pub fn new(model: Model, optimizer: Optimizer, micro_batch_tokens: usize, keep_average: bool) -> Self {
+        let Model { config, head, parameters, .. } = model;
+        let model = Transformer::new(config, head);
+        Learner {
+            gradients: Gradients::new(&model),
+            pass: Pass::new(&model.config, micro_batch_tokens, true),
+            updates: 0,
+            average: keep_average.then(|| parameters.clone()),
+            first_moment: vec![0.0; model.layout.len],
+            second_moment: vec![0.0; model.layout.len],
+            optimizer: optimizer.adam,
+            gradient_clip: optimizer.gradient_clip,
+            parameters,
+            model,
+        }
+    }
+
+    /// One optimizer step on the accumulated gradient, which is then cleared; returns its norm before
+    /// clipping. `average_decay` moves the average along.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] naming the tensor, if the gradient is not finite; nothing is changed then.
+    pub fn update(&mut self, stage: &str, learning_rate: f32, average_decay: f32) -> Result<f32> {
+        self.gradients.finish(&self.model.layout);
+        let norm = gradient_norm(&self.gradients.flat);
+        if !norm.is_finite() {
+            return Err(self.not_finite(stage, norm));
+        }
+        let scale = if self.gradient_clip > 0.0 { clipping_scale(norm, self.gradient_clip) } else { 1.0 };
+        self.updates += 1;
+        self.optimizer.step(
+            &mut self.parameters,
+            &self.gradients.flat,
+            &mut self.first_moment,
+            &mut self.second_moment,
+            self.average.as_mut().map(|average| (average.as_mut_slice(), average_decay)),
+            &self.model.layout,
+            learning_rate,
+            self.updates,
+            scale,
+        );
+        self.gradients.clear();
+        Ok(norm)
+    }
+
+    fn not_finite(&self, stage: &str, norm: f32) -> Error {
+        let layout = &self.model.layout;
+        let (what, found) = match first_non_finite(&self.gradients.flat) {
+            Some(index) => {
+                (format!("the gradient of {}", layout.name_of(index)), self.gradients.flat[index].to_string())
+            }
+            None => ("the norm of the gradient".into(), norm.to_string()),
+        };
+        Error::Numeric {
+            stage: stage.into(),
+            step: self.updates + 1,
+            what,
+            found,
+            hint: "nothing was updated; the last saved state stands: lower the learning rate or set gradient_clip"
+                .into(),
+        }
+    }
+
+    /// The weights as a model of their own.
+    pub fn to_model(&self) -> Model {
+        self.model_with(self.parameters.clone())
+    }
+
+    /// The averaged weights (the weights where no average is kept) as a model of their own.
+    pub fn averaged_model(&self) -> Model {
+        self.model_with(self.average.as_ref().unwrap_or(&self.parameters).clone())
+    }
+
+    fn model_with(&self, parameters: Vec<f32>) -> Model {
+        let Transformer { config, head, layout } = self.model.clone();
+        Model { config, head, layout, parameters }
+    }
+
+    /// What a resumed run needs, by name.
+    pub fn buffers<'a>(&'a self, name: &str, into: &mut Vec<(String, &'a [f32])>) {
+        into.push((format!("{name}.parameters"), &self.parameters));
+        into.push((format!("{name}.first_moment"), &self.first_moment));
+        into.push((format!("{name}.second_moment"), &self.second_moment));
+        if let Some(average) = &self.average {
+            into.push((format!("{name}.average"), average));
+        }
+    }
+
+    /// Takes back what [`Learner::buffers`] gave, saved after `updates` updates.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if a buffer is missing or of another length: the configuration was changed.
+    pub fn restore(&mut self, name: &str, state: &mut State, updates: u64, origin: &str) -> Result<()> {
+        let mut take = |part: &str, length: usize| {
+            let key = format!("{name}.{part}");
+            let buffer = state.buffers.remove(&key);
+            match buffer {
+                Some(buffer) if buffer.len() == length => Ok(buffer),
+                other => Err(Error::format(
+                    origin,
+                    format!("buffer {key:?}"),
+                    format!("{length} numbers"),
+                    other.map_or("nothing".into(), |buffer| format!("{} numbers", buffer.len())),
+                    "the state belongs to another configuration: start in a new directory",
+                )),
+            }
+        };
+        let length = self.model.layout.len;
+        self.parameters = take("parameters", length)?;
+        self.first_moment = take("first_moment", length)?;
+        self.second_moment = take("second_moment", length)?;
+        if self.average.is_some() {
+            self.average = Some(take("average", length)?);
+        }
+        self.updates = updates;
+        Ok(())
+    }
+}
+
+/// A stage's schedule, from its keys.
+pub fn schedule(name: ScheduleName, final_fraction: f32, warmup_steps: u64, warmup_start: f32) -> Schedule {
+    let final_fraction = decimal(final_fraction);
+    Schedule {
+        decay: match name {
+            ScheduleName::Constant => Decay::Constant,
+            ScheduleName::Cosine => Decay::Cosine { final_fraction },
+            ScheduleName::Linear => Decay::Linear { final_fraction },
+        },
+        warmup_steps,
+        warmup_start_fraction: decimal(warmup_start),
+    }
+}

@@ -1,0 +1,266 @@
+//! The run directory: what a stage writes while it works, and what it resumes from.
+//!
+//! ```text
+//! config.toml  metrics.jsonl  results.json  timings.jsonl  samples.jsonl  report.html
+//! pretrain/ sft/ reward_model/ rlhf_init/ policy/      model directories
+//! state/<stage>/                                       states to resume from, the last two
+//! run.json                                             which stages are done, where metrics.jsonl stood
+//! ```
+//! Everything but `timings.jsonl` repeats to the bit.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::metrics::{Metrics, Value, write_results, write_whole};
+use super::progress::Progress;
+use super::settings::Settings;
+use crate::checkpoint::{RunLock, State, load_latest_state, read_file, save_state};
+use crate::error::{Error, Result};
+
+/// A run in progress.
+pub struct Run<'a> {
+    /// The configuration.
+    pub settings: &'a Settings,
+    /// The run directory.
+    pub directory: PathBuf,
+    /// Who is told.
+    pub progress: &'a mut dyn Progress,
+    /// What the stages found, by stage; `results.json` at the end of each.
+    pub results: serde_json::Map<String, serde_json::Value>,
+    metrics: Metrics,
+    done: Done,
+    stop: &'a AtomicBool,
+    recent_losses: Vec<f64>,
+    _lock: RunLock,
+}
+
+/// `run.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Done {
+    /// Stages that are complete, in order.
+    completed: Vec<String>,
+    /// Length of `metrics.jsonl` after the last of them, in bytes.
+    metrics_offset: u64,
+}
+
+/// A stage that is running.
+pub struct StageClock {
+    started: Instant,
+    tokens: u64,
+}
+
+impl StageClock {
+    /// Counts tokens for the rate in `timings.jsonl`.
+    pub fn count(&mut self, tokens: usize) {
+        self.tokens += tokens as u64;
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Opens the run directory, creating it if needed. Without `resume` it must not hold another run.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it holds a run and `resume` is not set, or one of another configuration;
+    /// [`Error::Io`].
+    pub fn open(
+        settings: &'a Settings,
+        directory: &Path,
+        resume: bool,
+        progress: &'a mut dyn Progress,
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
+        fs::create_dir_all(directory).map_err(|e| Error::io(directory.display(), "create", e))?;
+        let lock = RunLock::acquire(directory)?;
+        let (config, state) = (directory.join("config.toml"), directory.join("run.json"));
+        let text = settings_to_toml(settings);
+        let mut done = Done::default();
+        let mut results = serde_json::Map::new();
+        if config.exists() {
+            if !resume {
+                return Err(Error::usage(
+                    "--out",
+                    "a directory without a run",
+                    format!("{} with one", directory.display()),
+                    "--resume goes on with it; for a fresh run choose another directory",
+                ));
+            }
+            let found = read_file(&config, 1 << 24)?;
+            if found != text.as_bytes() {
+                return Err(Error::usage(
+                    "--resume",
+                    "the configuration the run was started with",
+                    format!("another one than {}", config.display()),
+                    "compare the two, or start a fresh run in another directory",
+                ));
+            }
+            if state.exists() {
+                let bytes = read_file(&state, 1 << 24)?;
+                done = serde_json::from_slice(&bytes)
+                    .map_err(|e| Error::format(state.display(), "", "{\"completed\",\"metrics_offset\"}", e, ""))?;
+                let path = directory.join("results.json");
+                if let Some(serde_json::Value::Object(found)) = super::metrics::read_results(&path)? {
+                    results = found;
+                }
+            }
+        }
+        let metrics = Metrics::append(&directory.join("metrics.jsonl"))?;
+        write_whole(&config, text.as_bytes())?;
+        let directory = directory.to_path_buf();
+        Ok(Run { settings, directory, progress, results, metrics, done, stop, recent_losses: vec![], _lock: lock })
+    }
+
+    /// Whether a stage was completed earlier.
+    pub fn is_done(&self, stage: &str) -> bool {
+        self.done.completed.iter().any(|done| done == stage)
+    }
+
+    /// Begins (or goes on with) a stage of `total` steps.
+    pub fn begin(&mut self, stage: &str, total: u64) -> StageClock {
+        self.progress.stage(stage, total);
+        self.recent_losses.clear();
+        StageClock { started: Instant::now(), tokens: 0 }
+    }
+
+    /// The state to go on from, if this stage was interrupted: the number of steps done and what was saved.
+    /// `metrics.jsonl` is cut back to where it stood then; what is behind it will be written again.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Format`].
+    pub fn resume(&mut self, stage: &str) -> Result<Option<(u64, State)>> {
+        let Some(loaded) = load_latest_state(&self.state_directory(stage))? else {
+            self.metrics.truncate_to(self.done.metrics_offset)?;
+            return Ok(None);
+        };
+        for warning in &loaded.warnings {
+            self.progress.note(warning);
+        }
+        let offset = loaded.state.strings.get("metrics_offset").and_then(|text| text.parse().ok());
+        let Some(offset) = offset else {
+            let at = "metadata \"metrics_offset\"";
+            return Err(Error::format(self.origin(stage), at, "a number of bytes", "none", ""));
+        };
+        self.metrics.truncate_to(offset)?;
+        self.progress.note(&format!("{stage}: going on after step {}", loaded.step));
+        Ok(Some((loaded.step, loaded.state)))
+    }
+
+    /// Where a stage's states are, for messages.
+    pub fn origin(&self, stage: &str) -> String {
+        self.state_directory(stage).display().to_string()
+    }
+
+    fn state_directory(&self, stage: &str) -> PathBuf {
+        self.directory.join("state").join(stage)
+    }
+
+    /// Called after each step: saves the state where one is due, and stops the run if the user asked to.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Interrupted`] once the state is saved.
+    pub fn after_step<'b>(
+        &mut self,
+        stage: &str,
+        step: u64,
+        total: u64,
+        strings: &[(&str, String)],
+        buffers: impl FnOnce() -> Vec<(String, &'b [f32])>,
+    ) -> Result<()> {
+        let stop = self.stop.load(Ordering::Relaxed);
+        let every = self.settings.checkpoint_every;
+        let due = every > 0 && step % every == 0 && step < total;
+        if due || stop {
+            self.save(stage, step, strings, &buffers())?;
+        }
+        if stop {
+            return Err(Error::Interrupted { hint: "the same command with --resume goes on from here".into() });
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, stage: &str, step: u64, strings: &[(&str, String)], buffers: &[(String, &[f32])]) -> Result<()> {
+        let directory = self.state_directory(stage);
+        fs::create_dir_all(&directory).map_err(|e| Error::io(directory.display(), "create", e))?;
+        let mut all: BTreeMap<String, String> =
+            strings.iter().map(|(name, text)| (name.to_string(), text.clone())).collect();
+        all.insert("metrics_offset".into(), self.metrics.offset().to_string());
+        let buffers: Vec<(&str, &[f32])> = buffers.iter().map(|(name, buffer)| (name.as_str(), *buffer)).collect();
+        save_state(&directory, step, &buffers, &all)
+    }
+
+    /// Appends a line to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn record(&mut self, stage: &str, step: u64, fields: &[(&str, Value)]) -> Result<()> {
+        self.metrics.record(stage, step, fields)
+    }
+
+    /// Stops the run where the loss of a step is not finite, or has left the bound set for it.
+    ///
+    /// # Errors
+    /// [`Error::Numeric`].
+    pub fn check_loss(&mut self, stage: &str, step: u64, what: &str, loss: f64) -> Result<()> {
+        let hint = "the last saved state stands: lower the learning rate, or see section limits";
+        let bad = |found: String, hint: &str| {
+            Err(Error::Numeric { stage: stage.into(), step, what: what.into(), found, hint: hint.into() })
+        };
+        if !loss.is_finite() {
+            return bad(loss.to_string(), hint);
+        }
+        let spike = f64::from(self.settings.limits.loss_spike);
+        let n = self.recent_losses.len();
+        let mean = self.recent_losses.iter().sum::<f64>() / n.max(1) as f64;
+        if spike > 0.0 && n == 20 && loss > spike * mean {
+            return bad(format!("{loss:.4}, over {spike} times the mean {mean:.4} of the last 20 steps"), hint);
+        }
+        if n == 20 {
+            self.recent_losses.remove(0);
+        }
+        self.recent_losses.push(loss);
+        Ok(())
+    }
+
+    /// Ends a stage: its results are written, it counts as done, and its states are no longer needed.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn end(&mut self, stage: &str, clock: StageClock, results: serde_json::Value) -> Result<()> {
+        self.results.insert(stage.to_string(), results);
+        write_results(&self.directory.join("results.json"), &serde_json::Value::Object(self.results.clone()))?;
+        self.done.completed.retain(|done| done != stage);
+        self.done.completed.push(stage.to_string());
+        self.done.metrics_offset = self.metrics.offset();
+        let text = serde_json::to_string(&self.done).expect("plain data");
+        write_whole(&self.directory.join("run.json"), text.as_bytes())?;
+        let states = self.state_directory(stage);
+        if states.exists() {
+            fs::remove_dir_all(&states).map_err(|e| Error::io(states.display(), "remove", e))?;
+        }
+        self.log_time(stage, &clock)?;
+        self.progress.finish();
+        Ok(())
+    }
+
+    fn log_time(&self, stage: &str, clock: &StageClock) -> Result<()> {
+        let mut timings = Metrics::append(&self.directory.join("timings.jsonl"))?;
+        let seconds = clock.started.elapsed().as_secs_f64();
+        let fields = [
+            ("seconds", Value::F64(seconds)),
+            ("tokens", Value::Count(clock.tokens)),
+            ("tokens_per_second", Value::F64(clock.tokens as f64 / seconds.max(1e-9))),
+            ("threads", Value::Count(crate::num::par::threads() as u64)),
+        ];
+        timings.record(stage, 0, &fields)
+    }
+}
+
+fn settings_to_toml(settings: &Settings) -> String {
+    use super::settings::Section;
+    settings.to_toml()
+}
