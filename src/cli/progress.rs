@@ -61,7 +61,7 @@ impl Progress for Bar {
 
 /// Lines, none sooner than `interval` after the one before; a stage's last step is always told.
 struct Plain {
-    out: Box<dyn Write>,
+    out: Box<dyn Write + Send>,
     interval: Duration,
     name: String,
     total: u64,
@@ -71,7 +71,7 @@ struct Plain {
 }
 
 impl Plain {
-    fn new(out: Box<dyn Write>, interval: Duration) -> Plain {
+    fn new(out: Box<dyn Write + Send>, interval: Duration) -> Plain {
         Plain {
             out,
             interval,

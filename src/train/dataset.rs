@@ -47,7 +47,7 @@ impl Ranking {
 }
 
 /// Training and validation.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Split<T> {
     /// Trained on.
     pub train: Vec<T>,
@@ -73,6 +73,12 @@ pub struct Dataset {
     pub world: Option<World>,
     /// What was loaded and what was left out, for the log.
     pub notes: Vec<String>,
+}
+
+impl<T> Default for Split<T> {
+    fn default() -> Self {
+        Split { train: Vec::new(), validation: Vec::new() }
+    }
 }
 
 /// The records before they become tokens.

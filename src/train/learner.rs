@@ -4,8 +4,8 @@ use super::passes::Pass;
 use super::settings::{self, AdamSettings, ScheduleName};
 use crate::checkpoint::{Model, State};
 use crate::error::{Error, Result};
-use crate::learn::adamw::{AdamStyle, AdamW};
-use crate::learn::schedule::{Decay, Schedule};
+use crate::learn::adamw::AdamW;
+use crate::learn::schedule::Schedule;
 use crate::learn::gradient_norm::{clipping_scale, first_non_finite, gradient_norm};
 use crate::model::{Gradients, Transformer};
 
@@ -43,27 +43,12 @@ impl Optimizer {
     pub fn new(
         adam: &AdamSettings,
         style: Option<settings::AdamStyle>,
-        weight_decay: f32,
+        weight_decay: f64,
         gradient_clip: f32,
     ) -> Self {
-        let adam = AdamW {
-            // Decimal fractions are meant exactly: 0.9 is 0.9 in f64, not the nearest f32.
-            beta1: decimal(adam.beta1),
-            beta2: decimal(adam.beta2),
-            epsilon: decimal(adam.epsilon),
-            weight_decay: decimal(weight_decay),
-            style: match style.unwrap_or(adam.style) {
-                settings::AdamStyle::Torch => AdamStyle::PyTorch,
-                settings::AdamStyle::Tensorflow => AdamStyle::TensorFlow,
-            },
-        };
-        Optimizer { adam, gradient_clip }
+        let adam = AdamSettings { style: style.unwrap_or(adam.style), ..adam.clone() };
+        Optimizer { adam: adam.adamw(weight_decay), gradient_clip }
     }
-}
-
-/// The f64 nearest to the shortest decimal that reads back as `x`.
-fn decimal(x: f32) -> f64 {
-    format!("{x}").parse().expect("a number is printed as one")
 }
 
 impl Learner {
@@ -188,15 +173,6 @@ impl Learner {
 }
 
 /// A stage's schedule, from its keys.
-pub fn schedule(name: ScheduleName, final_fraction: f32, warmup_steps: u64, warmup_start: f32) -> Schedule {
-    let final_fraction = decimal(final_fraction);
-    Schedule {
-        decay: match name {
-            ScheduleName::Constant => Decay::Constant,
-            ScheduleName::Cosine => Decay::Cosine { final_fraction },
-            ScheduleName::Linear => Decay::Linear { final_fraction },
-        },
-        warmup_steps,
-        warmup_start_fraction: decimal(warmup_start),
-    }
+pub fn schedule(name: ScheduleName, final_fraction: f64, warmup_steps: u64, warmup_start: f64) -> Schedule {
+    Schedule { decay: name.decay(final_fraction), warmup_steps, warmup_start_fraction: warmup_start }
 }

@@ -112,8 +112,8 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, sampler: Option<Model>
         json!({ "steps": total, "rankings": training.len(), "validation_rankings": validation.len(),
             "validation_pairs": accuracy.pairs,
             "accuracy": interval.value, "accuracy_low": interval.low, "accuracy_high": interval.high,
-            "length_baseline": baseline.accuracy.value, "length_baseline_low": baseline.accuracy.low,
-            "length_baseline_high": baseline.accuracy.high, "shift": shift }),
+            "length_baseline": baseline.validation.value, "length_baseline_low": baseline.validation.low,
+            "length_baseline_high": baseline.validation.high, "shift": shift }),
     )?;
     Ok(model)
 }

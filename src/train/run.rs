@@ -16,10 +16,10 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::metrics::{Metrics, Value, write_results, write_whole};
+use super::metrics::{Metrics, Value, write_results};
 use super::progress::Progress;
 use super::settings::Settings;
-use crate::checkpoint::{RunLock, State, load_latest_state, read_file, save_state};
+use crate::checkpoint::{RunLock, State, load_latest_state, read_file, save_state, write_atomic};
 use crate::error::{Error, Result};
 
 /// A run in progress.
@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
             }
         }
         let metrics = Metrics::append(&directory.join("metrics.jsonl"))?;
-        write_whole(&config, text.as_bytes())?;
+        write_atomic(&config, |file| file.write_all(text.as_bytes()))?;
         let directory = directory.to_path_buf();
         Ok(Run { settings, directory, progress, results, metrics, done, stop, recent_losses: vec![], _lock: lock })
     }
@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
         self.done.completed.push(stage.to_string());
         self.done.metrics_offset = self.metrics.offset();
         let text = serde_json::to_string(&self.done).expect("plain data");
-        write_whole(&self.directory.join("run.json"), text.as_bytes())?;
+        write_atomic(&self.directory.join("run.json"), |file| file.write_all(text.as_bytes()))?;
         let states = self.state_directory(stage);
         if states.exists() {
             fs::remove_dir_all(&states).map_err(|e| Error::io(states.display(), "remove", e))?;
