@@ -113,6 +113,8 @@ pub enum StageName {
     RlhfInit,
     /// PPO or PPO-ptx
     Ppo,
+    /// Held-out comparison of the models that are there
+    Evaluation,
 }
 
 /// Arguments of `sample`.

@@ -1,12 +1,321 @@
-//! Runs the stages of a configuration, one after another.
+//! Runs the stages of a configuration, one after another: the paper's figure 2 and what surrounds it.
 
-use super::args::RunArgs;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::args::{RunArgs, StageName};
+use super::progress::on_stderr;
+use super::{config, jsonl};
+use crate::checkpoint::{Model, load_model_directory_with_warnings, save_model_directory};
 use crate::error::{Error, Result};
+use crate::eval::evaluation::{self, Contender, evaluate};
+use crate::model::{Head, Transformer};
+use crate::num::rng::Stage;
+use crate::train::dataset::Dataset;
+use crate::train::ppo::{self, Networks};
+use crate::train::reward_model::with_scalar_head;
+use crate::train::rollout::{Frozen, Rollout};
+use crate::train::run::Run;
+use crate::train::settings::{PpoSettings, Select, Settings};
+use crate::train::sft::{self, Recipe, epoch_directory};
+use crate::train::{pretrain, reward_model};
 
-/// Runs the command.
+/// Set by Ctrl-C: the current step is finished and saved.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Runs the command `run`.
 ///
 /// # Errors
-/// Always: this build does not have it yet.
-pub fn run(_args: &RunArgs) -> Result<()> {
-    Err(Error::usage("run", "a command of this build", "one that is not built in yet", ""))
+/// Those of configuration, data and stages.
+pub fn run(args: &RunArgs) -> Result<()> {
+    let settings = config::load(&args.config, &args.set)?;
+    execute(&settings, &args.data_root(), &args.out, args.resume, args.stage)
 }
+
+/// Runs all stages (or one), then writes the report.
+///
+/// # Errors
+/// Those of data and stages.
+pub fn execute(settings: &Settings, root: &Path, out: &Path, resume: bool, only: Option<StageName>) -> Result<()> {
+    listen_to_ctrl_c();
+    let mut progress = on_stderr();
+    let resume = resume || only.is_some();
+    let run = Run::open(settings, out, resume, progress.as_mut(), &STOP)?;
+    let data = Dataset::load(settings, root)?;
+    let mut pipeline = Pipeline { settings, root, data, run };
+    pipeline.run.progress.finish();
+    for note in pipeline.data.notes.clone() {
+        pipeline.run.progress.note(&note);
+    }
+    match only {
+        None => pipeline.all()?,
+        Some(stage) => return pipeline.one(stage),
+    }
+    let directory = pipeline.run.directory.clone();
+    drop(pipeline);
+    let report = crate::report::write(&directory)?;
+    jsonl::Output::stdout().text(&report.display().to_string())?;
+    Ok(())
+}
+
+fn listen_to_ctrl_c() {
+    let stop = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            // The second time: at once. What is on disk is whole, as every file is renamed into place.
+            std::process::exit(130);
+        }
+        eprintln!("\nfinishing this step, then saving; once more stops at once");
+    };
+    // A second call in one process (a library user's) finds a handler in place: theirs stands.
+    let _ = ctrlc::set_handler(stop);
+}
+
+/// The models of a run, by directory.
+struct Pipeline<'a> {
+    settings: &'a Settings,
+    root: &'a Path,
+    data: Dataset,
+    run: Run<'a>,
+}
+
+impl Pipeline<'_> {
+    fn all(&mut self) -> Result<()> {
+        self.pretrain()?;
+        self.sft()?;
+        self.reward_model()?;
+        self.select_sft()?;
+        self.rlhf_init()?;
+        self.ppo()?;
+        self.evaluate()
+    }
+
+    fn one(&mut self, stage: StageName) -> Result<()> {
+        match stage {
+            StageName::Pretrain => self.pretrain(),
+            StageName::Sft => self.sft(),
+            StageName::RewardModel => self.reward_model(),
+            StageName::RlhfInit => {
+                self.select_sft()?;
+                self.rlhf_init()
+            }
+            StageName::Ppo => self.ppo(),
+            StageName::Evaluation => self.evaluate(),
+        }
+    }
+
+    fn pretrain(&mut self) -> Result<()> {
+        if self.run.is_done(pretrain::STAGE) {
+            return Ok(());
+        }
+        let model = match &self.settings.pretrain.init_from {
+            Some(from) => self.load(&self.root.join(from), Head::LanguageModel)?,
+            None => {
+                let config = self.settings.model.config(self.data.tokenizer.vocab_size());
+                config.validate("model")?;
+                let model = Transformer::new(config, Head::LanguageModel);
+                let parameters = model.initialise(self.settings.seed);
+                let Transformer { config, head, layout } = model;
+                Model { config, head, layout, parameters }
+            }
+        };
+        let finished = pretrain::train(&mut self.run, &self.data, model)?;
+        self.run.finish(finished, "pretrain", &self.data.tokenizer).map(drop)
+    }
+
+    fn sft(&mut self) -> Result<()> {
+        let s = &self.settings.sft;
+        if s.epochs == 0 || self.run.is_done("sft") {
+            return Ok(());
+        }
+        let model = self.start(&s.init_from, &["pretrain"], Head::LanguageModel)?;
+        let finished = sft::train(&mut self.run, &self.data, model, Recipe::sft(s))?;
+        self.run.finish(finished, "sft", &self.data.tokenizer).map(drop)
+    }
+
+    fn reward_model(&mut self) -> Result<()> {
+        let s = &self.settings.reward_model;
+        if s.epochs == 0 || self.run.is_done(reward_model::STAGE) {
+            return Ok(());
+        }
+        let model = match &s.init_from {
+            Some(from) => self.load_any(&self.root.join(from))?,
+            None => self.start(&None, &["sft", "pretrain"], Head::LanguageModel)?,
+        };
+        let sampler = match &self.data.world {
+            Some(_) => Some(self.start(&None, &["sft", "pretrain"], Head::LanguageModel)?),
+            None => None,
+        };
+        let finished = reward_model::train(&mut self.run, &self.data, model, sampler)?;
+        self.run.finish(finished, "reward_model", &self.data.tokenizer).map(drop)
+    }
+
+    /// The SFT model is the epoch whose responses the reward model likes best (paper, C.1).
+    fn select_sft(&mut self) -> Result<()> {
+        const STAGE: &str = "sft_selection";
+        let s = &self.settings.sft;
+        let possible = s.epochs > 0 && s.select == Select::Reward;
+        if !possible || self.run.is_done(STAGE) {
+            return Ok(());
+        }
+        let reward = match &s.reward_model_from {
+            Some(from) => self.load(&self.root.join(from), Head::Scalar)?,
+            None if self.settings.reward_model.epochs > 0 => self.from_run("reward_model", Head::Scalar)?,
+            None => {
+                let hint = "train one (reward_model.epochs), or set sft.select = \"validation_loss\"";
+                return Err(Error::usage("sft.select", "a reward model to select by", "none", hint));
+            }
+        };
+        let mut reward = Frozen::new(reward, self.settings.micro_batch_tokens);
+        let clock = self.run.begin(STAGE, s.epochs as u64);
+        self.run.resume(STAGE)?;
+        let held_out = &self.data.prompts.validation;
+        let context = reward.model.config.context;
+        let prompts: Vec<&[u32]> =
+            held_out.iter().map(Vec::as_slice).filter(|p| p.len() < context).take(s.eval_examples).collect();
+        let mut best: Option<(f64, u64, Model)> = None;
+        for epoch in 1..=s.epochs as u64 {
+            let model = self.load(&epoch_directory(&self.run, "sft", epoch), Head::LanguageModel)?;
+            let candidate = Frozen::new(model.clone(), 0);
+            let how = Rollout {
+                temperature: self.settings.ppo.temperature,
+                max_response_tokens: self.settings.ppo.max_response_tokens,
+                end_of_text: self.data.tokenizer.end_of_text(),
+                seed: self.settings.seed,
+                stage: Stage::Sft,
+                step: 0,
+            };
+            let responses = candidate.respond(&prompts, &how);
+            let whole: Vec<Vec<u32>> =
+                prompts.iter().zip(&responses).map(|(x, y)| [*x, y.tokens.as_slice()].concat()).collect();
+            let scores = reward.scores(whole.iter().map(Vec::as_slice));
+            let score = scores.iter().map(|&s| f64::from(s)).sum::<f64>() / scores.len().max(1) as f64;
+            self.run.record(STAGE, epoch, &[("reward", score.into())])?;
+            self.run.progress.step(epoch, &format!("reward {score:.3}"));
+            if best.as_ref().is_none_or(|(most, ..)| score > *most) {
+                best = Some((score, epoch, model));
+            }
+        }
+        let (score, epoch, model) = best.expect("at least one epoch");
+        save_model_directory(&self.run.directory.join("sft"), &model, Some(&self.data.tokenizer), &[("stage", "sft")])?;
+        self.run.end(STAGE, clock, json!({ "epoch": epoch, "reward": score }))?;
+        let epochs = self.run.directory.join("sft_epochs");
+        fs::remove_dir_all(&epochs).map_err(|e| Error::io(epochs.display(), "remove", e))
+    }
+
+    fn rlhf_init(&mut self) -> Result<()> {
+        let s = &self.settings.rlhf_init;
+        if !self.wants_ppo() || self.run.is_done("rlhf_init") {
+            return Ok(());
+        }
+        // Without epochs of its own, PPO starts from the SFT model.
+        let earlier: &[&str] = if s.epochs == 0 { &["sft", "pretrain"] } else { &["pretrain"] };
+        let model = self.start(&s.init_from, earlier, Head::LanguageModel)?;
+        let finished = sft::train(&mut self.run, &self.data, model, Recipe::rlhf_init(s))?;
+        self.run.finish(finished, "rlhf_init", &self.data.tokenizer).map(drop)
+    }
+
+    fn ppo(&mut self) -> Result<()> {
+        let s = &self.settings.ppo;
+        if !self.wants_ppo() {
+            return Ok(());
+        }
+        let ptx = s.ptx_coef > 0.0 && s.ptx_examples_per_episode > 0;
+        if ptx && s.also_without_ptx {
+            let plain = PpoSettings { ptx_coef: 0.0, ..s.clone() };
+            self.one_policy(&plain, "ppo", "policy_without_ptx")?;
+        }
+        self.one_policy(s, if ptx { "ppo_ptx" } else { "ppo" }, "policy")
+    }
+
+    fn one_policy(&mut self, s: &PpoSettings, stage: &str, name: &str) -> Result<()> {
+        if self.run.is_done(stage) {
+            return Ok(());
+        }
+        let policy = self.start(&s.init_from, &["rlhf_init"], Head::LanguageModel)?;
+        let reference = match &s.reference_from {
+            Some(from) => self.load(&self.root.join(from), Head::LanguageModel)?,
+            None => policy.clone(),
+        };
+        let reward = self.start(&s.reward_model_from, &["reward_model"], Head::Scalar)?;
+        let value = match &s.value_init_from {
+            Some(from) => with_scalar_head(self.load_any(&self.root.join(from))?, self.settings.seed),
+            None => reward.clone(),
+        };
+        let mut reward = Frozen::new(reward, self.settings.micro_batch_tokens);
+        let networks = Networks { policy, reference, value, reward: &mut reward };
+        let finished = ppo::train(&mut self.run, &self.data, networks, s, stage)?;
+        self.run.finish(finished, name, &self.data.tokenizer).map(drop)
+    }
+
+    fn evaluate(&mut self) -> Result<()> {
+        if self.run.is_done(evaluation::STAGE) {
+            return Ok(());
+        }
+        let mut contenders = Vec::new();
+        let policy = if self.run.is_done("ppo_ptx") { "ppo_ptx" } else { "ppo" };
+        let directories =
+            [("pretrained", "pretrain"), ("sft", "sft"), ("rlhf_init", "rlhf_init"), ("ppo", "policy_without_ptx"), (policy, "policy")];
+        for (name, directory) in directories {
+            if self.run.directory.join(directory).join("config.json").exists() {
+                contenders.push(Contender { name, model: self.from_run(directory, Head::LanguageModel)? });
+            }
+        }
+        let reference = contenders.iter().find(|c| c.name == "rlhf_init").map(|c| c.model.clone());
+        let reward = match self.settings.reward_model.epochs {
+            0 => None,
+            _ => Some(self.from_run("reward_model", Head::Scalar)?),
+        };
+        evaluate(&mut self.run, &self.data, contenders, reference, reward)
+    }
+
+    fn wants_ppo(&self) -> bool {
+        self.settings.ppo.episodes > 0
+    }
+
+    /// The model directory a stage was told to start from, or the first of the run's own that exists.
+    fn start(&mut self, from: &Option<String>, earlier: &[&str], head: Head) -> Result<Model> {
+        if let Some(from) = from {
+            return self.load(&self.root.join(from), head);
+        }
+        let exists = |name: &&&str| self.run.directory.join(name).join("config.json").exists();
+        match earlier.iter().find(exists) {
+            Some(name) => self.from_run(name, head),
+            None => Err(Error::usage(
+                "--stage",
+                format!("{} in the run directory", earlier.join(" or ")),
+                "neither",
+                "run the earlier stage first, or set init_from",
+            )),
+        }
+    }
+
+    fn from_run(&mut self, name: &str, head: Head) -> Result<Model> {
+        self.load(&self.run.directory.join(name), head)
+    }
+
+    fn load(&mut self, path: &Path, head: Head) -> Result<Model> {
+        let model = self.load_any(path)?;
+        if model.head != head {
+            let name = |head| if head == Head::Scalar { "a reward model" } else { "a language model" };
+            return Err(Error::format(path.display(), "the head", name(head), name(model.head), ""));
+        }
+        Ok(model)
+    }
+
+    fn load_any(&mut self, path: &Path) -> Result<Model> {
+        let (model, warnings) = load_model_directory_with_warnings(path)?;
+        for warning in warnings {
+            self.run.progress.note(&warning);
+        }
+        let (expected, found) = (self.data.tokenizer.vocab_size(), model.config.vocab_size);
+        if found < expected {
+            let expected = format!("at least the tokenizer's {expected} tokens");
+            return Err(Error::format(path.display(), "vocab_size", expected, found, "all models of a run share one tokenizer"));
+        }
+        Ok(model)
+    }
+}
+

@@ -17,7 +17,7 @@ use super::monitors::monitors;
 use super::passes::Sequence;
 use super::pretrain::{validate, window};
 use super::rollout::{Frozen, Rollout, respond};
-use super::run::Run;
+use super::run::{Finished, Run};
 use super::settings::{self, PpoSettings, ScheduleName};
 use crate::checkpoint::Model;
 use crate::error::{Error, Result};
@@ -101,7 +101,7 @@ struct Sums {
 /// # Errors
 /// [`Error::Usage`] without prompts, or without text where `ptx_coef` is not 0; [`Error::Numeric`] if a number
 /// is not finite or leaves the bounds of section `limits`; those of [`Run`].
-pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings, stage: &str) -> Result<Model> {
+pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings, stage: &str) -> Result<Finished> {
     let seed = run.settings.seed;
     let micro = run.settings.micro_batch_tokens;
     let ptx = s.ptx_coef > 0.0 && s.ptx_examples_per_episode > 0;
@@ -214,13 +214,13 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
             advantages.truncate(old_log_probs.len());
         }
         let mean_kl = kl.k1 / episodes.len() as f64;
-        let mean_entropy = entropy;
-        bound(run, stage, iteration + 1, "the mean KL to the reference", mean_kl, run.settings.limits.kl, true)?;
+        bound(stage, iteration + 1, "the mean KL to the reference", mean_kl, run.settings.limits.kl, true)?;
         let least = run.settings.limits.min_entropy;
-        bound(run, stage, iteration + 1, "the mean entropy", mean_entropy, least, false)?;
+        bound(stage, iteration + 1, "the mean entropy", entropy, least, false)?;
 
         // 5. Updates: random minibatches, each one step of policy and value function.
         let mut sums = Sums::default();
+        let mut learning_rate = 0.0;
         for epoch in 0..s.inner_epochs as u64 {
             let order = Rng::at(seed, Stage::Ppo, Purpose::Shuffle, iteration, epoch, 0).permutation(episodes.len());
             for (number, chosen) in order.chunks(minibatch).enumerate() {
@@ -240,9 +240,9 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
                     ptx_gradient(&mut policy, &data.text.train, count, seed, update, s.ptx_coef, &mut sums);
                 }
                 let ratio = f64::from(sums.policy.ratio_max);
-                bound(run, stage, iteration + 1, "the largest ratio", ratio, run.settings.limits.ratio, true)?;
-                let rate = schedule.learning_rate(s.learning_rate, update, u64::MAX);
-                let norm = policy.update(stage, rate, s.ema)?;
+                bound(stage, iteration + 1, "the largest ratio", ratio, run.settings.limits.ratio, true)?;
+                learning_rate = schedule.learning_rate(s.learning_rate, update, u64::MAX);
+                let norm = policy.update(stage, learning_rate, s.ema)?;
                 sums.gradient_norm = sums.gradient_norm.max(norm);
 
                 value_gradient(&mut value, &batch, s, placement, &mut sums);
@@ -262,7 +262,7 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
             ("kl", mean_kl.into()),
             ("kl_k3", (kl.k3 / episodes.len() as f64).into()),
             ("kl_coef", kl_coef.into()),
-            ("entropy", mean_entropy.into()),
+            ("entropy", entropy.into()),
             ("response_length", watched.mean_length.into()),
             ("ended", watched.ended.into()),
             ("repetition", watched.repetition.into()),
@@ -274,14 +274,14 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
             ("value_loss", (sums.value.loss / sums.value.tokens.max(1) as f64).into()),
             ("value_clip_fraction", (sums.value.clipped as f64 / sums.value.tokens.max(1) as f64).into()),
             ("gradient_norm", sums.gradient_norm.into()),
-            ("learning_rate", schedule.learning_rate(s.learning_rate, done * updates_per_iteration - 1, u64::MAX).into()),
+            ("learning_rate", learning_rate.into()),
         ];
         if ptx {
             fields.push(("ptx_loss", (sums.ptx / sums.ptx_tokens.max(1) as f64).into()));
         }
         if s.eval_every > 0 && done % s.eval_every == 0 {
             if let Some(loss) = validate(&mut policy, &data.text.validation, run.settings.pretrain.eval_tokens) {
-                fields.push(("validation_text_loss", loss.into()));
+                fields.push(("validation_pretraining_loss", loss.into()));
             }
             let held_out = fitting(&data.prompts.validation, context);
             let asked = &held_out[..held_out.len().min(s.eval_prompts)];
@@ -305,13 +305,9 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
             buffers
         })?;
     }
-    run.end(
-        stage,
-        clock,
-        json!({ "iterations": iterations, "episodes": iterations * s.batch as u64, "updates": policy.updates,
-            "kl_coef": kl_coef, "ptx_coef": s.ptx_coef, "prompts": prompts.len() }),
-    )?;
-    Ok(policy.averaged_model())
+    let results = json!({ "iterations": iterations, "episodes": iterations * s.batch as u64,
+        "updates": policy.updates, "kl_coef": kl_coef, "ptx_coef": s.ptx_coef, "prompts": prompts.len() });
+    Ok(Finished { model: policy.averaged_model(), stage: stage.into(), clock, results })
 }
 
 impl Episode {
@@ -411,7 +407,7 @@ fn mean<'a>(values: impl IntoIterator<Item = &'a f32>) -> f64 {
 }
 
 /// Stops the run where a measure is not finite, or beyond its bound (0: none).
-fn bound(run: &Run, stage: &str, step: u64, what: &str, value: f64, limit: f32, above: bool) -> Result<()> {
+fn bound(stage: &str, step: u64, what: &str, value: f64, limit: f32, above: bool) -> Result<()> {
     let limit = f64::from(limit);
     let beyond = limit > 0.0 && if above { value > limit } else { value < limit };
     if value.is_finite() && !beyond {
@@ -419,7 +415,6 @@ fn bound(run: &Run, stage: &str, step: u64, what: &str, value: f64, limit: f32, 
     }
     let found = if beyond { format!("{value:.4}, past the bound {limit} of section limits") } else { value.to_string() };
     let hint = "the last saved state stands: lower ppo.learning_rate or raise ppo.kl_coef";
-    let _ = run;
     Err(Error::Numeric { stage: stage.into(), step, what: what.into(), found, hint: hint.into() })
 }
 

@@ -6,7 +6,7 @@ use super::dataset::Dataset;
 use super::learner::{Learner, Optimizer, schedule};
 use super::passes::Sequence;
 use super::rollout::{consecutive, mean_loss};
-use super::run::Run;
+use super::run::{Finished, Run};
 use crate::checkpoint::Model;
 use crate::error::{Error, Result};
 use crate::num::rng::{Purpose, Rng, Stage};
@@ -19,7 +19,7 @@ pub const STAGE: &str = "pretrain";
 /// # Errors
 /// [`Error::Usage`] without text; [`Error::Numeric`] if the loss or a gradient is not finite; those of
 /// [`Run`].
-pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Model> {
+pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
     let s = &run.settings.pretrain;
     let text = &data.text.train;
     if s.steps > 0 && text.len() < 2 {
@@ -77,13 +77,9 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Model> {
     let loss = validate(&mut learner, &data.text.validation, s.eval_tokens);
     let parameters = learner.model.layout.len;
     let tokens = [text.len(), data.text.validation.len()];
-    run.end(
-        STAGE,
-        clock,
-        json!({ "steps": s.steps, "parameters": parameters, "validation_loss": loss,
-            "train_tokens": tokens[0], "validation_tokens": tokens[1] }),
-    )?;
-    Ok(learner.to_model())
+    let results = json!({ "steps": s.steps, "parameters": parameters, "validation_loss": loss,
+        "train_tokens": tokens[0], "validation_tokens": tokens[1] });
+    Ok(Finished { model: learner.to_model(), stage: STAGE.into(), clock, results })
 }
 
 /// Window `i` of a step: `context` predictions from a random place of the text.

@@ -8,7 +8,7 @@ use super::learner::{Learner, Optimizer, schedule};
 use super::monitors::length_baseline;
 use super::passes::Sequence;
 use super::rollout::{Frozen, Rollout};
-use super::run::Run;
+use super::run::{Finished, Run};
 use super::statistics::wilson;
 use crate::checkpoint::Model;
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub const STAGE: &str = "reward_model";
 /// # Errors
 /// [`Error::Usage`] without rankings; [`Error::Numeric`] if the loss or a gradient is not finite; those of
 /// [`Run`].
-pub fn train(run: &mut Run, data: &Dataset, model: Model, sampler: Option<Model>) -> Result<Model> {
+pub fn train(run: &mut Run, data: &Dataset, model: Model, sampler: Option<Model>) -> Result<Finished> {
     let s = &run.settings.reward_model;
     let [training, validation] = rankings(run, data, sampler);
     if training.is_empty() && s.epochs > 0 {
@@ -106,16 +106,12 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, sampler: Option<Model>
     };
     let baseline = length_baseline(&length_pairs(&training), &length_pairs(&validation));
     let interval = wilson(accuracy.correct, accuracy.pairs as usize);
-    run.end(
-        STAGE,
-        clock,
-        json!({ "steps": total, "rankings": training.len(), "validation_rankings": validation.len(),
+    let results = json!({ "steps": total, "rankings": training.len(), "validation_rankings": validation.len(),
             "validation_pairs": accuracy.pairs,
             "accuracy": interval.value, "accuracy_low": interval.low, "accuracy_high": interval.high,
             "length_baseline": baseline.validation.value, "length_baseline_low": baseline.validation.low,
-            "length_baseline_high": baseline.validation.high, "shift": shift }),
-    )?;
-    Ok(model)
+            "length_baseline_high": baseline.validation.high, "shift": shift });
+    Ok(Finished { model, stage: STAGE.into(), clock, results })
 }
 
 /// The same trunk under a fresh scalar head, N(0, 1/sqrt(C+1)). A reward model comes back as it is.

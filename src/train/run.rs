@@ -19,8 +19,11 @@ use serde::{Deserialize, Serialize};
 use super::metrics::{Metrics, Value, write_results};
 use super::progress::Progress;
 use super::settings::Settings;
-use crate::checkpoint::{RunLock, State, load_latest_state, read_file, save_state, write_atomic};
+use crate::checkpoint::{
+    Model, RunLock, State, load_latest_state, read_file, save_model_directory, save_state, write_atomic,
+};
 use crate::error::{Error, Result};
+use crate::text::Tokenizer;
 
 /// A run in progress.
 pub struct Run<'a> {
@@ -47,6 +50,18 @@ struct Done {
     completed: Vec<String>,
     /// Length of `metrics.jsonl` after the last of them, in bytes.
     metrics_offset: u64,
+}
+
+/// A stage that has done its work: its model, to be saved before [`Run::end`] counts the stage as done.
+pub struct Finished {
+    /// What was trained.
+    pub model: Model,
+    /// Name of the stage.
+    pub stage: String,
+    /// When it began.
+    pub clock: StageClock,
+    /// Its entry in `results.json`.
+    pub results: serde_json::Value,
 }
 
 /// A stage that is running.
@@ -224,6 +239,17 @@ impl<'a> Run<'a> {
         }
         self.recent_losses.push(loss);
         Ok(())
+    }
+
+    /// Ends a training stage: saves its model as `name` in the run directory, then [`Run::end`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(&mut self, finished: Finished, name: &str, tokenizer: &Tokenizer) -> Result<Model> {
+        let Finished { model, stage, clock, results } = finished;
+        save_model_directory(&self.directory.join(name), &model, Some(tokenizer), &[("stage", &stage)])?;
+        self.end(&stage, clock, results)?;
+        Ok(model)
     }
 
     /// Ends a stage: its results are written, it counts as done, and its states are no longer needed.

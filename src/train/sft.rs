@@ -10,7 +10,7 @@ use super::learner::{Learner, Optimizer, schedule};
 use super::passes::Sequence;
 use super::pretrain::{validate, window};
 use super::rollout::{mean_loss, sequences};
-use super::run::Run;
+use super::run::{Finished, Run};
 use super::settings::{RlhfInitSettings, ScheduleName, Select, SftSettings};
 use crate::checkpoint::{Model, save_model_directory};
 use crate::error::{Error, Result};
@@ -85,7 +85,7 @@ impl Recipe {
 /// # Errors
 /// [`Error::Usage`] without demonstrations; [`Error::Numeric`] if the loss or a gradient is not finite; those
 /// of [`Run`].
-pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Result<Model> {
+pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Result<Finished> {
     let Recipe { stage, batch, .. } = recipe;
     let examples = &data.demonstrations.train;
     if examples.is_empty() && recipe.epochs > 0 {
@@ -182,13 +182,9 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Res
     }
     let after = demonstration_loss(&mut learner, data, recipe.eval_examples);
     let text_loss = validate(&mut learner, &data.text.validation, run.settings.pretrain.eval_tokens);
-    run.end(
-        stage,
-        clock,
-        json!({ "steps": total, "demonstrations": examples.len(), "demonstration_loss_before": before,
-            "demonstration_loss_after": after, "text_loss": text_loss }),
-    )?;
-    Ok(learner.to_model())
+    let results = json!({ "steps": total, "demonstrations": examples.len(),
+        "demonstration_loss_before": before, "demonstration_loss_after": after, "text_loss": text_loss });
+    Ok(Finished { model: learner.to_model(), stage: stage.into(), clock, results })
 }
 
 /// Where an epoch's model waits for the reward model's choice.

@@ -53,6 +53,9 @@ section! {
         /// Pretraining sequences per episode. Paper: 8 (C.4).
         ptx_examples_per_episode: usize = 8, any;
 
+        /// Also train a policy without the pretraining gradient, to compare with (figure 33's left end).
+        also_without_ptx: bool = false, any;
+
         /// Policy's learning rate after warm-up. Not printed; the best of figure 38 for PPO-ptx at 1.3B,
         /// read off the plot, is 1.18e-5.
         learning_rate: f32 = 1.18e-5, not_negative;
@@ -83,7 +86,7 @@ section! {
         /// Weight of the value loss; the value function is a separate network, so Adam all but cancels
         /// it. Not printed; LHP: 0.1.
         value_coef: f32 = 0.1, positive;
-        /// Advantages to mean 0 and variance 1 over the iteration. Not printed; LHP: yes.
+        /// Advantages to mean 0 and variance 1 over each minibatch. Not printed; LHP: yes.
         whiten_advantages: bool = true, any;
 
         /// Add the score one token after the last (N+, TRL) instead of at it.
