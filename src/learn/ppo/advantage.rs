@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn short_responses_are_defined() {
-        assert_eq!(advantages_and_returns(&[], &[], 1.0, 0.95), [vec![], vec![]]);
+        assert_eq!(advantages_and_returns(&[], &[], 1.0, 0.95), [const { Vec::<f32>::new() }; 2]);
         assert_eq!(advantages_and_returns(&[4.0], &[1.5], 1.0, 0.95), [vec![2.5], vec![4.0]]);
     }
 
