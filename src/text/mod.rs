@@ -29,6 +29,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use encode::{Merge, Merges};
 use table::{Index, hash_bytes};
@@ -40,7 +41,7 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 pub const MAX_VOCAB_SIZE: usize = 1 << 22;
 
 /// A byte-level BPE vocabulary with its merges. Immutable, and so shared between threads freely.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Tokenizer {
     /// The bytes of each token, by id; `None` where the vocabulary leaves an id out.
     tokens: Vec<Option<Box<[u8]>>>,
@@ -95,5 +96,16 @@ impl Tokenizer {
     /// The bytes of a token; `None` for an id that the vocabulary does not have.
     pub fn token(&self, id: u32) -> Option<&[u8]> {
         self.tokens.get(id as usize)?.as_deref()
+    }
+}
+
+/// The sizes only: nobody reads fifty thousand tokens in a message.
+impl fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes = (self.vocab_size(), self.merges.by_rank().len());
+        f.debug_struct("Tokenizer")
+            .field("vocab_size", &sizes.0)
+            .field("merges", &sizes.1)
+            .finish_non_exhaustive()
     }
 }
