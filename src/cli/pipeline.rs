@@ -171,7 +171,7 @@ impl Pipeline<'_> {
         let mut reward = Frozen::new(reward, self.settings.micro_batch_tokens);
         let clock = self.run.begin(STAGE, s.epochs as u64);
         self.run.resume(STAGE)?;
-        let held_out = &self.data.prompts.validation;
+        let held_out = self.data.prompts.validation.clone();
         let context = reward.model.config.context;
         let prompts: Vec<&[u32]> =
             held_out.iter().map(Vec::as_slice).filter(|p| p.len() < context).take(s.eval_examples).collect();
