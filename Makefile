@@ -1,0 +1,63 @@
+# Two commands do everything for a newcomer: `make demo` and `make test`.
+# An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
+
+.PHONY: help build demo test exact fixtures fixtures-check mutants bench docs lint determinism no-std clean
+
+help:
+	@echo "make demo         the whole pipeline on the built-in miniature, a report and a table (3 minutes)"
+	@echo "make test         all tests (under 5 minutes after the build)"
+	@echo "make docs         the API documentation, in target/doc"
+	@echo "make lint         format, clippy and docs with warnings denied"
+	@echo "make determinism  hashes of a tiny run for threads, micro-batches and instruction sets, all equal"
+	@echo "make no-std       the core without std, and the embedded example against the program"
+	@echo "make bench        our speed beside PyTorch's (makes its own Python environment, 6 GB)"
+	@echo "make fixtures     regenerate fixtures/ with PyTorch (its own Python environment, 6 GB)"
+	@echo "make mutants      break the reference in 41 ways; the golden tests must notice each"
+
+build:
+	cargo build --release
+
+demo: build
+	target/release/instructgpt demo --out runs/demo $(if $(wildcard runs/demo/config.toml),--resume)
+
+test:
+	cargo test --all-targets
+	$(MAKE) no-std
+
+no-std:
+	cargo build --no-default-features --lib
+	sh tests/no_std.sh
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+determinism:
+	sh tests/determinism.sh
+
+# PyPI's torch brings its CUDA libraries: 5.6 GB. Nothing else here needs Python.
+.venv-fixtures/done: reference/requirements.txt
+	python3 -m venv .venv-fixtures
+	.venv-fixtures/bin/pip install --quiet --requirement reference/requirements.txt
+	touch $@
+
+fixtures: .venv-fixtures/done
+	.venv-fixtures/bin/python reference/make_fixtures.py --out fixtures
+
+fixtures-check: .venv-fixtures/done
+	.venv-fixtures/bin/python reference/make_fixtures.py --out fixtures --check
+	.venv-fixtures/bin/python reference/self_check.py
+
+mutants: .venv-fixtures/done
+	.venv-fixtures/bin/python reference/mutants.py
+
+bench: build .venv-fixtures/done
+	.venv-fixtures/bin/python reference/bench_side_by_side.py
+
+clean:
+	cargo clean
+	rm -rf runs .venv-fixtures
