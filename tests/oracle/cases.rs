@@ -61,7 +61,7 @@ impl Case {
                 value_clip: 0.2,
                 vf_coef: 0.1,
                 ptx_coef: 1.7,
-                temperature: if number % 3 == 0 { 0.7 } else { 1.0 },
+                temperature: if number.is_multiple_of(3) { 0.7 } else { 1.0 },
             },
             dropout: (number & 1 == 1).then_some(Dropout { rate: 0.2, seed: 3, stage: Stage::Test, step: 9 }),
         };

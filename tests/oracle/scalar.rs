@@ -115,6 +115,8 @@ impl Sub for Dual {
 
 impl Mul for Dual {
     type Output = Dual;
+    // The product rule has a sum in it.
+    #[allow(clippy::suspicious_arithmetic_impl)]
     fn mul(self, b: Dual) -> Dual {
         Dual::new(self.value * b.value, |l| self.derivative[l] * b.value + self.value * b.derivative[l])
     }
