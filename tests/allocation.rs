@@ -1,9 +1,10 @@
-//! A training step allocates nothing: after the first step of the largest batch, further steps of equal or
-//! smaller batches, with one thread or three, never ask for memory.
+//! A training step allocates nothing: once a run's buffers are planned, no step, the first included, asks
+//! for memory on any thread of its pool, be it of one thread or three.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use instructgpt::learn::adamw::AdamW;
 use instructgpt::learn::gradient_norm::gradient_norm;
@@ -13,22 +14,35 @@ use instructgpt::num::rng::Stage;
 use instructgpt::ops::dropout::Dropout;
 use instructgpt::ops::log_prob::{self, Outputs, Target, Workspace};
 
-/// The system's allocator, counting while it is told to, on all threads.
+/// The system's allocator, counting on the threads that are told to. The others are the test harness, and
+/// threads of an earlier pool on their way out.
 struct Counting;
 
-static COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
 /// Size of the last one counted.
 static LAST_SIZE: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
 
 fn count(size: usize) {
-    if COUNTING.load(Ordering::SeqCst) {
+    if COUNTED.get() {
         ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
         LAST_SIZE.store(size, Ordering::SeqCst);
     }
 }
 
-// SAFETY: every call goes to the system's allocator unchanged; counting touches only atomics.
+/// Allocations of `body` on all threads of the current pool, and the size of the last.
+fn allocations(body: impl FnOnce()) -> (usize, usize) {
+    rayon::broadcast(|_| COUNTED.set(true));
+    ALLOCATIONS.store(0, Ordering::SeqCst);
+    body();
+    let found = (ALLOCATIONS.load(Ordering::SeqCst), LAST_SIZE.load(Ordering::SeqCst));
+    rayon::broadcast(|_| COUNTED.set(false));
+    found
+}
+
+// SAFETY: every call goes to the system's allocator unchanged; counting touches only atomics and a flag without destructor.
 unsafe impl GlobalAlloc for Counting {
     // SAFETY: the caller's promises are passed on.
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -146,7 +160,7 @@ impl Run {
     }
 }
 
-/// One test alone in its process, or another's allocations would be counted.
+/// One test alone in its process: the counter is everybody's.
 #[test]
 fn a_training_step_allocates_nothing() {
     let dense = ModelConfig::gpt2(300, 64, 48, 2, 3);
@@ -156,19 +170,17 @@ fn a_training_step_allocates_nothing() {
     for (config, threads) in [(&dense, 1), (&dense, 3), (&banded, 1), (&banded, 3)] {
         with_threads(threads, || {
             let mut run = Run::new(config.clone(), 200, 6);
-            run.step(&[64, 1, 20, 33, 64, 18]);
-            COUNTING.store(true, Ordering::SeqCst);
-            run.step(&[64, 1, 20, 33, 64, 18]);
-            run.step(&[2, 63, 7]);
-            run.step(&[18, 64, 33, 20, 1, 64]);
-            COUNTING.store(false, Ordering::SeqCst);
-            let (found, size) = (ALLOCATIONS.load(Ordering::SeqCst), LAST_SIZE.load(Ordering::SeqCst));
-            assert_eq!(found, 0, "allocations in three steps on {threads} threads, the last of {size} bytes");
+            let (found, size) = allocations(|| {
+                run.step(&[64, 1, 20, 33, 64, 18]);
+                run.step(&[2, 63, 7]);
+                run.step(&[64, 1, 20, 33, 64, 18]);
+                run.step(&[18, 64, 33, 20, 1, 64]);
+            });
+            assert_eq!(found, 0, "allocations in four steps on {threads} threads, the last of {size} bytes");
         });
     }
-    // The counter counts.
-    COUNTING.store(true, Ordering::SeqCst);
-    drop(std::hint::black_box(vec![1u8; 100]));
-    COUNTING.store(false, Ordering::SeqCst);
-    assert_eq!(ALLOCATIONS.load(Ordering::SeqCst), 1);
+    // The counter counts, on whichever thread.
+    let allocate = || drop(std::hint::black_box(vec![1u8; 100]));
+    let found = with_threads(2, || allocations(|| rayon::join(allocate, allocate).0));
+    assert_eq!(found, (2, 100));
 }
