@@ -1,0 +1,278 @@
+//! The rules of the house, checked on the source text: which file may import which, and which calls would
+//! let a machine, a compiler or a thread show in a result. Each rule is a function from a file to its
+//! violations; one more test plants one for every rule and sees it found.
+
+mod source;
+
+use source::{File, function, imports, is_word, repository, word, words};
+
+/// The floors, lowest first. `error.rs` lies below them all.
+const FLOORS: [&[&str]; 10] = [
+    &["num"],
+    &["kernel"],
+    &["ops"],
+    &["model"],
+    &["learn"],
+    &["text", "data", "checkpoint"],
+    &["world"],
+    &["train"],
+    &["eval", "report"],
+    &["cli"],
+];
+/// Folders of one floor of which the first may import the second.
+const NEIGHBOURS: [(&str, &str); 3] = [("data", "text"), ("checkpoint", "text"), ("report", "eval")];
+
+/// Files above [`LONG`] lines, each with its reason.
+const LONG_FILES: [(&str, &str); 6] = [
+    ("src/checkpoint/hugging_face.rs", "one format, both ways, with the tests that go round"),
+    ("src/kernel/gemm.rs", "one kernel in all its shapes, beside its definition"),
+    ("src/ops/attention.rs", "one operation, forward and backward, on the same ragged tile; tests make half"),
+    ("src/text/files.rs", "two formats of the same tokenizer, and what a broken file gets"),
+    ("src/train/ppo.rs", "the paper's last stage as one script"),
+    ("src/world/language.rs", "the miniature's vocabulary and grammar: mostly tables"),
+];
+const LONG: usize = 400;
+
+/// Files that use `unsafe`, each with its reason.
+const UNSAFE_FILES: [(&str, &str); 1] =
+    [("tests/allocation.rs", "an allocator that counts can be written in no other way")];
+
+/// Functions of std that call the platform's mathematical library, whose bits differ.
+const PLATFORM_MATH: &[&str] = &[
+    "exp", "exp2", "exp_m1", "ln", "ln_1p", "log", "log2", "log10", "powf", "powi", "cbrt", "hypot", "sin",
+    "cos", "tan", "sin_cos", "asin", "acos", "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh",
+    "atanh",
+];
+/// Of `wide`, what is not the same on every target or in every version (see `num::simd`).
+const UNSTABLE_WIDE: &[&str] = &[
+    "reduce_add",
+    "recip",
+    "recip_sqrt",
+    "exp",
+    "ln",
+    "tanh",
+    "max",
+    "min",
+    "fast_max",
+    "fast_min",
+    "mul_sub",
+    "mul_neg_add",
+    "mul_neg_sub",
+];
+/// What makes an order of arrival visible.
+const PARALLEL: &[&str] = &[
+    "par_iter",
+    "par_iter_mut",
+    "into_par_iter",
+    "par_bridge",
+    "par_chunks",
+    "par_chunks_mut",
+    "par_chunks_exact",
+    "par_chunks_exact_mut",
+    "par_extend",
+    "ParallelIterator",
+    "IndexedParallelIterator",
+    "ParallelSlice",
+];
+const SHARED: &[&str] = &["atomic", "Mutex", "RwLock", "mpsc", "spawn"];
+
+/// From a file to its violations.
+type Rule = fn(&File) -> Vec<String>;
+
+/// Which floor a folder lies on.
+fn floor(room: &str) -> Option<usize> {
+    FLOORS.iter().position(|rooms| rooms.contains(&room))
+}
+
+fn floor_of(file: &File) -> Option<usize> {
+    floor(file.room()?)
+}
+
+/// A file imports only from floors below its own, its own folder, and [`NEIGHBOURS`].
+fn floors(file: &File) -> Vec<String> {
+    let Some(room) = file.room().filter(|room| !matches!(*room, "lib" | "main")) else { return vec![] };
+    let mine = if room == "error" { None } else { Some(floor_of(file)) };
+    if mine == Some(None) {
+        return vec![format!("{}: a folder without a floor", file.path)];
+    }
+    let allowed = |name: &str| match (mine.flatten(), floor(name)) {
+        _ if matches!(name, "error" | "Error" | "Result") || name == room => true,
+        (Some(mine), Some(theirs)) => theirs < mine || NEIGHBOURS.contains(&(room, name)),
+        _ => false,
+    };
+    let wrong = imports(&file.path, &file.shipped).into_iter().filter(|(_, name)| !allowed(name));
+    let line = |at: usize| file.shipped[..at].matches('\n').count() + 1;
+    wrong.map(|(at, name)| format!("{}:{}: imports `{name}`", file.path, line(at))).collect()
+}
+
+/// `wide` is used in its facade alone, and of it only what has the same bits everywhere.
+fn wide(file: &File) -> Vec<String> {
+    if file.path != "src/num/simd.rs" {
+        return file.find(&file.code, |line| {
+            let path = |&(before, word, after): &(&str, &str, &str)| {
+                let imported = ["use", "extern crate"].iter().any(|by| before.trim_end().ends_with(by));
+                word == "wide" && (after.starts_with("::") || imported)
+            };
+            words(line).find(path).map(|_| "`wide` outside its facade".into())
+        });
+    }
+    let mut wrong = file.find(&file.shipped, |line| function(line, UNSTABLE_WIDE));
+    let lines: Vec<&str> = file.shipped.lines().collect();
+    for (i, line) in lines.iter().enumerate() {
+        if word(line, &["mul_add"]).is_some() && !(i > 0 && lines[i - 1].contains("if HARDWARE_FMA {")) {
+            wrong.push(format!("{}:{}: `mul_add` without a look at HARDWARE_FMA", file.path, i + 1));
+        }
+    }
+    let condition = r#"HARDWARE_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"))"#;
+    if !file.raw.contains(condition) {
+        wrong.push(format!("{}: HARDWARE_FMA is not what `wide` looks at", file.path));
+    }
+    wrong
+}
+
+/// Parallel loops go through `num::par`; up to `learn` nothing is shared between threads.
+fn parallel(file: &File) -> Vec<String> {
+    let mut wrong = file.find(&file.shipped, |line| word(line, PARALLEL));
+    if floor_of(file) <= floor("learn") && floor_of(file).is_some() {
+        wrong.extend(file.find(&file.shipped, |line| {
+            word(line, SHARED)
+                .or_else(|| words(line).find(|w| w.1.starts_with("Atomic")).map(|w| format!("`{}`", w.1)))
+        }));
+        if !["src/num/par.rs", "src/num/scratch.rs"].contains(&file.path.as_str()) {
+            wrong.extend(file.find(&file.shipped, |line| word(line, &["rayon"])));
+        }
+    }
+    wrong
+}
+
+/// Nothing that reaches a result calls the platform's mathematical library.
+fn platform_math(file: &File) -> Vec<String> {
+    if floor_of(file).is_none() || floor_of(file) > floor("eval") || file.room() == Some("report") {
+        return vec![];
+    }
+    file.find(&file.shipped, |line| function(line, PLATFORM_MATH))
+}
+
+/// A file above [`LONG`] lines has a reason.
+fn length(file: &File) -> Vec<String> {
+    let lines = file.raw.lines().count();
+    let excused = LONG_FILES.iter().any(|(path, _)| *path == file.path);
+    if lines <= LONG || excused { vec![] } else { vec![format!("{}: {lines} lines", file.path)] }
+}
+
+/// `unsafe` only where it is listed, and there with a SAFETY comment right above.
+fn unsafe_code(file: &File) -> Vec<String> {
+    let listed = UNSAFE_FILES.iter().any(|(path, _)| *path == file.path);
+    let raw: Vec<&str> = file.raw.lines().collect();
+    let explained = |i: usize| raw[i.saturating_sub(3)..=i].iter().any(|line| line.contains("SAFETY"));
+    let lines = file.code.lines().enumerate().filter(|(_, line)| word(line, &["unsafe"]).is_some());
+    lines
+        .filter(|(i, _)| !listed || !explained(*i))
+        .map(|(i, _)| format!("{}:{}: `unsafe`", file.path, i + 1))
+        .collect()
+}
+
+/// No file knows the machine it was written on.
+fn machine_paths(file: &File) -> Vec<String> {
+    // Put together here, as this file is searched too.
+    let folders = ["work", "home", "root", "Users", "tmp"].map(|folder| format!("/{folder}/"));
+    file.find(&file.raw, |line| {
+        folders.iter().find_map(|folder| {
+            let at = line.find(folder)?;
+            // `a/home/b` is a relative path.
+            (!line[..at].ends_with(|c| is_word(c) || c == '.')).then(|| folder.clone())
+        })
+    })
+}
+
+fn hold(rule: Rule, rust_only: bool) {
+    let files = repository();
+    let files: Vec<&File> = files.iter().filter(|file| !rust_only || file.path.ends_with(".rs")).collect();
+    assert!(files.iter().any(|file| file.path == "src/lib.rs"), "no source found");
+    let wrong: Vec<String> = files.into_iter().flat_map(rule).collect();
+    assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
+}
+
+#[test]
+fn files_import_from_lower_floors_only() {
+    hold(floors, true);
+}
+
+#[test]
+fn wide_is_used_through_its_facade() {
+    hold(wide, true);
+    let manifest = include_str!("../../Cargo.toml");
+    assert!(manifest.contains("\nwide = { version = \"=1.7.1\""), "`wide` is not pinned");
+}
+
+#[test]
+fn no_order_of_arrival_shows() {
+    hold(parallel, true);
+}
+
+#[test]
+fn no_platform_mathematics() {
+    hold(platform_math, true);
+}
+
+#[test]
+fn long_files_have_a_reason() {
+    hold(length, true);
+}
+
+#[test]
+fn unsafe_is_listed() {
+    hold(unsafe_code, true);
+    assert!(include_str!("../../Cargo.toml").contains("\nunsafe_code = \"deny\""));
+}
+
+#[test]
+fn no_machine_is_named() {
+    hold(machine_paths, false);
+}
+
+/// Each rule finds what is planted, and passes its nearest lawful neighbour.
+#[test]
+fn rules_find_violations() {
+    let cases: &[(Rule, &str, &str, &str)] = &[
+        (floors, "src/num/x.rs", "use crate::kernel::gemm;", "use crate::num::math; // crate::kernel"),
+        (floors, "src/ops/x.rs", "fn f() { crate::model::f() }", "fn f() { crate::kernel::f() }"),
+        (floors, "src/ops/x.rs", "use super::super::model;", "use super::super::kernel;"),
+        (floors, "src/train/settings/x.rs", "use super::super::super::cli;", "use super::super::passes;"),
+        (floors, "src/model/x.rs", "use crate::{num::{a, b}, learn::c};", "use crate::{num::{a, b}, ops};"),
+        (floors, "src/data/x.rs", "use crate::checkpoint;", "use crate::text::Tokenizer;"),
+        (floors, "src/text/x.rs", "use crate::data;", "#[cfg(test)] mod tests { use crate::cli; }"),
+        (floors, "src/error.rs", "use crate::num;", "use alloc::string::String;"),
+        (wide, "src/ops/x.rs", "use wide::f32x8;", "let wide = 1;"),
+        (wide, "src/ops/x.rs", "wide::f32x8::ZERO", "// wide::f32x8"),
+        (parallel, "src/world/x.rs", "x.par_iter().sum()", "x.iter().sum()"),
+        (parallel, "src/ops/x.rs", "use rayon::join;", "use crate::num::par::join;"),
+        (parallel, "src/learn/x.rs", "AtomicU32::new(0)", "\"AtomicU32\""),
+        (parallel, "src/learn/x.rs", "use core::sync::atomic;", "use core::cell;"),
+        (platform_math, "src/learn/x.rs", "x.exp()", "libm::exp(x)"),
+        (platform_math, "src/train/x.rs", "map(f64::ln)", "map(libm::log)"),
+        (platform_math, "src/eval/x.rs", "a\n    .powi(2)", "x.sqrt().abs().mul_add(a, b) + 2i32.pow(3)"),
+        (platform_math, "src/world/x.rs", "x.tanh()", "#[cfg(test)]\nmod tests { fn f() { x.tanh(); } }"),
+        (length, "src/ops/x.rs", &"\n".repeat(LONG + 1), &"\n".repeat(LONG)),
+        (unsafe_code, "src/num/x.rs", "// SAFETY: no\nunsafe { }", "#![deny(unsafe_code)]"),
+        (unsafe_code, "tests/allocation.rs", "unsafe { }", "// SAFETY: yes\nunsafe { }"),
+        (machine_paths, "README.md", concat!("see /wo", "rk/x"), "see a/work/x"),
+        (machine_paths, "README.md", concat!("(/ho", "me/me)"), "https://example.org/home"),
+    ];
+    for (i, (rule, path, planted, lawful)) in cases.iter().enumerate() {
+        let found = |source: &str| rule(&File::new(path, source.to_string()));
+        assert_eq!(found(planted).len(), 1, "case {i}: {planted:?} passes");
+        assert!(found(lawful).is_empty(), "case {i}: {:?}", found(lawful));
+    }
+    assert_eq!(floors(&File::new("src/attic/x.rs", String::new())).len(), 1, "a folder without a floor");
+    let facade = include_str!("../../src/num/simd.rs");
+    let planted = [
+        facade.replace("if HARDWARE_FMA {", "if true {"),
+        facade.replace("any(target_feature = \"fma\", ", "any("),
+        facade.replace("V16(self.0 + b.0)", "V16(self.0.max(b.0))"),
+        facade.replace("halving_sum(self.0.to_array())", "self.0.reduce_add()"),
+    ];
+    for planted in planted {
+        assert_eq!(wide(&File::new("src/num/simd.rs", planted)).len(), 1);
+    }
+}
