@@ -3,7 +3,7 @@
 
 use instructgpt::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Decoder, Draw, Gradients, Head,
-    ModelConfig, Sampling, Transformer, generate,
+    ModelConfig, Sampling, Transformer, generate, generate_one,
 };
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
@@ -186,6 +186,15 @@ fn decoding_equals_the_training_forward() {
         }
         let alone = generate(&weights, &prompts[2..3], &sampling, &draws[2..3], &|_| ());
         assert_eq!(alone[0], responses[2]);
+        // One by itself hands on the same tokens as they come, and ends when it is told to.
+        let mut seen = vec![];
+        let one = generate_one(&weights, prompts[2], &sampling, draws[2], |token| {
+            seen.push(token);
+            true
+        });
+        assert!(one == responses[2] && seen == one.tokens);
+        let cut = generate_one(&weights, prompts[2], &sampling, draws[2], |_| false);
+        assert_eq!(cut.tokens, seen[..1]);
     }
 }
 

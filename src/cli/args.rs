@@ -32,24 +32,33 @@ pub enum Command {
     /// Run the stages that a configuration describes, into a run directory
     Run(RunArgs),
     /// Write text with a model
+    ///
+    /// Prints the response alone, without the prompt, as it is sampled. With -n, texts follow each other,
+    /// each under a line "--- 1 of 3 ---"; text i does not depend on how many there are.
     Sample(SampleArgs),
     /// Log-probs of given tokens: JSONL in, JSONL out
     ///
     /// A line is {"tokens":[..]}, {"text":".."} or {"prompt":"..","response":".."}; the answer is
-    /// {"tokens":[..],"logprobs":[..]} with logprobs[i] = ln p(tokens[i+1] | tokens[..=i]).
+    /// {"tokens":[..],"logprobs":[..]} with logprobs[i] = ln p(tokens[i+1] | tokens[..=i]), none for a
+    /// single token. A prompt's tokens are followed by the response's; no end-of-text token is added.
     Logprobs(InputArgs),
     /// Rewards of given responses, by a reward model: JSONL in, JSONL out
     ///
     /// A line is {"tokens":[..]}, {"text":".."} or {"prompt":"..","response":".."}; the answer is
-    /// {"tokens":[..],"reward":r}.
+    /// {"tokens":[..],"reward":r}, the reward model's output at the last token. A prompt's tokens are
+    /// followed by the response's and by the end-of-text token, as the model was trained; text and tokens
+    /// are taken as they are.
     Score(InputArgs),
     /// Text to tokens: JSONL {"text":".."} in, {"tokens":[..]} out; --decode turns it round
+    ///
+    /// Tokens that end or begin inside a character are no text: --decode gives {"bytes":[..]} for them.
+    /// The characters <|endoftext|> in a text are plain text.
     Tokenize(TokenizeArgs),
     /// Write a run directory's report.html again, from its metrics and results
     Report(ReportArgs),
     /// Measure this machine: matrix products, training steps, sampling
     Bench(BenchArgs),
-    /// Say what was compiled in and what this machine has
+    /// Say what was compiled in, what this machine has, and whether the results have the promised bits
     Doctor,
 }
 
@@ -123,7 +132,7 @@ pub struct SampleArgs {
     /// Model directory (Hugging Face GPT-2 layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// What the text begins with; may be empty
+    /// What the text begins with; an empty prompt is <|endoftext|>, the beginning of a document
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: String,
     /// Most tokens to write; a response also ends at <|endoftext|> and at the model's context

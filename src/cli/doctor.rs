@@ -1,8 +1,10 @@
 //! `doctor`: what was compiled in, what the machine has, and what that means for the speed. The
-//! results do not depend on any of it.
+//! results do not depend on any of it: the last line says whether that is true of this build.
 
+use super::bits;
 use super::jsonl::Output;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::num::simd::HARDWARE_FMA;
 
 /// A processor feature that the kernels gain from.
 struct Feature {
@@ -49,10 +51,10 @@ fn features() -> Vec<Feature> {
     Vec::new()
 }
 
-/// What a user should know about the features.
-fn warnings(features: &[Feature]) -> Vec<String> {
+/// What a user should know about the build.
+fn warnings(features: &[Feature], hardware_fma: bool) -> Vec<String> {
     let mut warnings = Vec::new();
-    if features.iter().all(|f| !f.compiled) {
+    if !hardware_fma {
         warnings.push(
             "no hardware fused multiply-add is compiled in: every result is the same, but many times slower"
                 .into(),
@@ -74,7 +76,8 @@ fn warnings(features: &[Feature]) -> Vec<String> {
 /// Prints the findings.
 ///
 /// # Errors
-/// [`crate::Error::Io`] if standard output cannot be written.
+/// [`Error::Format`] if this build's results are not the reference build's; [`Error::Io`] if standard
+/// output cannot be written.
 pub fn run() -> Result<()> {
     let mut out = Output::stdout();
     let features = features();
@@ -83,7 +86,7 @@ pub fn run() -> Result<()> {
     let build = if cfg!(debug_assertions) { "development" } else { "release" };
     out.text(&format!("build: {build}, {} {}", std::env::consts::ARCH, std::env::consts::OS))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    out.text(&format!("threads: {} of {cores} cores", rayon::current_num_threads()))?;
+    out.text(&format!("threads: {} on {cores} cores", rayon::current_num_threads()))?;
     for f in &features {
         out.text(&format!(
             "{:<11} built in: {:<3}  machine: {:<3}  ({})",
@@ -93,10 +96,19 @@ pub fn run() -> Result<()> {
             f.use_
         ))?;
     }
-    for warning in warnings(&features) {
+    for warning in warnings(&features, HARDWARE_FMA) {
         out.text(&format!("warning: {warning}"))?;
     }
-    Ok(())
+    let differences = bits::differences();
+    if differences.is_empty() {
+        let parts = bits::REFERENCE.map(|(name, _)| name).join(", ");
+        out.text(&format!("same bits as the reference build: yes ({parts})"))?;
+        return Ok(());
+    }
+    let differences = differences.join(", ");
+    out.text(&format!("same bits as the reference build: no (different: {differences})"))?;
+    let hint = "no result of this build can be compared to the bit; please report it with these lines";
+    Err(Error::format("this build", "", "the reference build's bits", format!("others: {differences}"), hint))
 }
 
 #[cfg(test)]
@@ -109,11 +121,11 @@ mod tests {
 
     #[test]
     fn warns_only_when_something_is_lost() {
-        assert!(warnings(&[feature("fma", true, true), feature("avx512bf16", false, true)]).is_empty());
-        assert!(warnings(&[feature("fma", true, true), feature("avx512f", false, false)]).is_empty());
-        let w = warnings(&[feature("fma", true, true), feature("avx512f", false, true)]);
+        assert!(warnings(&[feature("fma", true, true), feature("avx512bf16", false, true)], true).is_empty());
+        assert!(warnings(&[feature("fma", true, true), feature("avx512f", false, false)], true).is_empty());
+        let w = warnings(&[feature("fma", true, true), feature("avx512f", false, true)], true);
         assert!(w.len() == 1 && w[0].contains("avx512f") && w[0].contains("target-cpu=native"));
-        let w = warnings(&[feature("fma", false, true), feature("avx2", false, true)]);
+        let w = warnings(&[feature("fma", false, true), feature("avx2", false, true)], false);
         assert!(w.len() == 2 && w[0].contains("slower") && w[1].contains("fma, avx2"));
     }
 }

@@ -54,7 +54,7 @@ impl Lines {
             }
             self.line += 1;
             if line.len() as u64 > LONGEST_LINE {
-                return Err(self.wrong("a line of at most 64 MiB", "a longer one"));
+                return Err(self.wrong("a line of at most 64 MiB", "a longer one", ""));
             }
             if !line.trim_ascii().is_empty() {
                 break;
@@ -65,7 +65,7 @@ impl Lines {
             let text = e.to_string();
             text.split(" at line ").next().unwrap_or(&text).to_string()
         };
-        serde_json::from_slice(&line).map(Some).map_err(|e| self.wrong("a JSON record", &words(e)))
+        serde_json::from_slice(&line).map(Some).map_err(|e| self.wrong("a JSON record", &words(e), ""))
     }
 
     /// The next input of `logprobs`, `score` or `tokenize`; `None` at the end.
@@ -93,14 +93,14 @@ impl Lines {
                 ];
                 let present: Vec<&str> = present.iter().filter(|p| p.1).map(|p| p.0).collect();
                 let found = if present.is_empty() { "none of them".into() } else { present.join(" and ") };
-                Err(self.wrong("either \"tokens\", or \"text\", or \"prompt\" with \"response\"", &found))
+                Err(self.wrong("either \"tokens\", or \"text\", or \"prompt\" with \"response\"", &found, ""))
             }
         }
     }
 
     /// An [`Error::Format`] at the line read last, for what only the caller can see ("token 60000").
-    pub fn wrong(&self, expected: &str, found: &str) -> Error {
-        Error::format(&self.name, format!("line {}", self.line), expected, found, "")
+    pub fn wrong(&self, expected: &str, found: &str, hint: &str) -> Error {
+        Error::format(&self.name, format!("line {}", self.line), expected, found, hint)
     }
 }
 
@@ -161,8 +161,16 @@ impl Output {
     /// # Errors
     /// As [`Output::record`].
     pub fn text(&mut self, line: &str) -> Result<bool> {
+        self.piece(&format!("{line}\n"))
+    }
+
+    /// Writes a piece of a line; otherwise as [`Output::record`].
+    ///
+    /// # Errors
+    /// As [`Output::record`].
+    pub fn piece(&mut self, text: &str) -> Result<bool> {
         if self.open {
-            let written = writeln!(self.writer, "{line}").and_then(|()| self.writer.flush());
+            let written = self.writer.write_all(text.as_bytes()).and_then(|()| self.writer.flush());
             match written {
                 Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::BrokenPipe => self.open = false,

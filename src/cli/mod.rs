@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod bits;
 pub mod config;
 pub mod demo;
 pub mod doctor;
@@ -39,12 +40,14 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// The command's own.
 pub fn run(cli: Cli) -> Result<()> {
-    if let Some(threads) = cli.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(|e| {
-            Error::usage("--threads", "a number of threads this system can start", threads, e)
-        })?;
-    }
-    match &cli.command {
+    // Everything runs on the pool's threads: a product asked for from outside would first have to be handed
+    // over, and would not find the working memory that the pool's threads keep.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(cli.threads.unwrap_or(0)).build();
+    let pool = pool.map_err(|error| {
+        let found = cli.threads.map_or("the default".into(), |threads| threads.to_string());
+        Error::usage("--threads", "a number of threads this system can start", found, error)
+    })?;
+    pool.install(|| match &cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => pipeline::run(args),
         Command::Sample(args) => inference::sample(args),
@@ -54,7 +57,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Report(args) => report(args),
         Command::Bench(args) => bench::run(args),
         Command::Doctor => doctor::run(),
-    }
+    })
 }
 
 /// Writes a run's `report.html` again and prints where it is.

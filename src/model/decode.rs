@@ -294,8 +294,7 @@ fn generate_group(
     progress: &(dyn Fn(usize) + Sync),
 ) {
     let config = weights.config();
-    // A response may fill the context, not overflow it: reward model and trainer read it whole.
-    let limit = |slot: usize| sampling.max_new_tokens.min(config.context.saturating_sub(prompts[slot].len()));
+    let limit = |slot: usize| limit(config, prompts[slot].len(), sampling);
     let capacity = (0..prompts.len()).map(|slot| prompts[slot].len() + limit(slot)).max().unwrap_or(0);
     let mut decoder = Decoder::new(weights, prompts.len(), capacity.min(config.context));
     let mut chooser = Chooser::default();
@@ -322,6 +321,40 @@ fn generate_group(
             chooser.choose(logits, sampling, draws[slot], &mut responses[slot]);
         }
         progress(active.len());
+    }
+}
+
+/// Most tokens of a response to a prompt of `prompt` tokens. It may fill the context, not overflow it: reward
+/// model and trainer read it whole.
+fn limit(config: &ModelConfig, prompt: usize, sampling: &Sampling) -> usize {
+    sampling.max_new_tokens.min(config.context.saturating_sub(prompt))
+}
+
+/// [`generate`] for a single prompt, handing on each token as it is drawn; `each` returns whether to go on.
+pub fn generate_one(
+    weights: &DecodeWeights,
+    prompt: &[u32],
+    sampling: &Sampling,
+    draw: Draw,
+    mut each: impl FnMut(u32) -> bool,
+) -> Response {
+    let limit = limit(weights.config(), prompt.len(), sampling);
+    let mut response = Response::default();
+    if limit == 0 {
+        return response;
+    }
+    let mut decoder = Decoder::new(weights, 1, prompt.len() + limit);
+    let mut chooser = Chooser::default();
+    let mut latest;
+    let mut next = prompt;
+    loop {
+        chooser.choose(decoder.extend(&[(0, next)]), sampling, draw, &mut response);
+        let token = response.tokens[response.tokens.len() - 1];
+        if !each(token) || response.ended || response.tokens.len() == limit {
+            return response;
+        }
+        latest = [token];
+        next = &latest;
     }
 }
 

@@ -1,0 +1,141 @@
+//! The arithmetic contract in miniature: a few small computations whose bits must be the same in every
+//! build, on every machine, with any number of threads. `doctor` compares their hashes with those of the
+//! reference build.
+
+use crate::model::{
+    Activation, Activations, AttentionPattern, Batch, DecodeWeights, Draw, Gradients, Head, ModelConfig,
+    Sampling, Transformer, generate_one,
+};
+use crate::num::rng::{Purpose, Rng, Stage};
+use crate::ops::dropout::Dropout;
+use crate::ops::log_prob::{self, Outputs, Target, Workspace};
+
+/// What is hashed, and the reference build's hash.
+pub const REFERENCE: [(&str, u64); 3] =
+    [("initial weights", 0), ("log-probs and gradients", 0), ("sampled tokens and their log-probs", 0)];
+
+/// The hashes of this build, in the order of [`REFERENCE`].
+pub fn hashes() -> [u64; 3] {
+    let [mut initial, mut training, mut decoding] = [Fnv::new(); 3];
+    for config in configurations() {
+        let model = Transformer::new(config, Head::LanguageModel);
+        let mut parameters = model.initialise(1);
+        initial.add(&parameters);
+        // Far from the initialisation, so that every term matters.
+        let mut noise = Rng::at(1, Stage::Test, Purpose::Noise, 0, 0, 0);
+        parameters.iter_mut().for_each(|p| *p += 0.1 * noise.normal());
+        train(&model, &parameters, &mut training);
+        decode(&model, &parameters, &mut decoding);
+    }
+    [initial.0, training.0, decoding.0]
+}
+
+/// The parts that differ from the reference build, each with this build's hash.
+pub fn differences() -> Vec<String> {
+    let parts = REFERENCE.into_iter().zip(hashes()).filter(|((_, reference), found)| reference != found);
+    parts.map(|((name, _), found)| format!("{name} ({found:#018x})")).collect()
+}
+
+/// Both activations, both attention patterns, both heads; no size is a multiple of a tile.
+fn configurations() -> [ModelConfig; 2] {
+    let tied = ModelConfig::gpt2(61, 40, 36, 2, 3);
+    let mut banded = ModelConfig::gpt2(97, 40, 40, 2, 5);
+    banded.attention = AttentionPattern::Alternating { window: 7 };
+    banded.activation = Activation::Gelu;
+    banded.tied_head = false;
+    [tied, banded]
+}
+
+/// Log-probs of three sequences and the gradient of their mean, with dropout.
+fn train(model: &Transformer, parameters: &[f32], hash: &mut Fnv) {
+    let config = &model.config;
+    let mut rng = Rng::at(1, Stage::Test, Purpose::Text, 0, 0, 0);
+    let mut batch = Batch::with_capacity(0, 3);
+    let mut targets = Vec::new();
+    for (number, length) in [40, 9, 23].into_iter().enumerate() {
+        let tokens: Vec<u32> = (0..length).map(|_| rng.below(config.vocab_size) as u32).collect();
+        let first = batch.push(&tokens, number as u64);
+        targets.extend((1..length).map(|t| Target { row: (first + t - 1) as u32, token: tokens[t] }));
+    }
+    let mut activations = Activations::for_training(config, batch.len());
+    let mut gradients = Gradients::new(model);
+    let dropout = Some(Dropout { rate: 0.2, seed: 1, stage: Stage::Test, step: 1 });
+    model.forward(parameters, &batch, &mut activations, dropout);
+    let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
+    let slope = -1.0 / targets.len() as f32;
+    log_prob::forward_backward(
+        Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
+        &mut activations.d_hidden,
+        &mut gradients.flat[model.layout.head.clone()],
+        &activations.hidden,
+        &parameters[model.layout.head.clone()],
+        config.width,
+        &targets,
+        1.0,
+        |_, _| slope,
+        &mut Workspace::new(config.vocab_size, config.width),
+    );
+    model.backward(parameters, &mut gradients, &batch, &mut activations, dropout);
+    gradients.finish(&model.layout);
+    hash.add(&log_probs);
+    hash.add(&entropies);
+    hash.add(&gradients.flat);
+}
+
+/// Sixteen sampled tokens.
+fn decode(model: &Transformer, parameters: &[f32], hash: &mut Fnv) {
+    let weights = DecodeWeights::new(model, parameters);
+    let sampling =
+        Sampling { temperature: 0.7, top_k: 40, top_p: 0.95, max_new_tokens: 16, end_of_text: None };
+    let draw = Draw { seed: 1, stage: Stage::Test, step: 0, episode: 0 };
+    let response = generate_one(&weights, &[1, 2, 3, 4, 5], &sampling, draw, |_| true);
+    response.tokens.iter().for_each(|&token| hash.word(token));
+    hash.add(&response.log_probs);
+    hash.add(&response.entropies);
+}
+
+/// FNV-1a, 64 bits.
+#[derive(Clone, Copy)]
+struct Fnv(u64);
+
+impl Fnv {
+    fn new() -> Fnv {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+
+    fn word(&mut self, word: u32) {
+        for byte in word.to_le_bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn add(&mut self, values: &[f32]) {
+        values.iter().for_each(|value| self.word(value.to_bits()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::par::with_threads;
+
+    #[test]
+    fn this_build_has_the_reference_bits() {
+        for threads in [1, 3] {
+            let found = with_threads(threads, hashes);
+            assert_eq!(found, REFERENCE.map(|(_, hash)| hash), "{found:#x?}");
+        }
+    }
+
+    #[test]
+    fn a_single_bit_changes_the_hash() {
+        let hash = |values: &[f32]| {
+            let mut hash = Fnv::new();
+            hash.add(values);
+            hash.0
+        };
+        assert_ne!(hash(&[1.0, 0.0]), hash(&[1.0, -0.0]));
+        // The published hash of "foob".
+        assert_eq!(hash(&[f32::from_bits(u32::from_le_bytes(*b"foob"))]), 0xdd12_0e79_0c25_12af);
+    }
+}
