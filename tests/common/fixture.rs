@@ -6,7 +6,8 @@
 //! [`MARGIN`] times that, and never less than [`FLOOR`].
 #![allow(dead_code)] // Each test binary uses its own part.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use safetensors::{Dtype, SafeTensors};
@@ -44,6 +45,8 @@ pub struct Fixture {
     config: Value,
     tensors: BTreeMap<String, (Vec<usize>, Data)>,
     noise_log2: Value,
+    /// The tensors that were asked for.
+    read: RefCell<BTreeSet<String>>,
 }
 
 impl Fixture {
@@ -66,7 +69,7 @@ impl Fixture {
         });
         let tensors = tensors.collect();
         let noise_log2 = json("manifest.json")["files"][&file]["noise_log2"].clone();
-        Fixture { name: name.to_string(), config, tensors, noise_log2 }
+        Fixture { name: name.to_string(), config, tensors, noise_log2, read: RefCell::default() }
     }
 
     /// The model configuration with Hugging Face's names (`null` where the file has none).
@@ -84,7 +87,18 @@ impl Fixture {
         self.names().filter_map(move |name| name.strip_prefix(prefix))
     }
 
+    /// Asserts that every tensor for which `mine` holds was asked for: that a test leaves none out.
+    #[track_caller]
+    pub fn assert_all_read(&self, mine: impl Fn(&str) -> bool) {
+        let read = self.read.borrow();
+        let (read, left_out): (Vec<&str>, Vec<&str>) =
+            self.names().filter(|name| mine(name)).partition(|name| read.contains(*name));
+        assert!(left_out.is_empty(), "{}: never looked at {left_out:?}", self.name);
+        assert!(!read.is_empty(), "{}: nothing to look at", self.name);
+    }
+
     fn get(&self, name: &str) -> &(Vec<usize>, Data) {
+        self.read.borrow_mut().insert(name.to_string());
         self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.name))
     }
 
