@@ -136,7 +136,7 @@ impl Pass {
         mut each: impl FnMut(usize, f32),
     ) {
         let mut number = 0;
-        for piece in self.pieces(sequences, 1) {
+        for piece in self.pieces(sequences, 0) {
             self.fill_positions(&sequences[piece.clone()], piece.start, &positions);
             model.forward(parameters, &self.batch, &mut self.activations, None);
             self.read_values(model, parameters);
