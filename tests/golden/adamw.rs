@@ -26,7 +26,8 @@ fn a_model_in_three_settings() {
         let settings = fixture.values(&format!("{run}.settings")).try_into().unwrap();
         let mut learner = Learner::new(start, optimizer(settings, style), tokens.len(), false);
         let mut losses = vec![];
-        for rate in fixture.values("learning_rates") {
+        let rates = fixture.values("learning_rates");
+        for &rate in &rates {
             let (mut loss, slope) = (0.0, -1.0 / targets as f32);
             let Learner { model, parameters, gradients, pass, .. } = &mut learner;
             pass.log_probs_gradient(
@@ -43,7 +44,13 @@ fn a_model_in_three_settings() {
             learner.update(run, rate, 0.0).unwrap();
         }
         fixture.check(&format!("{run}.losses"), &losses);
-        check_each_updated(&fixture, &format!("{run}.after."), &learner.model.layout, &learner.parameters);
+        check_each_updated(
+            &fixture,
+            &format!("{run}.after."),
+            &learner.model.layout,
+            &learner.parameters,
+            rates[0],
+        );
     }
     vector(&fixture);
     fixture.assert_all_read(|_| true);

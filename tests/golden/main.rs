@@ -48,10 +48,10 @@ fn check_each(fixture: &Fixture, prefix: &str, layout: &Layout, flat: &[f32]) {
     }
 }
 
-/// [`check_each`] for weights after optimizer steps: see [`Fixture::check_updated`].
-fn check_each_updated(fixture: &Fixture, prefix: &str, layout: &Layout, flat: &[f32]) {
+/// [`check_each`] for weights after optimizer steps of at most `rate`: see [`Fixture::check_updated`].
+fn check_each_updated(fixture: &Fixture, prefix: &str, layout: &Layout, flat: &[f32], rate: f32) {
     for row in &layout.parameters {
-        fixture.check_updated(&format!("{prefix}{}", row.name), &flat[row.range()]);
+        fixture.check_updated(&format!("{prefix}{}", row.name), &flat[row.range()], rate);
     }
 }
 

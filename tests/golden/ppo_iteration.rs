@@ -117,9 +117,12 @@ fn one_iteration() {
         }
         value.update("ppo", setting("value_learning_rate"), 0.0).unwrap();
     }
-    check_each_updated(&fixture, "policy_after.", &policy.model.layout, &policy.parameters);
-    check_each_updated(&fixture, "ema_after.", &policy.model.layout, policy.average.as_ref().unwrap());
-    check_each_updated(&fixture, "value_after.", &value.model.layout, &value.parameters);
+    let (layout, rate, average) =
+        (&policy.model.layout, setting("learning_rate"), policy.average.as_ref().unwrap());
+    check_each_updated(&fixture, "policy_after.", layout, &policy.parameters, rate);
+    check_each_updated(&fixture, "ema_after.", layout, average, rate * (1.0 - setting("ema_decay")));
+    let rate = setting("value_learning_rate");
+    check_each_updated(&fixture, "value_after.", &value.model.layout, &value.parameters, rate);
     fixture.assert_all_read(|_| true);
 }
 
