@@ -1,16 +1,16 @@
 """Can the golden tests fail? Each mutant is the reference with one sign, constant or index changed.
 
-For every mutant the affected fixtures are made anew in a temporary folder and the golden tests run on
-them (`FIXTURES_DIR`). They must fail; a mutant that passes has survived and the exit code is 1. First
-the unchanged reference must pass, from the same kind of folder.
+For every mutant the affected fixtures are made anew in a temporary folder and the golden tests, compiled
+once, run on them (`FIXTURES_DIR`). They must fail; a mutant that passes has survived and the exit code is 1.
+First the unchanged reference must pass, from the same kind of folder. Printed is which tests noticed.
 
-    python reference/mutants.py [--test "cargo test --release --test golden"] [--only NAME ...]
+    python reference/mutants.py [--test tests/binary] [--only NAME ...]
 """
 
 import argparse
+import json
 import os
 import pathlib
-import shlex
 import shutil
 import subprocess
 import sys
@@ -96,31 +96,45 @@ def regenerate(folder, fixtures, mutant=None):
     subprocess.run(command, cwd=folder, check=True)
 
 
-def tests_pass(command, fixtures):
+def compile_tests():
+    """Compiles the golden tests and returns their binary."""
+    command = ["cargo", "test", "--test", "golden", "--no-run", "--message-format=json"]
+    output = subprocess.run(command, cwd=HERE.parent, check=True, stdout=subprocess.PIPE, text=True).stdout
+    messages = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == "golden")
+
+
+def failing_tests(binary, fixtures):
+    """The names of the golden tests that fail on these fixtures."""
     environment = os.environ | {"FIXTURES_DIR": str(fixtures)}
-    return subprocess.run(shlex.split(command), cwd=HERE.parent, env=environment, capture_output=True).returncode == 0
+    run = subprocess.run([binary], cwd=HERE.parent, env=environment, capture_output=True, text=True)
+    lines = [line.split() for line in run.stdout.splitlines()]
+    failed = [words[1] for words in lines if words[:1] == ["test"] and words[-1] == "FAILED"]
+    assert bool(failed) == (run.returncode != 0), run.stdout + run.stderr
+    return failed
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--test", default="cargo test --test golden", help="command that runs the golden tests")
+    parser.add_argument("--test", help="the compiled golden tests (otherwise cargo compiles them)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these mutants only")
     arguments = parser.parse_args()
+    binary = arguments.test or compile_tests()
     mutants = [m for m in MUTANTS if not arguments.only or m.name in arguments.only]
     survivors = []
     for mutant in [None, *mutants]:
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             regenerate(folder, mutant.fixtures if mutant else ["ops", "bpe"], mutant)
-            passed = tests_pass(arguments.test, folder / "fixtures")
+            failed = failing_tests(binary, folder / "fixtures")
         if mutant is None:
-            if not passed:
-                print("the golden tests fail on the unchanged reference; nothing to learn from mutants")
+            if failed:
+                print(f"these fail on the unchanged reference, so mutants say nothing: {', '.join(failed)}")
                 return 1
             print("unchanged reference: the golden tests pass", flush=True)
         else:
-            print(f"{'SURVIVED' if passed else 'noticed '} {mutant.name}", flush=True)
-            survivors += [mutant.name] if passed else []
+            print(f"{'noticed ' if failed else 'SURVIVED'} {mutant.name}: {', '.join(failed) or 'no test'}", flush=True)
+            survivors += [] if failed else [mutant.name]
     print(f"{len(mutants) - len(survivors)} of {len(mutants)} mutants noticed")
     return 1 if survivors else 0
 

@@ -8,6 +8,8 @@
 //! The sampler's log-probs are the old log-probs: decoding gives the trainer's bits, so the ratio on the first
 //! minibatch is exactly 1.
 
+use core::ops::Range;
+
 use serde_json::json;
 
 use super::dataset::Dataset;
@@ -60,38 +62,61 @@ pub struct Networks<'a> {
     pub reward: &'a mut dyn RewardFunction,
 }
 
-/// One prompt and what was sampled, and everything computed from it. Per response token unless said.
-struct Episode {
-    prompt: usize,
+/// One prompt and what was sampled, and everything computed from it. Per response token unless said. Where
+/// the score is placed after the end, `rewards`, `values` and `returns` have one entry more.
+pub struct Episode {
+    /// Tokens of the prompt.
+    pub prompt: usize,
     /// Prompt and response.
-    tokens: Vec<u32>,
-    old_log_probs: Vec<f32>,
-    reference_log_probs: Vec<f32>,
-    score: f32,
-    /// Where the score is placed after the end, these three have one entry more.
-    rewards: Vec<f32>,
-    values: Vec<f32>,
-    returns: Vec<f32>,
-    advantages: Vec<f32>,
+    pub tokens: Vec<u32>,
+    /// The sampler's log-probs.
+    pub old_log_probs: Vec<f32>,
+    /// The reference's log-probs of the same tokens.
+    pub reference_log_probs: Vec<f32>,
+    /// Of the whole response; higher is better.
+    pub score: f32,
+    /// KL penalties and the score.
+    pub rewards: Vec<f32>,
+    /// What was expected before each token.
+    pub values: Vec<f32>,
+    /// What should have been expected.
+    pub returns: Vec<f32>,
+    /// How much better each token was than expected.
+    pub advantages: Vec<f32>,
 }
 
 impl Episode {
-    fn sequence(&self) -> Sequence<'_> {
-        Sequence { tokens: &self.tokens, from: self.prompt }
+    /// What sampler and reward model say; the rest is for [`estimate`] to fill in.
+    pub fn new(prompt: &[u32], response: &[u32], old_log_probs: Vec<f32>, score: f32) -> Self {
+        Episode {
+            prompt: prompt.len(),
+            tokens: [prompt, response].concat(),
+            old_log_probs,
+            reference_log_probs: vec![],
+            score,
+            rewards: vec![],
+            values: vec![],
+            returns: vec![],
+            advantages: vec![],
+        }
     }
 
-    fn response(&self) -> &[u32] {
-        &self.tokens[self.prompt..]
+    fn sequence(&self) -> Sequence<'_> {
+        Sequence { tokens: &self.tokens, from: self.prompt }
     }
 }
 
 /// What an iteration's updates add up to.
 #[derive(Default)]
-struct Sums {
-    policy: PolicySums,
-    value: ValueSums,
-    ptx: f64,
-    ptx_tokens: usize,
+pub struct Sums {
+    /// Of the clipped policy loss.
+    pub policy: PolicySums,
+    /// Of the clipped value loss.
+    pub value: ValueSums,
+    /// Of the pretraining loss, in nats, without its coefficient.
+    pub ptx: f64,
+    /// Tokens in that sum.
+    pub ptx_tokens: usize,
     first_ratio_max: f32,
     gradient_norm: f32,
 }
@@ -119,7 +144,6 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
     let iterations = s.episodes / s.batch as u64;
     let schedule =
         schedule(ScheduleName::Constant, 1.0, s.warmup_iterations * updates_per_iteration, s.warmup_start);
-    let placement = if s.score_after_eos { ScorePlacement::AfterEndOfText } else { ScorePlacement::LastToken };
     let missing_eos = match s.missing_eos {
         settings::MissingEos::Keep => MissingEos::Keep,
         settings::MissingEos::Replace => MissingEos::Replace(s.missing_eos_value),
@@ -156,88 +180,41 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
         };
         let responses = respond(&policy.model, &policy.parameters, &asked, &how, &|_| ());
 
-        // 2. Scores, and the reference's log-probs of the same tokens.
+        // 2. Scores.
         let answers: Vec<&[u32]> = responses.iter().map(|response| response.tokens.as_slice()).collect();
         let scores = reward.scores(&asked, &answers);
         let entropy = mean(responses.iter().flat_map(|response| &response.entropies));
         let mut episodes: Vec<Episode> = Vec::with_capacity(s.batch);
         for ((prompt, response), raw) in asked.iter().zip(&responses).zip(&scores) {
-            episodes.push(Episode {
-                prompt: prompt.len(),
-                tokens: [prompt, response.tokens.as_slice()].concat(),
-                old_log_probs: response.log_probs.clone(),
-                reference_log_probs: Vec::with_capacity(response.tokens.len()),
-                score: missing_eos.apply(*raw, response.ended),
-                rewards: vec![],
-                values: vec![],
-                returns: vec![],
-                advantages: vec![],
-            });
+            let score = missing_eos.apply(*raw, response.ended);
+            episodes.push(Episode::new(prompt, &response.tokens, response.log_probs.clone(), score));
         }
-        let mut reference_log_probs = Vec::new();
-        let sequences: Vec<Sequence> = episodes.iter().map(Episode::sequence).collect();
-        let (model, parameters) = (&reference.model, &reference.parameters);
-        reference.pass.log_probs(model, parameters, &sequences, s.temperature, |_, log_prob, _| {
-            reference_log_probs.push(log_prob);
-        });
 
-        // 3. Values: what is expected before each token is emitted.
-        let limit = s.max_response_tokens;
-        let positions = |sequence: &Sequence| {
-            let tokens = sequence.tokens.len() - sequence.from;
-            sequence.from - 1..sequence.from - 1 + placement.positions(tokens, limit)
-        };
-        let mut values = Vec::new();
-        value.pass.values(&value.model, &value.parameters, &sequences, positions, |_, v| values.push(v));
-        drop(sequences);
-
-        // 4. Rewards with the KL penalty, advantages, returns.
-        let mut kl = KlSums::default();
-        let (mut log_probs, mut values) = (reference_log_probs.into_iter(), values.into_iter());
-        for episode in &mut episodes {
-            let tokens = episode.response().len();
-            let entries = placement.positions(tokens, limit);
-            episode.reference_log_probs.extend(log_probs.by_ref().take(tokens));
-            episode.values.extend(values.by_ref().take(entries));
-            episode.rewards.resize(entries, 0.0);
-            let (old, reference) = (&episode.old_log_probs, &episode.reference_log_probs);
-            kl_shaped_rewards(&mut episode.rewards, old, reference, kl_coef, episode.score);
-            kl_estimates(old, reference, &mut kl);
-        }
-        if s.whiten_rewards {
-            whiten_all(&mut episodes, |episode| &mut episode.rewards, Whitening { shift_mean: false, unbiased: s.unbiased_whitening });
-        }
-        for Episode { advantages, returns, rewards, values, old_log_probs, .. } in &mut episodes {
-            advantages.resize(rewards.len(), 0.0);
-            returns.resize(rewards.len(), 0.0);
-            gae(advantages, returns, rewards, values, s.gamma, s.lambda);
-            advantages.truncate(old_log_probs.len());
-        }
+        // 3. What they are worth.
+        let kl = estimate(&mut episodes, &mut reference, &mut value, s, kl_coef);
         let mean_kl = kl.k1 / episodes.len() as f64;
         bound(stage, iteration + 1, "the mean KL to the reference", mean_kl, run.settings.limits.kl, true)?;
         let least = run.settings.limits.min_entropy;
         bound(stage, iteration + 1, "the mean entropy", entropy, least, false)?;
 
-        // 5. Updates: random minibatches, each one step of policy and value function.
+        // 4. Updates: random minibatches, each one step of policy and value function.
         let mut sums = Sums::default();
         let mut learning_rate = 0.0;
         for epoch in 0..s.inner_epochs as u64 {
             let order = Rng::at(seed, Stage::Ppo, Purpose::Shuffle, iteration, epoch, 0).permutation(episodes.len());
             for (number, chosen) in order.chunks(minibatch).enumerate() {
                 let update = iteration * updates_per_iteration + epoch * s.minibatches as u64 + number as u64;
-                let mut batch: Vec<Episode> =
-                    chosen.iter().map(|&i| episodes[i].for_minibatch()).collect();
-                if s.whiten_advantages {
-                    let how = Whitening { shift_mean: true, unbiased: s.unbiased_whitening };
-                    whiten_all(&mut batch, |episode| &mut episode.advantages, how);
-                }
+                let batch = minibatch_of(&episodes, chosen, s);
                 policy_gradient(&mut policy, &batch, s, &mut sums);
                 if epoch == 0 && number == 0 {
                     sums.first_ratio_max = sums.policy.ratio_max;
                 }
                 if ptx {
                     let count = (minibatch * s.ptx_examples_per_episode) as u64;
-                    ptx_gradient(&mut policy, &data.text.train, count, seed, update, s.ptx_coef, &mut sums);
+                    let (text, context) = (&data.text.train, policy.model.config.context);
+                    let windows: Vec<Sequence> =
+                        (0..count).map(|i| window(text, context, seed, Stage::Ppo, update, i)).collect();
+                    ptx_gradient(&mut policy, &windows, s.ptx_coef, &mut sums);
                 }
                 let ratio = f64::from(sums.policy.ratio_max);
                 bound(stage, iteration + 1, "the largest ratio", ratio, run.settings.limits.ratio, true)?;
@@ -245,13 +222,13 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
                 let norm = policy.update(stage, learning_rate, s.ema)?;
                 sums.gradient_norm = sums.gradient_norm.max(norm);
 
-                value_gradient(&mut value, &batch, s, placement, &mut sums);
+                value_gradient(&mut value, &batch, s, &mut sums);
                 let rate = schedule.learning_rate(s.value_learning_rate, update, u64::MAX);
                 value.update(stage, rate, 0.0)?;
             }
         }
 
-        // 6. What happened.
+        // 5. What happened.
         let done = iteration + 1;
         clock.count(episodes.iter().map(|episode| episode.tokens.len()).sum());
         let score = mean(&scores);
@@ -310,6 +287,71 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
     Ok(Finished { model: policy.averaged_model(), stage: stage.into(), clock, results })
 }
 
+/// Fills in what the samples are worth: reference log-probs, values, rewards, advantages (not yet whitened)
+/// and returns of every episode. Returns how far the policy is from its reference.
+pub fn estimate(
+    episodes: &mut [Episode],
+    reference: &mut Frozen,
+    value: &mut Learner,
+    s: &PpoSettings,
+    kl_coef: f32,
+) -> KlSums {
+    // 1. The reference's log-probs of the same tokens.
+    let sequences: Vec<Sequence> = episodes.iter().map(Episode::sequence).collect();
+    let mut log_probs = Vec::new();
+    let (model, parameters) = (&reference.model, &reference.parameters);
+    reference.pass.log_probs(model, parameters, &sequences, s.temperature, |_, log_prob, _| log_probs.push(log_prob));
+
+    // 2. Values: what is expected before each token is emitted.
+    let mut values = Vec::new();
+    let positions = |sequence: &Sequence| value_positions(sequence, s);
+    value.pass.values(&value.model, &value.parameters, &sequences, positions, |_, value| values.push(value));
+    let counts: Vec<usize> = sequences.iter().map(|sequence| positions(sequence).len()).collect();
+
+    // 3. Rewards with the KL penalty.
+    let mut kl = KlSums::default();
+    let (mut log_probs, mut values) = (log_probs.into_iter(), values.into_iter());
+    for (episode, count) in episodes.iter_mut().zip(counts) {
+        episode.reference_log_probs.extend(log_probs.by_ref().take(episode.old_log_probs.len()));
+        episode.values.extend(values.by_ref().take(count));
+        episode.rewards.resize(count, 0.0);
+        let (old, reference) = (&episode.old_log_probs, &episode.reference_log_probs);
+        kl_shaped_rewards(&mut episode.rewards, old, reference, kl_coef, episode.score);
+        kl_estimates(old, reference, &mut kl);
+    }
+    if s.whiten_rewards {
+        let how = Whitening { shift_mean: false, unbiased: s.unbiased_whitening };
+        whiten_all(episodes, |episode| &mut episode.rewards, how);
+    }
+
+    // 4. Advantages and returns.
+    for Episode { advantages, returns, rewards, values, old_log_probs, .. } in episodes {
+        advantages.resize(rewards.len(), 0.0);
+        returns.resize(rewards.len(), 0.0);
+        gae(advantages, returns, rewards, values, s.gamma, s.lambda);
+        advantages.truncate(old_log_probs.len());
+    }
+    kl
+}
+
+/// Where the value function is read: before each token of the response, and after the last if the score
+/// goes there.
+fn value_positions(sequence: &Sequence, s: &PpoSettings) -> Range<usize> {
+    let placement = if s.score_after_eos { ScorePlacement::AfterEndOfText } else { ScorePlacement::LastToken };
+    let tokens = sequence.tokens.len() - sequence.from;
+    sequence.from - 1..sequence.from - 1 + placement.positions(tokens, s.max_response_tokens)
+}
+
+/// The chosen episodes, their advantages whitened together.
+pub fn minibatch_of(episodes: &[Episode], chosen: &[usize], s: &PpoSettings) -> Vec<Episode> {
+    let mut batch: Vec<Episode> = chosen.iter().map(|&i| episodes[i].for_minibatch()).collect();
+    if s.whiten_advantages {
+        let how = Whitening { shift_mean: true, unbiased: s.unbiased_whitening };
+        whiten_all(&mut batch, |episode| &mut episode.advantages, how);
+    }
+    batch
+}
+
 impl Episode {
     /// A copy whose advantages may be whitened.
     fn for_minibatch(&self) -> Episode {
@@ -328,7 +370,7 @@ impl Episode {
 }
 
 /// Adds the gradient of the clipped policy loss, a mean over the minibatch's response tokens.
-fn policy_gradient(policy: &mut Learner, batch: &[Episode], s: &PpoSettings, sums: &mut Sums) {
+pub fn policy_gradient(policy: &mut Learner, batch: &[Episode], s: &PpoSettings, sums: &mut Sums) {
     let sequences: Vec<Sequence> = batch.iter().map(Episode::sequence).collect();
     let old: Vec<f32> = batch.iter().flat_map(|episode| &episode.old_log_probs).copied().collect();
     let advantages: Vec<f32> = batch.iter().flat_map(|episode| &episode.advantages).copied().collect();
@@ -345,31 +387,25 @@ fn policy_gradient(policy: &mut Learner, batch: &[Episode], s: &PpoSettings, sum
     });
 }
 
-/// Adds `ptx_coef` times the gradient of the mean loss per token over `count` random windows of text.
-fn ptx_gradient(policy: &mut Learner, text: &[u32], count: u64, seed: u64, update: u64, coef: f32, sums: &mut Sums) {
-    let context = policy.model.config.context;
-    let windows: Vec<Sequence> =
-        (0..count).map(|i| window(text, context, seed, Stage::Ppo, update, i)).collect();
+/// Adds `ptx_coef` times the gradient of the mean loss per token over windows of text.
+pub fn ptx_gradient(policy: &mut Learner, windows: &[Sequence], ptx_coef: f32, sums: &mut Sums) {
     let tokens: usize = windows.iter().map(Sequence::targets).sum();
-    let slope = -coef / tokens as f32;
+    let slope = -ptx_coef / tokens as f32;
     let Learner { model, parameters, gradients, pass, .. } = policy;
-    pass.log_probs_gradient(model, parameters, gradients, &windows, 1.0, None, |_, _| slope, |_, log_prob, _| {
+    pass.log_probs_gradient(model, parameters, gradients, windows, 1.0, None, |_, _| slope, |_, log_prob, _| {
         sums.ptx -= f64::from(log_prob);
     });
     sums.ptx_tokens += tokens;
 }
 
 /// Adds the gradient of the clipped value loss, a mean over the minibatch's positions.
-fn value_gradient(value: &mut Learner, batch: &[Episode], s: &PpoSettings, placement: ScorePlacement, sums: &mut Sums) {
+pub fn value_gradient(value: &mut Learner, batch: &[Episode], s: &PpoSettings, sums: &mut Sums) {
     let sequences: Vec<Sequence> = batch.iter().map(Episode::sequence).collect();
     let groups: Vec<_> = (0..sequences.len()).map(|i| i..i + 1).collect();
     let old: Vec<f32> = batch.iter().flat_map(|episode| &episode.values).copied().collect();
     let returns: Vec<f32> = batch.iter().flat_map(|episode| &episode.returns).copied().collect();
     let weight = 1.0 / old.len().max(1) as f32;
-    let positions = |sequence: &Sequence| {
-        let tokens = sequence.tokens.len() - sequence.from;
-        sequence.from - 1..sequence.from - 1 + placement.positions(tokens, s.max_response_tokens)
-    };
+    let positions = |sequence: &Sequence| value_positions(sequence, s);
     let mut at = 0;
     let Learner { model, parameters, gradients, pass, .. } = value;
     pass.values_gradient(model, parameters, gradients, &groups, &sequences, positions, |_, values, d_values| {

@@ -1,0 +1,96 @@
+//! `adamw.safetensors`: ten optimizer steps, of a whole model and of given gradients, in three settings.
+
+use instructgpt::learn::adamw::AdamStyle;
+use instructgpt::model::layout::{Initialiser, Parameter};
+use instructgpt::model::{Head, Layout};
+use instructgpt::train::learner::Learner;
+use instructgpt::train::passes::Sequence;
+
+use crate::common::fixture::Fixture;
+use crate::{check_each, check_each_updated, cut, model, optimizer};
+
+const RUNS: [(&str, AdamStyle); 3] =
+    [("plain", AdamStyle::PyTorch), ("decay", AdamStyle::PyTorch), ("tf", AdamStyle::TensorFlow)];
+
+#[test]
+fn a_model_in_three_settings() {
+    let fixture = Fixture::load("adamw");
+    let tokens = fixture.tokens("tokens");
+    let sequences: Vec<Sequence> = cut(&tokens, &fixture.indices("offsets"))
+        .into_iter()
+        .map(|tokens| Sequence { tokens, from: 1 })
+        .collect();
+    let targets: usize = sequences.iter().map(Sequence::targets).sum();
+    for (run, style) in RUNS {
+        let start = model(&fixture, fixture.config(), Head::LanguageModel, "");
+        let settings = fixture.values(&format!("{run}.settings")).try_into().unwrap();
+        let mut learner = Learner::new(start, optimizer(settings, style), tokens.len(), false);
+        let mut losses = vec![];
+        let rates = fixture.values("learning_rates");
+        for &rate in &rates {
+            let (mut loss, slope) = (0.0, -1.0 / targets as f32);
+            let Learner { model, parameters, gradients, pass, .. } = &mut learner;
+            pass.log_probs_gradient(
+                model,
+                parameters,
+                gradients,
+                &sequences,
+                1.0,
+                None,
+                |_, _| slope,
+                |_, log_prob, _| loss -= f64::from(log_prob),
+            );
+            losses.push((loss / targets as f64) as f32);
+            learner.update(run, rate, 0.0).unwrap();
+        }
+        fixture.check(&format!("{run}.losses"), &losses);
+        check_each_updated(
+            &fixture,
+            &format!("{run}.after."),
+            &learner.model.layout,
+            &learner.parameters,
+            rates[0],
+        );
+    }
+    vector(&fixture);
+    fixture.assert_all_read(|_| true);
+}
+
+/// A matrix and a bias with given gradients: weights and both moments.
+fn vector(fixture: &Fixture) {
+    let names = ["weights", "bias"];
+    let mut layout = Layout {
+        parameters: vec![],
+        len: 0,
+        wte: 0..0,
+        wpe: 0..0,
+        blocks: vec![],
+        ln_f_weight: 0..0,
+        ln_f_bias: 0..0,
+        head: 0..0,
+    };
+    let mut start = vec![];
+    for name in names {
+        let (shape, values) = fixture.f32(&format!("vector.{name}"));
+        let decay = shape.len() == 2;
+        let row =
+            Parameter { name: name.into(), shape, offset: layout.len, initialiser: Initialiser::Zero, decay };
+        layout.parameters.push(row);
+        layout.len += values.len();
+        start.extend(values);
+    }
+    let gradients = names.map(|name| fixture.values(&format!("vector.gradients.{name}")));
+    for (run, style) in RUNS {
+        let settings = fixture.values(&format!("{run}.settings")).try_into().unwrap();
+        let adam = optimizer(settings, style).adam;
+        let (mut weights, mut m, mut v) = (start.clone(), vec![0.0; layout.len], vec![0.0; layout.len]);
+        for (step, rate) in fixture.values("learning_rates").into_iter().enumerate() {
+            let of_step = |all: &Vec<f32>| all.chunks(all.len() / 10).nth(step).unwrap().to_vec();
+            let gradients = gradients.each_ref().map(of_step).concat();
+            adam.step(&mut weights, &gradients, &mut m, &mut v, None, &layout, rate, step as u64 + 1, 1.0);
+        }
+        check_each(fixture, &format!("{run}.vector.after."), &layout, &weights);
+        check_each(fixture, &format!("{run}.vector.m."), &layout, &m);
+        check_each(fixture, &format!("{run}.vector.v."), &layout, &v);
+    }
+}

@@ -1,0 +1,222 @@
+//! `ops.safetensors`: each operation, forward and backward.
+
+use instructgpt::model::Batch;
+use instructgpt::ops::attention::{self, Shape};
+use instructgpt::ops::gelu::{self, Activation};
+use instructgpt::ops::log_prob::{self, Outputs, Target, Workspace};
+use instructgpt::ops::{embedding, layer_norm, linear};
+
+use crate::common::fixture::Fixture;
+use crate::cut;
+
+/// One test below for each.
+const OPERATIONS: [&str; 10] = [
+    "linear.",
+    "layer_norm.",
+    "gelu_tanh.",
+    "gelu_erf.",
+    "embedding.",
+    "attention_dense.",
+    "attention_banded.",
+    "attention_own.",
+    "head.",
+    "cross_entropy.",
+];
+
+#[test]
+fn every_operation_of_the_file_has_a_test() {
+    for name in Fixture::load("ops").names() {
+        assert!(OPERATIONS.iter().any(|operation| name.starts_with(operation)), "{name} is not tested");
+    }
+}
+
+/// A buffer for the gradient of something with `len` elements. Gradients that an operation overwrites must
+/// not see what was there.
+fn overwritten(len: usize) -> Vec<f32> {
+    vec![f32::NAN; len]
+}
+
+#[test]
+fn linear() {
+    let fixture = Fixture::load("ops");
+    let f = |name: &str| fixture.values(&format!("linear.{name}"));
+    let (x, weight, bias, dy) = (f("x"), f("weight"), f("bias"), f("dy"));
+    let mut y = overwritten(dy.len());
+    linear::forward(&mut y, &x, &weight, &bias);
+    fixture.check("linear.y", &y);
+
+    let (mut dx, mut dweight, mut dbias) =
+        (overwritten(x.len()), vec![0.0; weight.len()], vec![0.0; bias.len()]);
+    linear::backward(&mut dx, &mut dweight, &mut dbias, &dy, &x, &weight);
+    fixture.check("linear.dx", &dx);
+    fixture.check("linear.dweight", &dweight);
+    fixture.check("linear.dbias", &dbias);
+    fixture.assert_all_read(|name| name.starts_with("linear."));
+}
+
+#[test]
+fn layer_norm() {
+    let fixture = Fixture::load("ops");
+    let f = |name: &str| fixture.values(&format!("layer_norm.{name}"));
+    let (x, gamma, beta, dy) = (f("x"), f("weight"), f("bias"), f("dy"));
+    let rows = x.len() / gamma.len();
+    let (mut y, mut stats) = (overwritten(dy.len()), overwritten(2 * rows));
+    layer_norm::forward(&mut y, &mut stats, &x, &gamma, &beta, fixture.scalar("layer_norm.epsilon"));
+    fixture.check("layer_norm.y", &y);
+
+    let (mut dx, mut dgamma, mut dbeta) = (vec![0.0; x.len()], vec![0.0; gamma.len()], vec![0.0; beta.len()]);
+    layer_norm::backward(&mut dx, &mut dgamma, &mut dbeta, &dy, &x, &stats, &gamma);
+    fixture.check("layer_norm.dx", &dx);
+    fixture.check("layer_norm.dweight", &dgamma);
+    fixture.check("layer_norm.dbias", &dbeta);
+    fixture.assert_all_read(|name| name.starts_with("layer_norm."));
+}
+
+fn gelu(prefix: &str, activation: Activation) {
+    let fixture = Fixture::load("ops");
+    let f = |name: &str| fixture.values(&format!("{prefix}{name}"));
+    let (x, mut dy) = (f("x"), f("dy"));
+    let mut y = overwritten(x.len());
+    gelu::forward(&mut y, &x, activation);
+    fixture.check(&format!("{prefix}y"), &y);
+    gelu::backward(&mut dy, &x, activation);
+    fixture.check(&format!("{prefix}dx"), &dy);
+    fixture.assert_all_read(|name| name.starts_with(prefix));
+}
+
+#[test]
+fn gelu_tanh() {
+    gelu("gelu_tanh.", Activation::GeluTanh);
+}
+
+#[test]
+fn gelu_erf() {
+    gelu("gelu_erf.", Activation::Gelu);
+}
+
+#[test]
+fn embedding() {
+    let fixture = Fixture::load("ops");
+    let f = |name: &str| fixture.values(&format!("embedding.{name}"));
+    let (wte, wpe, dy) = (f("wte"), f("wpe"), f("dy"));
+    let tokens = fixture.tokens("embedding.tokens");
+    let batch = Batch::of(&cut(&tokens, &fixture.indices("embedding.offsets")));
+    let mut y = overwritten(dy.len());
+    embedding::forward(&mut y, &batch.tokens, &batch.positions, &wte, &wpe);
+    fixture.check("embedding.y", &y);
+
+    let (mut dwte, mut dwpe) = (vec![0.0; wte.len()], vec![0.0; wpe.len()]);
+    embedding::backward(&mut dwte, &mut dwpe, &dy, &batch.tokens, &batch.positions);
+    fixture.check("embedding.dwte", &dwte);
+    fixture.check("embedding.dwpe", &dwpe);
+    fixture.assert_all_read(|name| name.starts_with("embedding."));
+}
+
+fn attention(prefix: &str) {
+    let fixture = Fixture::load("ops");
+    let name = |name: &str| format!("{prefix}{name}");
+    let (shape, qkv) = fixture.f32(&name("qkv"));
+    let (n, c) = (shape[0], shape[1] / 3);
+    let (offsets, heads) = (fixture.indices(&name("offsets")), fixture.indices(&name("heads"))[0]);
+    let banded = fixture.names().any(|other| other == name("window"));
+    let window = if banded { fixture.indices(&name("window"))[0] } else { n };
+    let hs = c / heads;
+    let shape = Shape { offsets: &offsets, heads, head_size: hs, window };
+
+    // Head-major, as the block has it.
+    let split = |rows: &[f32], width: usize, from: usize| {
+        let mut out = overwritten(n * c);
+        attention::split_heads(&mut out, rows, width, from, hs);
+        out
+    };
+    let [q, k, v] = [0, c, 2 * c].map(|from| split(&qkv, 3 * c, from));
+    let (mut out, mut stats, mut y) = (overwritten(n * c), overwritten(2 * n * heads), overwritten(n * c));
+    attention::forward(&mut out, &mut stats, &q, &k, &v, shape);
+    attention::merge_heads(&mut y, &out, c, 0, hs);
+    fixture.check(&name("y"), &y);
+
+    let dout = split(&fixture.values(&name("dy")), c, 0);
+    let [mut dq, mut dk, mut dv] = [(); 3].map(|()| overwritten(n * c));
+    attention::backward(&mut dq, &mut dk, &mut dv, &dout, &out, &stats, &q, &k, &v, shape);
+    let mut dqkv = overwritten(n * 3 * c);
+    for (from, heads) in [(0, &dq), (c, &dk), (2 * c, &dv)] {
+        attention::merge_heads(&mut dqkv, heads, 3 * c, from, hs);
+    }
+    fixture.check(&name("dqkv"), &dqkv);
+    fixture.assert_all_read(|name| name.starts_with(prefix));
+}
+
+#[test]
+fn attention_dense() {
+    attention("attention_dense.");
+}
+
+#[test]
+fn attention_banded() {
+    attention("attention_banded.");
+}
+
+#[test]
+fn attention_own() {
+    attention("attention_own.");
+}
+
+/// The head's inputs, which `cross_entropy.` shares, and its results with a slope for each target.
+struct HeadPass {
+    log_probs: Vec<f32>,
+    entropies: Vec<f32>,
+    dhidden: Vec<f32>,
+    dweight: Vec<f32>,
+}
+
+fn head(fixture: &Fixture, temperature: f32, slope: impl Fn(usize) -> f32 + Sync) -> HeadPass {
+    let (hidden, (shape, weight)) = (fixture.values("head.hidden"), fixture.f32("head.weight"));
+    let (v, c) = (shape[0], shape[1]);
+    let tokens = fixture.tokens("head.targets");
+    let targets: Vec<Target> = (0..).zip(&tokens).map(|(row, &token)| Target { row, token }).collect();
+    let n = targets.len();
+    let mut work = Workspace::new(v, c);
+    let (mut log_probs, mut entropies) = (overwritten(n), overwritten(n));
+    let (mut dhidden, mut dweight) = (vec![0.0; hidden.len()], vec![0.0; weight.len()]);
+    log_prob::forward_backward(
+        Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
+        &mut dhidden,
+        &mut dweight,
+        &hidden,
+        &weight,
+        c,
+        &targets,
+        temperature,
+        |target, _| slope(target),
+        &mut work,
+    );
+    // The forward alone says the same.
+    let (mut log_probs_alone, mut entropies_alone) = (overwritten(n), overwritten(n));
+    let outputs = Outputs { log_probs: &mut log_probs_alone, entropies: &mut entropies_alone };
+    log_prob::forward(outputs, &hidden, &weight, c, &targets, temperature, &mut work);
+    assert_eq!((&log_probs_alone, &entropies_alone), (&log_probs, &entropies));
+    HeadPass { log_probs, entropies, dhidden, dweight }
+}
+
+#[test]
+fn head_at_a_temperature() {
+    let fixture = Fixture::load("ops");
+    let slopes = fixture.values("head.dlog_probs");
+    let pass = head(&fixture, fixture.scalar("head.temperature"), |target| slopes[target]);
+    fixture.check("head.log_probs", &pass.log_probs);
+    fixture.check("head.entropy", &pass.entropies);
+    fixture.check("head.dhidden", &pass.dhidden);
+    fixture.check("head.dweight", &pass.dweight);
+    fixture.assert_all_read(|name| name.starts_with("head."));
+}
+
+#[test]
+fn cross_entropy() {
+    let fixture = Fixture::load("ops");
+    let n = fixture.tokens("head.targets").len() as f32;
+    let pass = head(&fixture, 1.0, |_| -1.0 / n);
+    fixture.check("cross_entropy.loss", &[-pass.log_probs.iter().sum::<f32>() / n]);
+    fixture.check("cross_entropy.dhidden", &pass.dhidden);
+    fixture.check("cross_entropy.dweight", &pass.dweight);
+    fixture.assert_all_read(|name| name.starts_with("cross_entropy."));
+}
