@@ -68,6 +68,35 @@ fn temporary_name(path: &Path) -> Result<PathBuf> {
     Ok(directory_of(path).join(name))
 }
 
+/// Removes what [`write_atomic`] left in `directory` (if `recursive`, also in those inside it) when the
+/// process was killed. Nobody may be writing there: hold the [`super::RunLock`].
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn remove_temporaries(directory: &Path, recursive: bool) -> Result<()> {
+    let failed = |action| move |error: io::Error| Error::io(directory.display(), action, error);
+    for entry in fs::read_dir(directory).map_err(failed("list"))? {
+        let entry = entry.map_err(failed("list"))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // `file_type` does not follow links, so this stays inside the directory.
+        if entry.file_type().map_err(failed("list"))?.is_dir() {
+            if recursive {
+                remove_temporaries(&entry.path(), true)?;
+            }
+        } else if is_temporary(&name) {
+            fs::remove_file(entry.path()).map_err(|error| Error::io(entry.path().display(), "remove", error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`temporary_name`] makes such names: `.NAME.PROCESS-COUNT.tmp`.
+fn is_temporary(name: &str) -> bool {
+    let parts = || name.strip_prefix('.')?.strip_suffix(TEMPORARY_SUFFIX)?.rsplit_once('.')?.1.split_once('-');
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    parts().is_some_and(|(process, count)| number(process) && number(count))
+}
+
 /// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
@@ -147,6 +176,24 @@ mod tests {
         fs::create_dir(directory.path().join("b")).unwrap();
         assert!(write_atomic(&directory.path().join("b"), |w| w.write_all(b"x")).is_err());
         assert_eq!(names(directory.path()), ["a.json", "b"]);
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_process_go_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let inner = directory.path().join("sft");
+        fs::create_dir(&inner).unwrap();
+        let left = temporary_name(&inner.join("model.safetensors")).unwrap();
+        let kept = ["a.tmp", ".a.tmp", ".a.1-.tmp", ".a.1-2", "a.1-2.tmp", ".a.x-2.tmp"];
+        for path in kept.iter().map(|name| inner.join(name)).chain([left]) {
+            fs::write(path, "torn").unwrap();
+        }
+        remove_temporaries(directory.path(), false).unwrap();
+        assert_eq!(names(&inner).len(), kept.len() + 1);
+        remove_temporaries(directory.path(), true).unwrap();
+        let mut expected = kept.map(String::from);
+        expected.sort();
+        assert_eq!(names(&inner), expected);
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub mod state;
 pub use hugging_face::{Model, load_model, load_model_with_warnings};
 
 #[cfg(feature = "std")]
-pub use atomic::{read_file, write_atomic};
+pub use atomic::{read_file, remove_temporaries, write_atomic};
 #[cfg(feature = "std")]
 pub use directory::{
     load_model_directory, load_model_directory_with_warnings, load_tokenizer, save_model_directory,

@@ -1,7 +1,7 @@
 //! Runs the stages of a configuration, one after another: the paper's figure 2 and what surrounds it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
@@ -16,6 +16,7 @@ use crate::model::{Head, Transformer};
 use crate::num::rng::Stage;
 use crate::train::dataset::Dataset;
 use crate::train::ppo::{self, Networks};
+use crate::train::progress::Progress;
 use crate::train::reward_model::with_scalar_head;
 use crate::train::rollout::{Frozen, Rollout};
 use crate::train::run::Run;
@@ -35,15 +36,34 @@ pub fn run(args: &RunArgs) -> Result<()> {
     execute(&settings, &args.data_root(), &args.out, args.resume, args.stage)
 }
 
-/// Runs all stages (or one), then writes the report.
+/// Runs all stages (or one) with progress on standard error, until done or Ctrl-C; prints where the report is.
 ///
 /// # Errors
-/// Those of data and stages.
+/// As [`stages`].
 pub fn execute(settings: &Settings, root: &Path, out: &Path, resume: bool, only: Option<StageName>) -> Result<()> {
     listen_to_ctrl_c();
     let mut progress = on_stderr();
-    let resume = resume || only.is_some();
-    let run = Run::open(settings, out, resume, progress.as_mut(), &STOP)?;
+    if let Some(report) = stages(settings, root, out, resume, only, progress.as_mut(), &STOP)? {
+        jsonl::Output::stdout().text(&report.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// Runs all stages, then writes the report and returns where it is; or runs one stage. `root` is that of the
+/// configuration's relative paths. Setting `stop` ends the run after the step that is being made.
+///
+/// # Errors
+/// Those of data and stages; [`Error::Interrupted`] after `stop`.
+pub fn stages(
+    settings: &Settings,
+    root: &Path,
+    out: &Path,
+    resume: bool,
+    only: Option<StageName>,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Option<PathBuf>> {
+    let run = Run::open(settings, out, resume || only.is_some(), progress, stop)?;
     let data = Dataset::load(settings, root)?;
     let mut pipeline = Pipeline { settings, root, data, run };
     pipeline.run.progress.finish();
@@ -52,13 +72,12 @@ pub fn execute(settings: &Settings, root: &Path, out: &Path, resume: bool, only:
     }
     match only {
         None => pipeline.all()?,
-        Some(stage) => return pipeline.one(stage),
+        Some(stage) => {
+            pipeline.one(stage)?;
+            return Ok(None);
+        }
     }
-    let directory = pipeline.run.directory.clone();
-    drop(pipeline);
-    let report = crate::report::write(&directory)?;
-    jsonl::Output::stdout().text(&report.display().to_string())?;
-    Ok(())
+    crate::report::write(out).map(Some)
 }
 
 fn listen_to_ctrl_c() {
@@ -83,6 +102,12 @@ struct Pipeline<'a> {
 
 impl Pipeline<'_> {
     fn all(&mut self) -> Result<()> {
+        // Said before hours of training, not after.
+        let Settings { sft, reward_model, .. } = self.settings;
+        let selects = sft.epochs > 0 && sft.select == Select::Reward;
+        if selects && sft.reward_model_from.is_none() && reward_model.epochs == 0 {
+            return Err(no_reward_model());
+        }
         self.pretrain()?;
         self.sft()?;
         self.reward_model()?;
@@ -157,16 +182,16 @@ impl Pipeline<'_> {
         const STAGE: &str = "sft_selection";
         let s = &self.settings.sft;
         let possible = s.epochs > 0 && s.select == Select::Reward;
-        if !possible || self.run.is_done(STAGE) {
+        if !possible {
             return Ok(());
+        }
+        if self.run.is_done(STAGE) {
+            return self.remove_epochs();
         }
         let reward = match &s.reward_model_from {
             Some(from) => self.load(&self.root.join(from), Head::Scalar)?,
             None if self.settings.reward_model.epochs > 0 => self.from_run("reward_model", Head::Scalar)?,
-            None => {
-                let hint = "train one (reward_model.epochs), or set sft.select = \"validation_loss\"";
-                return Err(Error::usage("sft.select", "a reward model to select by", "none", hint));
-            }
+            None => return Err(no_reward_model()),
         };
         let mut reward = Frozen::new(reward, self.settings.micro_batch_tokens);
         let clock = self.run.begin(STAGE, s.epochs as u64);
@@ -177,6 +202,7 @@ impl Pipeline<'_> {
             held_out.iter().map(Vec::as_slice).filter(|p| p.len() < context).take(s.eval_examples).collect();
         let mut best: Option<(f64, u64, Model)> = None;
         for epoch in 1..=s.epochs as u64 {
+            self.run.check_stop()?;
             let model = self.load(&epoch_directory(&self.run, "sft", epoch), Head::LanguageModel)?;
             let candidate = Frozen::new(model.clone(), 0);
             let how = Rollout {
@@ -201,7 +227,15 @@ impl Pipeline<'_> {
         let (score, epoch, model) = best.expect("at least one epoch");
         save_model_directory(&self.run.directory.join("sft"), &model, Some(&self.data.tokenizer), &[("stage", "sft")])?;
         self.run.end(STAGE, clock, json!({ "epoch": epoch, "reward": score }))?;
+        self.remove_epochs()
+    }
+
+    /// The epochs' models, once one of them is chosen. (A kill may leave them behind for the next run.)
+    fn remove_epochs(&self) -> Result<()> {
         let epochs = self.run.directory.join("sft_epochs");
+        if !epochs.exists() {
+            return Ok(());
+        }
         fs::remove_dir_all(&epochs).map_err(|e| Error::io(epochs.display(), "remove", e))
     }
 
@@ -319,3 +353,7 @@ impl Pipeline<'_> {
     }
 }
 
+fn no_reward_model() -> Error {
+    let hint = "train one (reward_model.epochs), or set sft.select = \"validation_loss\"";
+    Error::usage("sft.select", "a reward model to select by", "none", hint)
+}

@@ -64,6 +64,7 @@ pub fn evaluate(
     let prompts = prompts(run, data, &contenders);
     let mut judged = Vec::with_capacity(contenders.len());
     for (done, contender) in contenders.into_iter().enumerate() {
+        run.check_stop()?;
         let mut model = Frozen::new(contender.model, micro);
         let how = Rollout {
             temperature: run.settings.ppo.temperature,

@@ -74,12 +74,17 @@ impl Learner {
     /// clipping. `average_decay` moves the average along.
     ///
     /// # Errors
-    /// [`Error::Numeric`] naming the tensor, if the gradient is not finite; nothing is changed then.
+    /// [`Error::Numeric`] naming the tensor, if the gradient is not finite; nothing is changed then. Also if
+    /// an updated weight is not.
     pub fn update(&mut self, stage: &str, learning_rate: f32, average_decay: f32) -> Result<f32> {
         self.gradients.finish(&self.model.layout);
         let norm = gradient_norm(&self.gradients.flat);
         if !norm.is_finite() {
-            return Err(self.not_finite(stage, norm));
+            let (found, what) = match first_non_finite(&self.gradients.flat) {
+                Some(index) => (self.gradients.flat[index], format!("the gradient of {}", self.name_of(index))),
+                None => (norm, "the norm of the gradient".into()),
+            };
+            return Err(self.not_finite(stage, self.updates + 1, what, found));
         }
         let scale = if self.gradient_clip > 0.0 { clipping_scale(norm, self.gradient_clip) } else { 1.0 };
         self.updates += 1;
@@ -95,25 +100,21 @@ impl Learner {
             scale,
         );
         self.gradients.clear();
+        if let Some(index) = first_non_finite(&self.parameters) {
+            let what = format!("the updated {}", self.name_of(index));
+            return Err(self.not_finite(stage, self.updates, what, self.parameters[index]));
+        }
         Ok(norm)
     }
 
-    fn not_finite(&self, stage: &str, norm: f32) -> Error {
-        let layout = &self.model.layout;
-        let (what, found) = match first_non_finite(&self.gradients.flat) {
-            Some(index) => {
-                (format!("the gradient of {}", layout.name_of(index)), self.gradients.flat[index].to_string())
-            }
-            None => ("the norm of the gradient".into(), norm.to_string()),
-        };
-        Error::Numeric {
-            stage: stage.into(),
-            step: self.updates + 1,
-            what,
-            found,
-            hint: "nothing was updated; the last saved state stands: lower the learning rate or set gradient_clip"
-                .into(),
-        }
+    fn name_of(&self, index: usize) -> &str {
+        self.model.layout.name_of(index)
+    }
+
+    fn not_finite(&self, stage: &str, step: u64, what: String, found: f32) -> Error {
+        let hint = "nothing of this step was saved: start again with a lower learning rate or a gradient_clip \
+            (finished stages can be given as init_from)";
+        Error::Numeric { stage: stage.into(), step, what, found: found.to_string(), hint: hint.into() }
     }
 
     /// The weights as a model of their own.

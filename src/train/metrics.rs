@@ -88,9 +88,19 @@ impl Metrics {
         Ok(Metrics { path: path.to_path_buf(), file, offset })
     }
 
-    /// Bytes written so far: the number a saved state keeps for [`Metrics::truncate_to`].
+    /// Bytes written so far.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Bytes written so far, and now safe from a power failure: the number a saved state keeps for
+    /// [`Metrics::truncate_to`], which would refuse a shorter file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn synced_offset(&mut self) -> Result<u64> {
+        self.file.sync_data().map_err(|e| Error::io(self.path.display(), "fsync", e))?;
+        Ok(self.offset)
     }
 
     /// Forgets everything after `offset`, so that a resumed run goes on exactly where its state was
@@ -140,7 +150,11 @@ impl Metrics {
         line.push_str("}\n");
         // One call for the whole line: a kill in between leaves whole lines (a torn one is cut by
         // `truncate_to` on resuming).
-        self.file.write_all(line.as_bytes()).map_err(|e| Error::io(self.path.display(), "write", e))?;
+        if let Err(error) = self.file.write_all(line.as_bytes()) {
+            // A full disk may have taken half a line; readers get whole ones.
+            let _ = self.file.set_len(self.offset);
+            return Err(Error::io(self.path.display(), "write", error));
+        }
         self.offset += line.len() as u64;
         Ok(())
     }

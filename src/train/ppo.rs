@@ -183,6 +183,11 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
         // 2. Scores.
         let answers: Vec<&[u32]> = responses.iter().map(|response| response.tokens.as_slice()).collect();
         let scores = reward.scores(&asked, &answers);
+        if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
+            let hint = "a reward is a finite number for every response";
+            let (what, found) = ("a response's score".into(), score.to_string());
+            return Err(Error::Numeric { stage: stage.into(), step: iteration + 1, what, found, hint: hint.into() });
+        }
         let entropy = mean(responses.iter().flat_map(|response| &response.entropies));
         let mut episodes: Vec<Episode> = Vec::with_capacity(s.batch);
         for ((prompt, response), raw) in asked.iter().zip(&responses).zip(&scores) {

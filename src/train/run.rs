@@ -18,12 +18,18 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::{Metrics, Value, write_results};
 use super::progress::Progress;
-use super::settings::Settings;
+use super::settings::{Section, Settings};
 use crate::checkpoint::{
-    Model, RunLock, State, load_latest_state, read_file, save_model_directory, save_state, write_atomic,
+    Model, RunLock, State, load_latest_state, read_file, remove_temporaries, save_model_directory, save_state,
+    write_atomic,
 };
 use crate::error::{Error, Result};
 use crate::text::Tokenizer;
+
+/// The configuration as resolved; a directory that holds it is a run directory.
+const CONFIG: &str = "config.toml";
+/// What interrupted stages left, by stage.
+const STATES: &str = "state";
 
 /// A run in progress.
 pub struct Run<'a> {
@@ -35,7 +41,8 @@ pub struct Run<'a> {
     pub progress: &'a mut dyn Progress,
     /// What the stages found, by stage; `results.json` at the end of each.
     pub results: serde_json::Map<String, serde_json::Value>,
-    metrics: Metrics,
+    /// Open from the first stage's beginning on.
+    metrics: Option<Metrics>,
     done: Done,
     stop: &'a AtomicBool,
     recent_losses: Vec<f64>,
@@ -78,11 +85,13 @@ impl StageClock {
 }
 
 impl<'a> Run<'a> {
-    /// Opens the run directory, creating it if needed. Without `resume` it must not hold another run.
+    /// Opens and locks the run directory, creating it if needed. Without `resume` it must not hold another
+    /// run. Nothing else is written before the first stage begins ([`Run::resume`]), so that a run which
+    /// fails on its data leaves no run behind.
     ///
     /// # Errors
     /// [`Error::Usage`] if it holds a run and `resume` is not set, or one of another configuration;
-    /// [`Error::Io`].
+    /// [`Error::Io`], also if another process works in it.
     pub fn open(
         settings: &'a Settings,
         directory: &Path,
@@ -92,8 +101,9 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         fs::create_dir_all(directory).map_err(|e| Error::io(directory.display(), "create", e))?;
         let lock = RunLock::acquire(directory)?;
-        let (config, state) = (directory.join("config.toml"), directory.join("run.json"));
-        let text = settings_to_toml(settings);
+        let (config, state) = (directory.join(CONFIG), directory.join("run.json"));
+        // Only a run directory is ours from top to bottom.
+        remove_temporaries(directory, config.exists())?;
         let mut done = Done::default();
         let mut results = serde_json::Map::new();
         if config.exists() {
@@ -105,8 +115,7 @@ impl<'a> Run<'a> {
                     "--resume goes on with it; for a fresh run choose another directory",
                 ));
             }
-            let found = read_file(&config, 1 << 24)?;
-            if found != text.as_bytes() {
+            if read_file(&config, 1 << 24)? != settings.to_toml().as_bytes() {
                 return Err(Error::usage(
                     "--resume",
                     "the configuration the run was started with",
@@ -123,11 +132,16 @@ impl<'a> Run<'a> {
                     results = found;
                 }
             }
+        } else if resume {
+            progress.note(&format!("{}: no run to go on with, so this is its beginning", directory.display()));
         }
-        let metrics = Metrics::append(&directory.join("metrics.jsonl"))?;
-        write_atomic(&config, |file| file.write_all(text.as_bytes()))?;
         let directory = directory.to_path_buf();
-        Ok(Run { settings, directory, progress, results, metrics, done, stop, recent_losses: vec![], _lock: lock })
+        let run = Run {
+            settings, directory, progress, results, metrics: None, done, stop, recent_losses: vec![], _lock: lock,
+        };
+        // A kill between a stage's end and the removal of its states leaves them behind.
+        run.done.completed.iter().try_for_each(|stage| run.remove_states(stage))?;
+        Ok(run)
     }
 
     /// Whether a stage was completed earlier.
@@ -144,25 +158,61 @@ impl<'a> Run<'a> {
 
     /// The state to go on from, if this stage was interrupted: the number of steps done and what was saved.
     /// `metrics.jsonl` is cut back to where it stood then; what is behind it will be written again.
+    /// Every stage calls this once before its first step, after [`Run::begin`].
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Format`].
+    /// [`Error::Usage`] if another stage was interrupted, [`Error::Io`], [`Error::Format`].
     pub fn resume(&mut self, stage: &str) -> Result<Option<(u64, State)>> {
-        let Some(loaded) = load_latest_state(&self.state_directory(stage))? else {
-            self.metrics.truncate_to(self.done.metrics_offset)?;
+        self.check_unfinished(stage)?;
+        let path = self.directory.join("metrics.jsonl");
+        let metrics = match &mut self.metrics {
+            Some(metrics) => metrics,
+            none => {
+                let text = self.settings.to_toml();
+                write_atomic(&self.directory.join(CONFIG), |file| file.write_all(text.as_bytes()))?;
+                none.insert(Metrics::append(&path)?)
+            }
+        };
+        let states = self.directory.join(STATES).join(stage);
+        let Some(loaded) = load_latest_state(&states)? else {
+            metrics.truncate_to(self.done.metrics_offset)?;
             return Ok(None);
         };
         for warning in &loaded.warnings {
             self.progress.note(warning);
         }
-        let offset = loaded.state.strings.get("metrics_offset").and_then(|text| text.parse().ok());
-        let Some(offset) = offset else {
-            let at = "metadata \"metrics_offset\"";
-            return Err(Error::format(self.origin(stage), at, "a number of bytes", "none", ""));
+        let strings = &loaded.state.strings;
+        let offset = strings.get("metrics_offset").and_then(|text| text.parse().ok());
+        let losses = strings.get("recent_losses").and_then(|text| serde_json::from_str(text).ok());
+        let (Some(offset), Some(losses)) = (offset, losses) else {
+            let expected = "\"metrics_offset\" and \"recent_losses\"";
+            return Err(Error::format(states.display(), "metadata", expected, "none", ""));
         };
-        self.metrics.truncate_to(offset)?;
+        metrics.truncate_to(offset)?;
+        self.recent_losses = losses;
         self.progress.note(&format!("{stage}: going on after step {}", loaded.step));
         Ok(Some((loaded.step, loaded.state)))
+    }
+
+    /// A state says where `metrics.jsonl` stood, so an interrupted stage comes before any other.
+    fn check_unfinished(&self, stage: &str) -> Result<()> {
+        let Ok(entries) = fs::read_dir(self.directory.join(STATES)) else { return Ok(()) };
+        let mut others: Vec<String> = entries
+            .filter_map(|entry| entry.ok())
+            .filter(|entry| fs::read_dir(entry.path()).is_ok_and(|mut states| states.next().is_some()))
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| name != stage)
+            .collect();
+        others.sort();
+        match others.first() {
+            None => Ok(()),
+            Some(other) => Err(Error::usage(
+                "--stage",
+                format!("{other} first, which was interrupted"),
+                stage,
+                format!("--resume without --stage goes on with it; removing {STATES}/{other} gives it up"),
+            )),
+        }
     }
 
     /// Where a stage's states are, for messages.
@@ -171,7 +221,7 @@ impl<'a> Run<'a> {
     }
 
     fn state_directory(&self, stage: &str) -> PathBuf {
-        self.directory.join("state").join(stage)
+        self.directory.join(STATES).join(stage)
     }
 
     /// Called after each step: saves the state where one is due, and stops the run if the user asked to.
@@ -192,20 +242,43 @@ impl<'a> Run<'a> {
         if due || stop {
             self.save(stage, step, strings, &buffers())?;
         }
-        if stop {
-            return Err(Error::Interrupted { hint: "the same command with --resume goes on from here".into() });
+        self.check_stop()
+    }
+
+    /// Stops the run if the user asked to, in stages too short to be worth a state: they start over.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn check_stop(&self) -> Result<()> {
+        match self.stop.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(Error::Interrupted { hint: "the same command with --resume goes on from here".into() }),
         }
-        Ok(())
     }
 
     fn save(&mut self, stage: &str, step: u64, strings: &[(&str, String)], buffers: &[(String, &[f32])]) -> Result<()> {
+        self.check_directory()?;
         let directory = self.state_directory(stage);
         fs::create_dir_all(&directory).map_err(|e| Error::io(directory.display(), "create", e))?;
         let mut all: BTreeMap<String, String> =
             strings.iter().map(|(name, text)| (name.to_string(), text.clone())).collect();
-        all.insert("metrics_offset".into(), self.metrics.offset().to_string());
+        all.insert("metrics_offset".into(), self.metrics().synced_offset()?.to_string());
+        all.insert("recent_losses".into(), serde_json::to_string(&self.recent_losses).expect("finite numbers"));
         let buffers: Vec<(&str, &[f32])> = buffers.iter().map(|(name, buffer)| (name.as_str(), *buffer)).collect();
         save_state(&directory, step, &buffers, &all)
+    }
+
+    fn metrics(&mut self) -> &mut Metrics {
+        self.metrics.as_mut().expect("a stage calls Run::resume before its first step")
+    }
+
+    /// A directory that was removed is not made again: what it held is lost, and half a run is none.
+    fn check_directory(&self) -> Result<()> {
+        if self.directory.join(CONFIG).exists() {
+            return Ok(());
+        }
+        let reason = format!("{CONFIG} is gone: the directory was removed while the run was going on");
+        Err(Error::io(self.directory.display(), "write", reason))
     }
 
     /// Appends a line to `metrics.jsonl`.
@@ -213,7 +286,7 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`Error::Io`].
     pub fn record(&mut self, stage: &str, step: u64, fields: &[(&str, Value)]) -> Result<()> {
-        self.metrics.record(stage, step, fields)
+        self.metrics().record(stage, step, fields)
     }
 
     /// Stops the run where the loss of a step is not finite, or has left the bound set for it.
@@ -221,7 +294,8 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`Error::Numeric`].
     pub fn check_loss(&mut self, stage: &str, step: u64, what: &str, loss: f64) -> Result<()> {
-        let hint = "the last saved state stands: lower the learning rate, or see section limits";
+        let hint = "nothing of this step was saved: start again with a lower learning rate (finished stages can be \
+            given as init_from), or see section limits";
         let bad = |found: String, hint: &str| {
             Err(Error::Numeric { stage: stage.into(), step, what: what.into(), found, hint: hint.into() })
         };
@@ -247,6 +321,7 @@ impl<'a> Run<'a> {
     /// [`Error::Io`].
     pub fn finish(&mut self, finished: Finished, name: &str, tokenizer: &Tokenizer) -> Result<Model> {
         let Finished { model, stage, clock, results } = finished;
+        self.check_directory()?;
         save_model_directory(&self.directory.join(name), &model, Some(tokenizer), &[("stage", &stage)])?;
         self.end(&stage, clock, results)?;
         Ok(model)
@@ -257,20 +332,26 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`Error::Io`].
     pub fn end(&mut self, stage: &str, clock: StageClock, results: serde_json::Value) -> Result<()> {
+        self.check_directory()?;
         self.results.insert(stage.to_string(), results);
         write_results(&self.directory.join("results.json"), &serde_json::Value::Object(self.results.clone()))?;
         self.done.completed.retain(|done| done != stage);
         self.done.completed.push(stage.to_string());
-        self.done.metrics_offset = self.metrics.offset();
+        self.done.metrics_offset = self.metrics().synced_offset()?;
         let text = serde_json::to_string(&self.done).expect("plain data");
         write_atomic(&self.directory.join("run.json"), |file| file.write_all(text.as_bytes()))?;
-        let states = self.state_directory(stage);
-        if states.exists() {
-            fs::remove_dir_all(&states).map_err(|e| Error::io(states.display(), "remove", e))?;
-        }
+        self.remove_states(stage)?;
         self.log_time(stage, &clock)?;
         self.progress.finish();
         Ok(())
+    }
+
+    fn remove_states(&self, stage: &str) -> Result<()> {
+        let states = self.state_directory(stage);
+        if !states.exists() {
+            return Ok(());
+        }
+        fs::remove_dir_all(&states).map_err(|e| Error::io(states.display(), "remove", e))
     }
 
     fn log_time(&self, stage: &str, clock: &StageClock) -> Result<()> {
@@ -284,9 +365,4 @@ impl<'a> Run<'a> {
         ];
         timings.record(stage, 0, &fields)
     }
-}
-
-fn settings_to_toml(settings: &Settings) -> String {
-    use super::settings::Section;
-    settings.to_toml()
 }
