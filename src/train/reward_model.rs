@@ -204,7 +204,8 @@ fn rankings(run: &mut Run, data: &Dataset, sampler: Option<Model>) -> [Vec<Ranki
     let mut tied = 0;
     let sets = [(0, &data.ranking_prompts.train), (1, &data.ranking_prompts.validation)].map(|(set, prompts)| {
         run.progress.stage("rankings", prompts.len() as u64);
-        // K prompts in a row for each ranking: K uniform from the least to the most.
+        // K responses for each ranking, K uniform from the least to the most; some of them are written.
+        let written = |k: usize| (k as f32 * s.written_share).round() as usize;
         let counts: Vec<usize> = (0..prompts.len() as u64)
             .map(|i| {
                 let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i, 0);
@@ -212,7 +213,7 @@ fn rankings(run: &mut Run, data: &Dataset, sampler: Option<Model>) -> [Vec<Ranki
             })
             .collect();
         let asked: Vec<&[u32]> =
-            prompts.iter().zip(&counts).flat_map(|(prompt, &k)| std::iter::repeat_n(prompt.as_slice(), k)).collect();
+            prompts.iter().zip(&counts).flat_map(|(prompt, &k)| std::iter::repeat_n(prompt.as_slice(), k - written(k))).collect();
         let how = Rollout {
             temperature: s.candidate_temperature,
             max_response_tokens: run.settings.data.max_response_tokens,
@@ -224,13 +225,22 @@ fn rankings(run: &mut Run, data: &Dataset, sampler: Option<Model>) -> [Vec<Ranki
         let mut responses = sampler.respond(&asked, &how).into_iter();
         let mut rankings = Vec::with_capacity(prompts.len());
         for (i, (prompt, &k)) in prompts.iter().zip(&counts).enumerate() {
-            let responses: Vec<Vec<u32>> = responses.by_ref().take(k).map(|response| response.tokens).collect();
+            let asked = data.tokenizer.decode_lossy(prompt);
+            let mut responses: Vec<Vec<u32>> =
+                responses.by_ref().take(k - written(k)).map(|response| response.tokens).collect();
+            let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Text, set, i as u64, 0);
+            for text in world.candidate_responses(&asked, written(k), &mut rng).unwrap_or_default() {
+                let mut tokens = data.tokenizer.encode(&text);
+                tokens.push(data.tokenizer.end_of_text());
+                tokens.truncate(how.max_response_tokens);
+                responses.push(tokens);
+            }
             let texts: Vec<String> = responses
                 .iter()
                 .map(|tokens| data.tokenizer.decode_lossy(strip(tokens, data.tokenizer.end_of_text())))
                 .collect();
             let labeler = LABELERS[Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i as u64, 1).below(LABELERS.len())];
-            let ranks = world.rank(&data.tokenizer.decode_lossy(prompt), &texts, &labeler, seed);
+            let ranks = world.rank(&asked, &texts, &labeler, seed);
             if ranks.iter().all(|rank| *rank == ranks[0]) {
                 tied += 1;
                 continue;
