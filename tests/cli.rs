@@ -230,7 +230,7 @@ fn lines_that_are_wrong_name_their_number() {
     let models = Models::new();
     let vocabulary = tiny::tokenizer().vocab_size();
     let outside = json!({"tokens": [1, vocabulary, 2]}).to_string();
-    let long = json!({"tokens": [1; CONTEXT + 1]}).to_string();
+    let long = json!({"tokens": vec![1; CONTEXT + 1]}).to_string();
     let long_pair = json!({"prompt": "a".repeat(CONTEXT - 1), "response": "a"}).to_string();
     let below = format!("tokens below {vocabulary}");
     let context = format!("at most {CONTEXT} tokens");

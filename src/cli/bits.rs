@@ -11,8 +11,11 @@ use crate::ops::dropout::Dropout;
 use crate::ops::log_prob::{self, Outputs, Target, Workspace};
 
 /// What is hashed, and the reference build's hash.
-pub const REFERENCE: [(&str, u64); 3] =
-    [("initial weights", 0), ("log-probs and gradients", 0), ("sampled tokens and their log-probs", 0)];
+pub const REFERENCE: [(&str, u64); 3] = [
+    ("initial weights", 0x43e9_221d_8686_32fd),
+    ("log-probs and gradients", 0x814f_ef94_2546_974e),
+    ("sampled tokens and their log-probs", 0x23e2_787d_3a17_b3dd),
+];
 
 /// The hashes of this build, in the order of [`REFERENCE`].
 pub fn hashes() -> [u64; 3] {
