@@ -9,13 +9,17 @@ First the unchanged reference must pass, from the same kind of folder. Printed i
 
 import argparse
 import json
+import multiprocessing
 import os
 import pathlib
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
 from typing import NamedTuple
+
+import torch  # noqa: F401  Slow to import, so once, for all mutants, which are forks of this process.
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -92,8 +96,18 @@ def regenerate(folder, fixtures, mutant=None):
         text = path.read_text()
         assert text.count(mutant.old) == 1, f"{mutant.name}: {mutant.old!r} occurs {text.count(mutant.old)} times"
         path.write_text(text.replace(mutant.old, mutant.new))
-    command = [sys.executable, "reference/make_fixtures.py", "--out", "fixtures", "--only", *fixtures]
-    subprocess.run(command, cwd=folder, check=True)
+    process = multiprocessing.get_context("fork").Process(target=make_fixtures, args=(folder, fixtures))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, f"{mutant.name if mutant else 'unchanged'}: making the fixtures failed"
+
+
+def make_fixtures(folder, names):
+    """Runs the reference that lies in `folder`, and none of the modules beside this file."""
+    os.chdir(folder)
+    sys.path[0] = str(folder / "reference")
+    sys.argv = ["make_fixtures.py", "--out", "fixtures", "--only", *names]
+    runpy.run_path("reference/make_fixtures.py", run_name="__main__")
 
 
 def compile_tests():
