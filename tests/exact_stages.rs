@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use instructgpt::checkpoint::{Model, load_latest_state};
 use instructgpt::data::Comparison;
 use instructgpt::error::{Error, Result};
-use instructgpt::model::{Head, Transformer};
+use instructgpt::model::Head;
 use instructgpt::num::math::sigmoid;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 use instructgpt::train::dataset::{Dataset, Ranking};
@@ -33,10 +33,8 @@ static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::load(&tiny(&[]), Path
 
 /// A fresh language model over the data's tokens.
 fn language_model(settings: &Settings) -> Model {
-    let model = Transformer::new(settings.model.config(DATA.tokenizer.vocab_size()), Head::LanguageModel);
-    let parameters = model.initialise(settings.seed);
-    let Transformer { config, head, layout } = model;
-    Model { config, head, layout, parameters }
+    let config = settings.model.config(DATA.tokenizer.vocab_size());
+    Model::random(config, Head::LanguageModel, settings.seed)
 }
 
 /// A fresh reward model.
@@ -109,7 +107,7 @@ fn a_learning_rate_of_0_changes_nothing() {
         .filter(|&i| after.parameters[i].to_bits() != reward.parameters[i].to_bits())
         .map(|i| after.layout.name_of(i))
         .collect();
-    assert!(!moved.is_empty() && moved.iter().all(|name| *name == "ln_f.bias"), "{moved:?}");
+    assert!(!moved.is_empty() && moved.iter().all(|name| *name == "transformer.ln_f.bias"), "{moved:?}");
 }
 
 #[test]
@@ -139,7 +137,7 @@ fn ppo_with_learning_rates_of_0_changes_nothing() {
 
 #[test]
 fn the_first_ratio_of_every_iteration_is_exactly_1() {
-    for changes in [&[][..], &["ppo.temperature=0.7"], &["micro_batch_tokens=1"], &["ppo.inner_epochs=2"]] {
+    for changes in [&[][..], &["ppo.temperature=0.7"], &["model.attention_window=16"], &["micro_batch_tokens=1"], &["ppo.inner_epochs=2"]] {
         let (_, lines) = ppo(&tiny(changes));
         assert_eq!(lines.len(), 6);
         assert!(lines.iter().all(|line| line["first_ratio_max"] == 1.0), "{changes:?}: {lines:?}");
@@ -199,10 +197,7 @@ fn the_order_of_responses_in_a_ranking_changes_no_bit() {
         let data = Dataset::load(&settings, root.path()).unwrap();
         assert!(data.rankings.train.iter().any(|r| r.ranks.windows(2).any(|pair| pair[0] == pair[1])), "ties");
         let config = settings.model.config(data.tokenizer.vocab_size());
-        let start = Transformer::new(config, Head::Scalar);
-        let parameters = start.initialise(1);
-        let Transformer { config, head, layout } = start;
-        let start = Model { config, head, layout, parameters };
+        let start = Model::random(config, Head::Scalar, settings.seed);
         let (model, lines) = stage(&settings, |run| reward_model::train(run, &data, start.clone(), None));
         assert_other_model(&model, &start, "it learns");
         models.push((model, lines));

@@ -343,7 +343,7 @@ fn broken_model(tensor: &str, value: f32) -> TempDir {
 #[test]
 fn weights_that_are_not_finite_are_refused_by_name() {
     for (tensor, value, key) in
-        [("ln_f.weight", f32::NAN, "pretrain.init_from"), ("wte.weight", f32::INFINITY, "sft.init_from")]
+        [("transformer.ln_f.weight", f32::NAN, "pretrain.init_from"), ("transformer.wte.weight", f32::INFINITY, "sft.init_from")]
     {
         let model = broken_model(tensor, value);
         let out = tempfile::tempdir().unwrap();
