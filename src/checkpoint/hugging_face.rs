@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use super::config_json::parse_config;
 use super::safetensors::{self, Tensor};
 use crate::error::{Error, Result};
-use crate::model::{Head, Layout, ModelConfig};
+use crate::model::{Head, Layout, ModelConfig, Transformer};
 
 const WTE: &str = "transformer.wte.weight";
 const LM_HEAD: &str = "lm_head.weight";
@@ -31,6 +31,16 @@ pub struct Model {
     pub layout: Layout,
     /// All parameters (`layout.len` elements).
     pub parameters: Vec<f32>,
+}
+
+impl Model {
+    /// A model of random weights ([`Transformer::initialise`]).
+    pub fn random(config: ModelConfig, head: Head, seed: u64) -> Model {
+        let model = Transformer::new(config, head);
+        let parameters = model.initialise(seed);
+        let Transformer { config, head, layout } = model;
+        Model { config, head, layout, parameters }
+    }
 }
 
 /// Loads a model from the bytes of its `config.json` and of its safetensors files, each with its name.

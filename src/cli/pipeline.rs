@@ -12,7 +12,7 @@ use super::{config, jsonl};
 use crate::checkpoint::{Model, load_model_directory_with_warnings, save_model_directory};
 use crate::error::{Error, Result};
 use crate::eval::evaluation::{self, Contender, evaluate};
-use crate::model::{Head, Transformer};
+use crate::model::Head;
 use crate::num::rng::Stage;
 use crate::train::dataset::Dataset;
 use crate::train::ppo::{self, Networks};
@@ -140,10 +140,7 @@ impl Pipeline<'_> {
             None => {
                 let config = self.settings.model.config(self.data.tokenizer.vocab_size());
                 config.validate("model")?;
-                let model = Transformer::new(config, Head::LanguageModel);
-                let parameters = model.initialise(self.settings.seed);
-                let Transformer { config, head, layout } = model;
-                Model { config, head, layout, parameters }
+                Model::random(config, Head::LanguageModel, self.settings.seed)
             }
         };
         let finished = pretrain::train(&mut self.run, &self.data, model)?;

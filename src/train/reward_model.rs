@@ -13,7 +13,7 @@ use super::statistics::wilson;
 use crate::checkpoint::Model;
 use crate::error::{Error, Result};
 use crate::learn::reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
-use crate::model::{Head, Transformer};
+use crate::model::Head;
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::world::labelers::LABELERS;
 
@@ -119,15 +119,13 @@ pub fn with_scalar_head(model: Model, seed: u64) -> Model {
     if model.head == Head::Scalar {
         return model;
     }
-    let target = Transformer::new(model.config.clone(), Head::Scalar);
-    let mut parameters = target.initialise(seed);
-    for row in &target.layout.parameters {
+    let mut scalar = Model::random(model.config, Head::Scalar, seed);
+    for row in &scalar.layout.parameters {
         if let Some(from) = model.layout.get(&row.name) {
-            parameters[row.range()].copy_from_slice(&model.parameters[from.range()]);
+            scalar.parameters[row.range()].copy_from_slice(&model.parameters[from.range()]);
         }
     }
-    let Transformer { config, head, layout } = target;
-    Model { config, head, layout, parameters }
+    scalar
 }
 
 /// Forward and backward of one batch of rankings; `slopes(ranking, rewards, d_rewards)` for each.

@@ -1,0 +1,131 @@
+//! The whole pipeline gives the same bytes whatever cannot matter: threads, micro-batches, a second run,
+//! and being interrupted after any step or at any moment. No tolerance anywhere.
+
+#[path = "common/runs.rs"]
+mod runs;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+
+use instructgpt::error::Error;
+use instructgpt::num::rng::{Purpose, Rng, Stage};
+use instructgpt::train::progress::Progress;
+use runs::{Files, QUOTING, StopAfter, assert_same, files, go, tiny, whole_run};
+
+/// What every other run must equal.
+static REFERENCE: LazyLock<Files> = LazyLock::new(|| whole_run(&tiny(&[]), 1));
+
+#[test]
+fn every_stage_leaves_its_files() {
+    for stage in ["pretrain", "sft", "reward_model", "rlhf_init", "policy", "policy_without_ptx"] {
+        for file in ["config.json", "model.safetensors", "vocab.json", "merges.txt", "tokenizer.json"] {
+            assert!(REFERENCE.contains_key(&format!("{stage}/{file}")), "{stage}/{file}");
+        }
+    }
+    for file in ["config.toml", "metrics.jsonl", "results.json", "samples.jsonl", "report.html", "run.json"] {
+        assert!(REFERENCE.contains_key(file), "{file}");
+    }
+    let left = REFERENCE.keys().find(|name| name.starts_with("state/") || name.starts_with("sft_epochs/"));
+    assert_eq!(left, None, "what only an interrupted run needs is gone");
+}
+
+#[test]
+fn threads_and_a_second_run_change_no_byte() {
+    for threads in [1, 2, 3] {
+        assert_same(&whole_run(&tiny(&[]), threads), &REFERENCE, &[], &format!("{threads} threads"));
+    }
+}
+
+#[test]
+fn micro_batches_change_no_byte() {
+    // One sequence at a time (the least that is planned is the context); a few; everything at once.
+    for tokens in [1, 300, 100_000] {
+        let settings = tiny(&[&format!("micro_batch_tokens={tokens}")]);
+        let what = format!("micro-batches of {tokens} tokens");
+        assert_same(&whole_run(&settings, 2), &REFERENCE, &QUOTING, &what);
+    }
+}
+
+#[test]
+fn another_seed_changes_every_model() {
+    let other = whole_run(&tiny(&["seed=2"]), 2);
+    for (name, bytes) in REFERENCE.iter().filter(|(name, _)| name.ends_with(".safetensors")) {
+        assert_ne!(*bytes, other[name], "{name}");
+    }
+}
+
+#[test]
+fn stopped_after_every_single_step() {
+    let settings = tiny(&[]);
+    let out = tempfile::tempdir().unwrap();
+    let mut seen = Vec::new();
+    loop {
+        let stop = AtomicBool::new(false);
+        let mut progress = StopAfter::new(1, &stop);
+        let result = go(&settings, out.path(), &mut progress, &stop);
+        seen.append(&mut progress.seen);
+        match result {
+            Ok(()) => break,
+            Err(Error::Interrupted { .. }) => assert!(seen.len() < 200, "no end: {seen:?}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    for step in ["pretrain 10", "sft 8", "reward_model 1", "rlhf_init 4", "ppo 6", "ppo_ptx 1", "ppo_ptx 6"] {
+        assert!(seen.iter().any(|other| other == step), "{step} among {seen:?}");
+    }
+    assert_same(&files(out.path()), &REFERENCE, &[], "stopped after every step");
+}
+
+/// Ends the run as a kill would, without saving anything: by unwinding from a call of the progress display.
+struct KillAfter {
+    calls: usize,
+}
+
+impl KillAfter {
+    fn tick(&mut self) {
+        if self.calls == 0 {
+            // Unlike `panic!`, this prints nothing.
+            resume_unwind(Box::new("killed"));
+        }
+        self.calls -= 1;
+    }
+}
+
+impl Progress for KillAfter {
+    fn stage(&mut self, _: &str, _: u64) {
+        self.tick();
+    }
+    fn step(&mut self, _: u64, _: &str) {
+        self.tick();
+    }
+    fn note(&mut self, _: &str) {
+        self.tick();
+    }
+    fn finish(&mut self) {
+        self.tick();
+    }
+}
+
+#[test]
+fn killed_again_and_again() {
+    let settings = tiny(&[]);
+    let stop = AtomicBool::new(false);
+    let mut rng = Rng::at(1, Stage::Test, Purpose::Test, 0, 0, 0);
+    let out = tempfile::tempdir().unwrap();
+    let mut kills = 0;
+    loop {
+        // Up to 40 calls: the stages without states (selection, evaluation) must get through.
+        let mut progress = KillAfter { calls: rng.below(40) };
+        match catch_unwind(AssertUnwindSafe(|| go(&settings, out.path(), &mut progress, &stop))) {
+            Ok(result) => {
+                result.unwrap();
+                break;
+            }
+            Err(_) => kills += 1,
+        }
+        assert!(kills < 300, "no end");
+    }
+    assert!(kills > 5, "{kills} kills");
+    assert_same(&files(out.path()), &REFERENCE, &[], &format!("killed {kills} times"));
+}

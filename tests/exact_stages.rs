@@ -1,0 +1,301 @@
+//! What each stage promises exactly, stage by stage: a learning rate of 0 changes nothing, the first PPO
+//! ratio is 1, the order inside a ranking cannot matter, dropout is where the paper has it, and PPO without
+//! the pretraining term is plain PPO. Bits, not tolerances.
+
+#[path = "common/runs.rs"]
+mod runs;
+
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+
+use instructgpt::checkpoint::{Model, load_latest_state};
+use instructgpt::data::Comparison;
+use instructgpt::error::{Error, Result};
+use instructgpt::model::Head;
+use instructgpt::num::math::sigmoid;
+use instructgpt::num::rng::{Purpose, Rng, Stage};
+use instructgpt::train::dataset::{Dataset, Ranking};
+use instructgpt::train::learner::{Learner, Optimizer};
+use instructgpt::train::ppo::{self, Networks, RewardFunction};
+use instructgpt::train::progress::Silent;
+use instructgpt::train::reward_model::{self, rank, with_scalar_head};
+use instructgpt::train::rollout::Frozen;
+use instructgpt::train::run::{Finished, Run};
+use instructgpt::train::settings::{Select, Settings};
+use instructgpt::train::{pretrain, sft};
+use instructgpt::world::{self, World};
+use runs::{StopAfter, tiny};
+use serde_json::Value;
+
+static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::load(&tiny(&[]), Path::new(".")).unwrap());
+
+/// A fresh language model over the data's tokens.
+fn language_model(settings: &Settings) -> Model {
+    let config = settings.model.config(DATA.tokenizer.vocab_size());
+    Model::random(config, Head::LanguageModel, settings.seed)
+}
+
+/// A fresh reward model.
+fn scalar_model(settings: &Settings) -> Model {
+    with_scalar_head(language_model(settings), settings.seed)
+}
+
+/// Runs one stage in a directory of its own; what it returns, and its lines of `metrics.jsonl`.
+fn stage(settings: &Settings, train: impl FnOnce(&mut Run) -> Result<Finished>) -> (Model, Vec<Value>) {
+    let out = tempfile::tempdir().unwrap();
+    let (mut silent, stop) = (Silent, AtomicBool::new(false));
+    let mut run = Run::open(settings, out.path(), false, &mut silent, &stop).unwrap();
+    let model = train(&mut run).unwrap().model;
+    let lines = fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
+    (model, lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+}
+
+/// PPO from fresh models, rewarded by a fresh reward model.
+fn ppo(settings: &Settings) -> (Model, Vec<Value>) {
+    let mut reward = Frozen::new(scalar_model(settings), settings.micro_batch_tokens);
+    stage(settings, |run| ppo_in(run, &mut reward))
+}
+
+fn ppo_in(run: &mut Run, reward: &mut dyn RewardFunction) -> Result<Finished> {
+    let settings = run.settings;
+    let policy = language_model(settings);
+    let networks = Networks { reference: policy.clone(), policy, value: scalar_model(settings), reward };
+    ppo::train(run, &DATA, networks, &settings.ppo, "ppo")
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+fn assert_same_model(found: &Model, expected: &Model, what: &str) {
+    assert_eq!((&found.config, found.head), (&expected.config, expected.head), "{what}");
+    let differ = found.parameters.iter().zip(&expected.parameters).position(|(a, b)| a.to_bits() != b.to_bits());
+    assert_eq!(differ.map(|index| found.layout.name_of(index)), None, "{what}: the first tensor that differs");
+}
+
+fn assert_other_model(found: &Model, other: &Model, what: &str) {
+    assert_ne!(bits(&found.parameters), bits(&other.parameters), "{what}");
+}
+
+#[test]
+fn a_learning_rate_of_0_changes_nothing() {
+    let mut settings = tiny(&["sft.select=last", "reward_model.center_on_demonstrations=false"]);
+    settings.pretrain.learning_rate = 0.0;
+    settings.sft.learning_rate = 0.0;
+    settings.reward_model.learning_rate = 0.0;
+    settings.rlhf_init.learning_rate = 0.0;
+    let model = language_model(&settings);
+
+    let (after, lines) = stage(&settings, |run| pretrain::train(run, &DATA, model.clone()));
+    assert_same_model(&after, &model, "pretrain");
+    assert_eq!(lines.len() as u64, settings.pretrain.steps);
+    for recipe in [sft::Recipe::sft(&settings.sft), sft::Recipe::rlhf_init(&settings.rlhf_init)] {
+        let (after, lines) = stage(&settings, |run| sft::train(run, &DATA, model.clone(), recipe));
+        assert_same_model(&after, &model, recipe.stage);
+        assert!(!lines.is_empty());
+    }
+    let reward = scalar_model(&settings);
+    let train = |run: &mut Run| reward_model::train(run, &DATA, reward.clone(), Some(model.clone()));
+    assert_same_model(&stage(&settings, train).0, &reward, "reward_model");
+
+    // Centred, its final bias moves and nothing else.
+    settings.reward_model.center_on_demonstrations = true;
+    let (after, _) = stage(&settings, train);
+    let moved: Vec<&str> = (0..after.parameters.len())
+        .filter(|&i| after.parameters[i].to_bits() != reward.parameters[i].to_bits())
+        .map(|i| after.layout.name_of(i))
+        .collect();
+    assert!(!moved.is_empty() && moved.iter().all(|name| *name == "transformer.ln_f.bias"), "{moved:?}");
+}
+
+#[test]
+fn ppo_with_learning_rates_of_0_changes_nothing() {
+    let settings = tiny(&["ppo.learning_rate=0.0", "ppo.value_learning_rate=0.0"]);
+    let (policy, value) = (language_model(&settings), scalar_model(&settings));
+    let mut reward = Frozen::new(scalar_model(&settings), 1024);
+    let (average, lines) = stage(&settings, |run| ppo_in(run, &mut reward));
+    assert_same_model(&average, &policy, "the averaged policy");
+    // The policy samples from the reference all along.
+    assert!(lines.iter().all(|line| line["kl"] == 0.0 && line["ratio_max"] == 1.0), "{lines:?}");
+
+    // What is saved in the middle: weights and average, policy and value function.
+    let out = tempfile::tempdir().unwrap();
+    let stop = AtomicBool::new(false);
+    let mut progress = StopAfter::new(4, &stop);
+    let mut run = Run::open(&settings, out.path(), false, &mut progress, &stop).unwrap();
+    assert!(matches!(ppo_in(&mut run, &mut reward), Err(Error::Interrupted { .. })));
+    let saved = load_latest_state(&out.path().join("state/ppo")).unwrap().unwrap();
+    assert_eq!(saved.step, 4);
+    let buffers = [("policy.parameters", &policy), ("policy.average", &policy), ("value.parameters", &value)];
+    for (name, model) in buffers {
+        assert_eq!(bits(&saved.state.buffers[name]), bits(&model.parameters), "{name}");
+    }
+    assert!(saved.state.buffers["policy.first_moment"].iter().any(|&m| m != 0.0), "there was a gradient");
+}
+
+#[test]
+fn the_first_ratio_of_every_iteration_is_exactly_1() {
+    for changes in [&[][..], &["ppo.temperature=0.7"], &["model.attention_window=16"], &["micro_batch_tokens=1"], &["ppo.inner_epochs=2"]] {
+        let (_, lines) = ppo(&tiny(changes));
+        assert_eq!(lines.len(), 6);
+        assert!(lines.iter().all(|line| line["first_ratio_max"] == 1.0), "{changes:?}: {lines:?}");
+        assert!(lines.iter().any(|line| line["ratio_max"] != 1.0), "the policy moves: {lines:?}");
+    }
+    // With one minibatch an iteration, every ratio is a first one.
+    let (_, lines) = ppo(&tiny(&["ppo.minibatches=1"]));
+    for line in &lines {
+        for (field, expected) in [("ratio_max", 1.0), ("approx_kl", 0.0), ("clip_fraction", 0.0)] {
+            assert_eq!(line[field], expected, "{field}: {line}");
+        }
+    }
+}
+
+#[test]
+fn without_its_coefficient_ppo_ptx_is_plain_ppo() {
+    let coefficient = ppo(&tiny(&["ppo.ptx_coef=0.0"]));
+    let examples = ppo(&tiny(&["ppo.ptx_examples_per_episode=0"]));
+    assert_same_model(&coefficient.0, &examples.0, "ptx_coef = 0 and no examples");
+    assert_eq!(coefficient.1, examples.1);
+    assert_other_model(&coefficient.0, &ppo(&tiny(&[])).0, "with the pretraining gradient");
+}
+
+/// Settings whose data are files in `root`: the world's scripted comparisons, their responses in an order
+/// drawn from `order`.
+fn comparison_files(root: &Path, order: u64) -> Settings {
+    let world = World::new(5);
+    let lines = |records: Vec<String>| records.join("\n");
+    let demonstrations = world.demonstrations(30, world::Split::Train);
+    let demonstrations = demonstrations.iter().map(|record| {
+        serde_json::json!({ "prompt": record.prompt, "response": record.response }).to_string()
+    });
+    let mut rng = Rng::at(order, Stage::Test, Purpose::Shuffle, 0, 0, 0);
+    let comparisons = world.comparisons(20, world::Split::Train, 4..=9).into_iter().map(|comparison| {
+        let Comparison { prompt, responses, ranks, .. } = comparison;
+        let mut pairs: Vec<(String, u32)> = responses.into_iter().zip(ranks).collect();
+        rng.shuffle(&mut pairs);
+        let (responses, ranks): (Vec<String>, Vec<u32>) = pairs.into_iter().unzip();
+        serde_json::json!({ "prompt": prompt, "responses": responses, "ranks": ranks }).to_string()
+    });
+    fs::write(root.join("demonstrations.jsonl"), lines(demonstrations.collect())).unwrap();
+    fs::write(root.join("comparisons.jsonl"), lines(comparisons.collect())).unwrap();
+    let mut settings = tiny(&["data.world=false"]);
+    settings.data.demonstrations = vec!["demonstrations.jsonl".into()];
+    settings.data.comparisons = vec!["comparisons.jsonl".into()];
+    settings
+}
+
+#[test]
+fn the_order_of_responses_in_a_ranking_changes_no_bit() {
+    let mut models = Vec::new();
+    let mut texts = Vec::new();
+    for order in 0..3 {
+        let root = tempfile::tempdir().unwrap();
+        let settings = comparison_files(root.path(), order);
+        texts.push(fs::read_to_string(root.path().join("comparisons.jsonl")).unwrap());
+        let data = Dataset::load(&settings, root.path()).unwrap();
+        assert!(data.rankings.train.iter().any(|r| r.ranks.windows(2).any(|pair| pair[0] == pair[1])), "ties");
+        let config = settings.model.config(data.tokenizer.vocab_size());
+        let start = Model::random(config, Head::Scalar, settings.seed);
+        let (model, lines) = stage(&settings, |run| reward_model::train(run, &data, start.clone(), None));
+        assert_other_model(&model, &start, "it learns");
+        models.push((model, lines));
+    }
+    assert_ne!(texts[0], texts[1]);
+    for (model, lines) in &models[1..] {
+        assert_same_model(model, &models[0].0, "shuffled responses");
+        assert_eq!(*lines, models[0].1);
+    }
+}
+
+#[test]
+fn two_responses_give_the_plain_pairwise_loss() {
+    let settings = tiny(&[]);
+    let examples = &DATA.demonstrations.train;
+    let rankings: Vec<Ranking> =
+        examples.chunks_exact(2).map(|pair| Ranking::new(pair.to_vec(), vec![2, 1])).collect();
+    let batch: Vec<&Ranking> = rankings.iter().take(6).collect();
+    let weight = 1.0 / batch.len() as f32;
+    let learner = || {
+        let optimizer = Optimizer::new(&settings.adam, None, 0.0, 0.0);
+        Learner::new(scalar_model(&settings), optimizer, settings.micro_batch_tokens, false)
+    };
+    let (mut k_way, mut pairwise) = (learner(), learner());
+    for _ in 0..3 {
+        rank(&mut k_way, &batch, |ranking, rewards, slopes| {
+            instructgpt::learn::reward_loss::reward_loss(rewards, &ranking.ranks, slopes, weight).unwrap();
+        });
+        // d/dr of -ln sigmoid(r_w - r_l): the better one stands first.
+        rank(&mut pairwise, &batch, |_, rewards, slopes| {
+            let pull = weight * sigmoid(rewards[1] - rewards[0]);
+            slopes.copy_from_slice(&[-pull, pull]);
+        });
+        k_way.update("test", 1e-2, 0.0).unwrap();
+        pairwise.update("test", 1e-2, 0.0).unwrap();
+        assert_eq!(bits(&k_way.parameters), bits(&pairwise.parameters));
+    }
+    assert_other_model(&k_way.to_model(), &scalar_model(&settings), "it learns");
+}
+
+#[test]
+fn dropout_is_in_sft_and_the_rlhf_init_only() {
+    let [without, with] = [0.0, 0.3].map(|rate| {
+        let mut settings = tiny(&["sft.select=last"]);
+        (settings.sft.dropout, settings.rlhf_init.dropout) = (rate, rate);
+        settings
+    });
+    let model = language_model(&without);
+    let recipes = |settings: &Settings| [sft::Recipe::sft(&settings.sft), sft::Recipe::rlhf_init(&settings.rlhf_init)];
+    for (one, other) in recipes(&without).into_iter().zip(recipes(&with)) {
+        let train = |settings, recipe| stage(settings, |run| sft::train(run, &DATA, model.clone(), recipe));
+        let (one, other, again) = (train(&without, one), train(&with, other), train(&with, other));
+        assert_other_model(&one.0, &other.0, "dropout");
+        assert_same_model(&other.0, &again.0, "the same dropout");
+        assert_eq!(other.1, again.1);
+        // The loss of the first step already shows it; validation never does, as it has no dropout.
+        assert_ne!(one.1[0]["loss"], other.1[0]["loss"]);
+    }
+    let others = |settings: &Settings| {
+        [
+            stage(settings, |run| pretrain::train(run, &DATA, model.clone())),
+            stage(settings, |run| reward_model::train(run, &DATA, model.clone(), Some(model.clone()))),
+            ppo(settings),
+        ]
+    };
+    for ((one, lines), (other, other_lines)) in others(&without).iter().zip(others(&with).iter()) {
+        assert_same_model(one, other, "a stage without dropout");
+        assert_eq!(lines, other_lines);
+    }
+}
+
+#[test]
+fn the_best_epoch_by_validation_loss_is_returned_also_after_a_stop() {
+    // A learning rate so high that the first epoch stays the best.
+    let mut settings = tiny(&["sft.select=validation_loss", "sft.epochs=3", "sft.learning_rate=0.1"]);
+    settings.sft.dropout = 0.0;
+    let model = language_model(&settings);
+    let train = |run: &mut Run| sft::train(run, &DATA, model.clone(), sft::Recipe::sft(&settings.sft));
+    let (best, lines) = stage(&settings, train);
+    let losses: Vec<f64> = lines.iter().filter_map(|line| line["validation_loss"].as_f64()).collect();
+    assert_eq!(losses.len(), 3);
+
+    let (last, _) = {
+        let last = Settings { sft: instructgpt::train::settings::SftSettings { select: Select::Last, ..settings.sft.clone() }, ..settings.clone() };
+        stage(&last, |run| sft::train(run, &DATA, model.clone(), sft::Recipe::sft(&last.sft)))
+    };
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!(losses[2] == least, bits(&best.parameters) == bits(&last.parameters), "{losses:?}");
+
+    for steps in 1..lines.len() {
+        let out = tempfile::tempdir().unwrap();
+        let stop = AtomicBool::new(false);
+        let mut progress = StopAfter::new(steps, &stop);
+        let mut run = Run::open(&settings, out.path(), false, &mut progress, &stop).unwrap();
+        assert!(matches!(train(&mut run), Err(Error::Interrupted { .. })));
+        drop(run);
+        let (mut silent, go_on) = (Silent, AtomicBool::new(false));
+        let mut run = Run::open(&settings, out.path(), true, &mut silent, &go_on).unwrap();
+        assert_same_model(&train(&mut run).unwrap().model, &best, &format!("stopped after step {steps}"));
+    }
+}
