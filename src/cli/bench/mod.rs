@@ -144,10 +144,13 @@ impl Bench {
         }
     }
 
-    /// Whether a case is asked for.
+    /// Whether a case is asked for. A number at the end of `--only` is a whole one: `B1` is not `B16`.
     fn wants(&mut self, name: &str) -> bool {
         self.seen.push(name.to_string());
-        self.only.as_ref().is_none_or(|only| name.starts_with(only.as_str()))
+        let Some(only) = &self.only else { return true };
+        let digit = |text: Option<char>| text.is_some_and(|c| c.is_ascii_digit());
+        let rest = name.strip_prefix(only.as_str());
+        rest.is_some_and(|rest| !(digit(only.chars().last()) && digit(rest.chars().next())))
     }
 
     /// Samples taken of a case that takes long, and of one that does not.
@@ -224,9 +227,9 @@ mod tests {
 
     #[test]
     fn a_case_is_judged_by_the_limit_that_binds() {
-        let args = BenchArgs { json: false, only: Some("x".into()), quick: true, corpus: None };
+        let args = BenchArgs { json: false, only: Some("x/1".into()), quick: true, corpus: None };
         let mut bench = Bench::new(&args).unwrap();
-        assert!(bench.wants("x/1") && !bench.wants("y/x"));
+        assert!(bench.wants("x/1") && bench.wants("x/1.5") && !bench.wants("x/16") && !bench.wants("y/x/1"));
         let peak = bench.limits.sample_peak(1, &bench.one_thread);
         let read = bench.limits.read;
         let case = |name: &str, flops, bytes| Case {

@@ -102,7 +102,7 @@ fn step(bench: &mut Bench, name: &str, config: ModelConfig, tokens: usize, seque
     let batch: Vec<Sequence> = data.iter().map(|tokens| Sequence { tokens, from: 1 }).collect();
     // The memory is planned for this batch, as `micro_batch_tokens` would.
     let config = ModelConfig { context: config.context.min(tokens), ..config };
-    let optimizer = Optimizer { adam: AdamW { weight_decay: 0.1, ..AdamW::default() }, gradient_clip: 1.0 };
+    let optimizer = Optimizer { adam: AdamW { weight_decay: 0.1, ..AdamW::default() }, gradient_clip: 0.0 };
     let mut learner = Learner::new(random_model(config, Head::LanguageModel), optimizer, tokens * sequences, false);
     let slope = -1.0 / (tokens * sequences) as f32;
     let case = Case {
