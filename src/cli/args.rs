@@ -194,6 +194,15 @@ pub struct BenchArgs {
     /// One JSON object on standard output instead of a table
     #[arg(long)]
     pub json: bool,
+    /// Only the cases whose names begin so: gemm/nn, step/10.8M, generate, ppo, bpe ..
+    #[arg(long, value_name = "PREFIX")]
+    pub only: Option<String>,
+    /// The small cases only, in some twenty seconds
+    #[arg(long)]
+    pub quick: bool,
+    /// Text for the BPE cases (.txt, .jsonl, .gz of either) [default: the miniature's]
+    #[arg(long, value_name = "FILE")]
+    pub corpus: Option<PathBuf>,
 }
 
 /// A whole number from 1 up.

@@ -1,0 +1,199 @@
+"""What a user would otherwise run, measured: PyTorch's eager f32, `transformers`, `tokenizers`.
+
+The cases, their names and their units are those of `instructgpt bench`:
+
+    bench_torch.py gemm/nn/1024x1024x1024 --threads 2
+    bench_torch.py step/10.8M --threads 2 [--dtype bf16] [--compile]
+
+prints one JSON object, `{"name", "threads", "median", "unit"}`. It can also be kept running: with
+`--serve`, it reads a case's name a line and answers with a sample of it, which is how
+`bench_side_by_side.py` alternates the two sides.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+
+# vocabulary, context, width, layers, heads
+SIZES = {
+    "0.8M": (65, 128, 128, 4, 4),
+    "10.8M": (65, 256, 384, 6, 6),
+    "30M": (50257, 256, 384, 6, 6),
+    "124M": (50257, 1024, 768, 12, 12),
+}
+# size, tokens of a sequence, sequences
+STEPS = {
+    "0.8M": ("0.8M", 64, 12),
+    "10.8M": ("10.8M", 256, 8),
+    "30M": ("30M", 256, 4),
+    "124M-T64": ("124M", 64, 4),
+    "124M-T1024": ("124M", 1024, 1),
+}
+# size, sequences, tokens of a prompt, new tokens
+GENERATIONS = {
+    "0.8M-B64": ("0.8M", 64, 16, 64),
+    "10.8M-B32": ("10.8M", 32, 32, 128),
+    "124M-B1": ("124M", 1, 32, 64),
+    "124M-B16": ("124M", 16, 32, 64),
+}
+VOCABULARY = 8192
+
+
+def model_of(size):
+    """GPT-2 of a size with random weights, and no dropout: that of `instructgpt bench` has none."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    vocabulary, context, width, layers, heads = SIZES[size]
+    config = GPT2Config(
+        vocab_size=vocabulary, n_positions=context, n_embd=width, n_layer=layers, n_head=heads,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=None, pad_token_id=0,
+    )
+    return GPT2LMHeadModel(config)
+
+
+def gemm(name, dtype):
+    """A product of row-major operands: nn is A B, nt A B^T, tn A^T B."""
+    import torch
+
+    form, shape = name.split("/")
+    m, n, k = (int(number) for number in shape.split("x"))
+    a = torch.rand(m, k, dtype=dtype) - 0.5 if form[0] == "n" else (torch.rand(k, m, dtype=dtype) - 0.5).T
+    b = torch.rand(k, n, dtype=dtype) - 0.5 if form[1] == "n" else (torch.rand(n, k, dtype=dtype) - 0.5).T
+    c = torch.empty(m, n, dtype=dtype)
+    flops = 2.0 * m * n * k
+    times = -(-8_000_000_000 // int(flops))
+
+    def sample():
+        start = time.perf_counter()
+        for _ in range(times):
+            torch.mm(a, b, out=c)
+        return (time.perf_counter() - start) / times
+
+    return sample, lambda seconds: flops / seconds / 1e9, "GFLOP/s"
+
+
+def step(name, dtype, compiled):
+    """Forward, backward, AdamW."""
+    import torch
+
+    size, tokens, sequences = STEPS[name]
+    model = model_of(size).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.1)
+    data = torch.randint(SIZES[size][0], (sequences, tokens + 1))
+    run = torch.compile(model) if compiled else model
+
+    def sample():
+        start = time.perf_counter()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            logits = run(input_ids=data[:, :-1], use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), data[:, 1:].flatten())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return time.perf_counter() - start
+
+    return sample, lambda seconds: seconds * 1e3, "ms"
+
+
+def generate(name, dtype):
+    """Sampling from the full distribution, with a key-value cache."""
+    import torch
+
+    size, sequences, prompt, new = GENERATIONS[name]
+    model = model_of(size).eval().to(dtype)
+    prompts = torch.randint(SIZES[size][0], (sequences, prompt))
+    how = dict(do_sample=True, top_k=0, top_p=1.0, min_new_tokens=new, max_new_tokens=new, use_cache=True)
+
+    def sample():
+        start = time.perf_counter()
+        with torch.no_grad():
+            out = model.generate(prompts, attention_mask=torch.ones_like(prompts), **how)
+        seconds = time.perf_counter() - start
+        assert out.shape == (sequences, prompt + new), out.shape
+        return seconds
+
+    return sample, lambda seconds: sequences * new / seconds, "tokens/s"
+
+
+def bpe(name, corpus):
+    """Hugging Face's `tokenizers` on one thread (TOKENIZERS_PARALLELISM and RAYON_NUM_THREADS are set)."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    if corpus is None:
+        raise SystemExit("the BPE cases need --corpus FILE: both sides must read the same text")
+    with open(corpus, encoding="utf-8") as file:
+        documents = [text for text in file.read().split("<|endoftext|>") if text.strip()]
+    size = sum(len(text.encode()) for text in documents)
+
+    def learn():
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(
+            vocab_size=VOCABULARY, min_frequency=2, show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=["<|endoftext|>"],
+        )
+        tokenizer.train_from_iterator(documents, trainer)
+        return tokenizer
+
+    tokenizer = None if name == "train" else learn()
+
+    def sample():
+        start = time.perf_counter()
+        if tokenizer is None:
+            learn()
+        else:
+            for text in documents:
+                tokenizer.encode(text)
+        return time.perf_counter() - start
+
+    return sample, lambda seconds: size / seconds / 1e6, "MB/s"
+
+
+def prepare(name, args):
+    """The case's sample (seconds), what is shown for the seconds, and its unit."""
+    kind, rest = name.split("/", 1)
+    if kind == "bpe":
+        return bpe(rest, args.corpus)
+    import torch
+
+    torch.manual_seed(1)
+    torch.set_num_threads(args.threads)
+    dtype = torch.bfloat16 if args.dtype == "bf16" else torch.float32
+    if kind == "gemm":
+        return gemm(rest, dtype)
+    if kind == "step":
+        return step(rest, dtype, args.compile)
+    if kind == "generate":
+        return generate(rest, dtype)
+    raise SystemExit(f"{name}: PyTorch's side has no such case")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--samples", type=int, default=5)
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the training step")
+    parser.add_argument("--corpus", help="text for the BPE cases")
+    parser.add_argument("--serve", action="store_true", help="a sample for each line on standard input")
+    args = parser.parse_args()
+    if args.name.startswith("bpe/"):
+        import os
+
+        os.environ.update(RAYON_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+    sample, shown, unit = prepare(args.name, args)
+    sample()
+    if args.serve:
+        print(json.dumps({"unit": unit}), flush=True)
+        for _ in sys.stdin:
+            print(shown(sample()), flush=True)
+        return
+    median = statistics.median(sample() for _ in range(args.samples))
+    print(json.dumps({"name": args.name, "threads": args.threads, "median": shown(median), "unit": unit}))
+
+
+if __name__ == "__main__":
+    main()

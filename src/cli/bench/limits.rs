@@ -1,0 +1,123 @@
+//! What the hardware allows: fused multiply-adds in registers, reads from memory. And the kernel's inner
+//! tile by itself, which has to come close to the first.
+
+use std::hint::black_box;
+
+use super::{median, seconds};
+use crate::kernel::gemm::{MR, NR, NV, tile};
+use crate::num::simd::{LANES, V16};
+
+/// Share of the peak under which the tile counts as broken.
+pub const TILE_SHARE: f64 = 0.85;
+
+/// The peak's chains: enough to keep two units of latency 4 busy, few enough to stay in registers.
+const CHAINS: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6 };
+
+/// Rounds of [`chains`] in a sample of the peak: some milliseconds.
+const ROUNDS: usize = 200_000;
+
+/// Depth of the tile's panels, (12 + 32) * 128 floats: they stay in a first-level cache of 32 KiB.
+const DEPTH: usize = 128;
+
+/// Floats that are read to measure the memory: more than the caches hold.
+const READ: usize = 64 << 20;
+
+/// What was found so far.
+pub struct Limits {
+    /// Samples of the peak on one thread, in FLOP/s.
+    one: Vec<f64>,
+    /// The same on all threads.
+    all: Vec<f64>,
+    /// Reads from memory on all threads, in bytes/s.
+    pub read: f64,
+    /// Speed of the inner tile on one thread, relative to the peak beside it.
+    pub tile_share: f64,
+}
+
+impl Limits {
+    /// Measures all of them, some samples each.
+    pub fn measure(one_thread: &rayon::ThreadPool) -> Self {
+        let mut limits = Limits { one: vec![], all: vec![], read: 0.0, tile_share: 0.0 };
+        let (mut tile, mut reads) = (Vec::new(), Vec::new());
+        let threads = rayon::current_num_threads();
+        for _ in 0..5 {
+            let peak = limits.sample_peak(1, one_thread);
+            tile.push(sample_tile() / peak);
+            limits.sample_peak(threads, one_thread);
+        }
+        let memory = vec![1.0f32; READ];
+        for _ in 0..5 {
+            reads.push(sample_read(&memory, threads));
+        }
+        (limits.tile_share, limits.read) = (median(&mut tile), median(&mut reads));
+        limits
+    }
+
+    /// One sample of the peak on one thread or on all, in FLOP/s.
+    pub fn sample_peak(&mut self, threads: usize, one_thread: &rayon::ThreadPool) -> f64 {
+        let all = threads > 1;
+        let time = seconds(|| {
+            if all { rayon::broadcast(|_| chains(ROUNDS)) } else { one_thread.broadcast(|_| chains(ROUNDS)) }
+        });
+        let flops = (2 * threads * ROUNDS * CHAINS * LANES) as f64 / time;
+        if all { &mut self.all } else { &mut self.one }.push(flops);
+        flops
+    }
+
+    /// Threads and their median peak in FLOP/s.
+    pub fn peaks(&mut self) -> Vec<(usize, f64)> {
+        let mut peaks = vec![(1, median(&mut self.one))];
+        if !self.all.is_empty() {
+            peaks.push((rayon::current_num_threads(), median(&mut self.all)));
+        }
+        peaks
+    }
+}
+
+/// Rows and columns of the tile, as a name.
+pub fn tile_name() -> String {
+    format!("{MR}x{NR}")
+}
+
+/// Independent chains of fused multiply-adds that never leave the registers. They settle at a normal number.
+fn chains(rounds: usize) -> V16 {
+    let (factor, term) = (V16::splat(black_box(0.5)), V16::splat(black_box(1.0)));
+    let mut chains: [V16; CHAINS] = core::array::from_fn(|i| V16::splat(i as f32));
+    for _ in 0..rounds {
+        for chain in &mut chains {
+            *chain = chain.fma(factor, term);
+        }
+    }
+    chains.into_iter().fold(V16::ZERO, V16::add)
+}
+
+/// The inner tile on panels that lie in the nearest cache, in FLOP/s.
+fn sample_tile() -> f64 {
+    let (a, b) = (vec![0.5f32; MR * DEPTH], vec![0.25f32; NR * DEPTH]);
+    let mut acc = [[V16::ZERO; NV]; MR];
+    let times = ROUNDS * CHAINS * LANES / (MR * NR * DEPTH);
+    let time = seconds(|| {
+        for _ in 0..times {
+            tile(black_box(&a), black_box(&b), &mut acc);
+        }
+        acc[0][0]
+    });
+    (2 * times * MR * NR * DEPTH) as f64 / time
+}
+
+/// Adds up all of `memory`, each thread its own part, in bytes/s.
+fn sample_read(memory: &[f32], threads: usize) -> f64 {
+    let part = memory.len() / threads / (8 * LANES) * (8 * LANES);
+    let time = seconds(|| {
+        rayon::broadcast(|thread| {
+            let mut sums = [V16::ZERO; 8];
+            for group in memory[thread.index() * part..][..part].chunks_exact(8 * LANES) {
+                for (sum, x) in sums.iter_mut().zip(group.chunks_exact(LANES)) {
+                    *sum = sum.add(V16::load(x));
+                }
+            }
+            sums.into_iter().fold(V16::ZERO, V16::add)
+        })
+    });
+    (4 * part * threads) as f64 / time
+}

@@ -1,0 +1,254 @@
+//! `bench`: how fast this machine is, and how much of it the program uses.
+//!
+//! | file | what it measures |
+//! |---|---|
+//! | `limits` | what the hardware allows: fused multiply-adds, memory reads; and the kernel's inner tile |
+//! | `kernels` | matrix products |
+//! | `models` | training steps, generation, PPO iterations |
+//! | `program` | BPE, the memory of a step, a cold start of the program |
+//! | `results` | the table and the JSON |
+//!
+//! The clock of a shared machine drifts, so every sample of a case stands beside one of the peak, and a
+//! case is judged by the peak of its own samples. Everything is a median.
+
+mod kernels;
+mod limits;
+mod models;
+mod program;
+mod results;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::args::BenchArgs;
+use super::jsonl::Output;
+use crate::error::{Error, Result};
+use limits::Limits;
+use results::{Measured, Report};
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Error::Usage`] if no case begins with `--only`; [`Error::Io`] for `--corpus` and for temporary files.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let mut bench = Bench::new(args)?;
+    kernels::run(&mut bench)?;
+    models::run(&mut bench)?;
+    program::run(&mut bench)?;
+    if bench.report.results.is_empty() {
+        let expected = format!("the beginning of a case's name: {}", bench.seen.join(" "));
+        return Err(Error::usage("--only", expected, args.only.as_deref().unwrap_or(""), ""));
+    }
+    let report = bench.finish();
+    for warning in &report.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let mut out = Output::stdout();
+    if args.json { out.record(&report.json())? } else { out.text(&report.table())? };
+    Ok(())
+}
+
+/// Measures cases, one after another.
+struct Bench {
+    only: Option<String>,
+    quick: bool,
+    corpus: Option<PathBuf>,
+    /// The program is used on one thread here, on all of the process's elsewhere.
+    one_thread: rayon::ThreadPool,
+    limits: Limits,
+    report: Report,
+    /// Names of all cases, for a mistaken `--only`.
+    seen: Vec<String>,
+}
+
+/// What is measured, and what of the machine it needs at least.
+struct Case {
+    name: String,
+    threads: usize,
+    unit: Unit,
+    /// What a sample does: floating-point operations, tokens, bytes; unused where the unit is a time.
+    amount: f64,
+    /// Floating-point operations that no implementation can do without; 0: not a limit.
+    flops: f64,
+    /// Bytes that have to be read from memory; 0: not a limit.
+    bytes: f64,
+    /// Samples taken.
+    samples: usize,
+    /// Whether a first sample is thrown away.
+    warm_up: bool,
+}
+
+/// How a sample's seconds are shown.
+#[derive(Clone, Copy, PartialEq)]
+enum Unit {
+    GigaflopsPerSecond,
+    TokensPerSecond,
+    MegabytesPerSecond,
+    Milliseconds,
+    Mebibytes,
+}
+
+impl Unit {
+    fn name(self) -> &'static str {
+        match self {
+            Unit::GigaflopsPerSecond => "GFLOP/s",
+            Unit::TokensPerSecond => "tokens/s",
+            Unit::MegabytesPerSecond => "MB/s",
+            Unit::Milliseconds => "ms",
+            Unit::Mebibytes => "MiB",
+        }
+    }
+
+    fn of(self, seconds: f64, amount: f64) -> f64 {
+        match self {
+            Unit::GigaflopsPerSecond => amount / seconds / 1e9,
+            Unit::TokensPerSecond => amount / seconds,
+            Unit::MegabytesPerSecond => amount / seconds / 1e6,
+            Unit::Milliseconds => seconds * 1e3,
+            Unit::Mebibytes => amount / f64::from(1 << 20),
+        }
+    }
+}
+
+impl Bench {
+    fn new(args: &BenchArgs) -> Result<Self> {
+        let one_thread = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .map_err(|e| Error::io("a thread", "start", e))?;
+        let limits = Limits::measure(&one_thread);
+        let mut bench = Bench {
+            only: args.only.clone(),
+            quick: args.quick,
+            corpus: args.corpus.clone(),
+            one_thread,
+            limits,
+            report: Report::default(),
+            seen: Vec::new(),
+        };
+        bench.check_tile();
+        Ok(bench)
+    }
+
+    /// Warns when the inner tile is slow by itself: then the compiler has spilled it.
+    fn check_tile(&mut self) {
+        let (share, name) = (self.limits.tile_share, limits::tile_name());
+        self.report.tile = (name.clone(), share);
+        if share < limits::TILE_SHARE {
+            self.report.warnings.push(format!(
+                "the inner tile ({name}) runs at {:.0} % of the peak, expected at least {:.0} %: either \
+                 something else uses this machine, or the compiler has spilled its registers",
+                100.0 * share,
+                100.0 * limits::TILE_SHARE
+            ));
+        }
+    }
+
+    /// Whether a case is asked for. A number at the end of `--only` is a whole one: `B1` is not `B16`.
+    fn wants(&mut self, name: &str) -> bool {
+        self.seen.push(name.to_string());
+        let Some(only) = &self.only else { return true };
+        let digit = |text: Option<char>| text.is_some_and(|c| c.is_ascii_digit());
+        let rest = name.strip_prefix(only.as_str());
+        rest.is_some_and(|rest| !(digit(only.chars().last()) && digit(rest.chars().next())))
+    }
+
+    /// Samples taken of a case that takes long, and of one that does not.
+    fn samples(&self, long: bool) -> usize {
+        if long || self.quick { 3 } else { 7 }
+    }
+
+    /// Measures a case: `sample` does its work once and returns the seconds it took.
+    fn measure(&mut self, case: Case, mut sample: impl FnMut() -> Result<f64> + Send) -> Result<()> {
+        eprintln!("{} ..", case.name);
+        let alone = case.threads == 1 && rayon::current_num_threads() > 1;
+        if case.warm_up {
+            sample()?;
+        }
+        let (mut seconds, mut peaks) = (Vec::new(), Vec::new());
+        for _ in 0..case.samples {
+            peaks.push(self.limits.sample_peak(case.threads, &self.one_thread));
+            seconds.push(if alone { self.one_thread.install(&mut sample)? } else { sample()? });
+        }
+        let (seconds, peak) = (median(&mut seconds), median(&mut peaks));
+        let least = (case.flops / peak).max(case.bytes / self.limits.read);
+        self.report.results.push(Measured {
+            name: case.name,
+            threads: case.threads,
+            median: case.unit.of(seconds, case.amount),
+            unit: case.unit.name(),
+            of_limit: (least > 0.0).then_some(least / seconds),
+        });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Report {
+        self.report.peaks = self.limits.peaks();
+        self.report.read = self.limits.read;
+        self.report
+    }
+}
+
+/// Seconds that `work` takes.
+fn seconds<R>(work: impl FnOnce() -> R) -> f64 {
+    let start = Instant::now();
+    std::hint::black_box(work());
+    start.elapsed().as_secs_f64()
+}
+
+/// The middle value (of an even number, the mean of the middle two); 0 for none.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let n = values.len();
+    match n {
+        0 => 0.0,
+        _ => (values[n / 2] + values[(n - 1) / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert_eq!(median(&mut []), 0.0);
+    }
+
+    #[test]
+    fn units() {
+        assert_eq!(Unit::GigaflopsPerSecond.of(2.0, 4e9), 2.0);
+        assert_eq!(Unit::TokensPerSecond.of(0.5, 10.0), 20.0);
+        assert_eq!(Unit::Milliseconds.of(0.25, 0.0), 250.0);
+        assert_eq!(Unit::Mebibytes.of(0.0, 3.0 * 1048576.0), 3.0);
+    }
+
+    #[test]
+    fn a_case_is_judged_by_the_limit_that_binds() {
+        let args = BenchArgs { json: false, only: Some("x/1".into()), quick: true, corpus: None };
+        let mut bench = Bench::new(&args).unwrap();
+        assert!(bench.wants("x/1") && bench.wants("x/1.5") && !bench.wants("x/16") && !bench.wants("y/x/1"));
+        let peak = bench.limits.sample_peak(1, &bench.one_thread);
+        let read = bench.limits.read;
+        let case = |name: &str, flops, bytes| Case {
+            name: name.into(),
+            threads: 1,
+            unit: Unit::Milliseconds,
+            amount: 0.0,
+            flops,
+            bytes,
+            samples: 3,
+            warm_up: false,
+        };
+        bench.measure(case("memory", 0.0, read), || Ok(2.0)).unwrap();
+        bench.measure(case("arithmetic", peak, read / 1e3), || Ok(2.0)).unwrap();
+        bench.measure(case("neither", 0.0, 0.0), || Ok(2.0)).unwrap();
+        let share: Vec<_> = bench.finish().results.iter().map(|result| result.of_limit).collect();
+        assert!((share[0].unwrap() - 0.5).abs() < 1e-9);
+        // The peak was sampled anew, on a machine that may be busy.
+        assert!((0.02..10.0).contains(&share[1].unwrap()), "{share:?}");
+        assert_eq!(share[2], None);
+    }
+}
