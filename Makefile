@@ -21,12 +21,11 @@ demo: build
 	target/release/instructgpt demo --out runs/demo $(if $(wildcard runs/demo/config.toml),--resume)
 
 test:
-	cargo test --all-targets
-	$(MAKE) no-std
+	cargo test
 
 no-std:
 	cargo build --no-default-features --lib
-	sh tests/no_std.sh
+	cargo test --test no_std
 
 lint:
 	cargo fmt --check
