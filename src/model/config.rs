@@ -18,28 +18,28 @@ pub enum AttentionPattern {
     },
 }
 
-/// A GPT's shape. Field names in brackets are those of Hugging Face's `config.json`.
+/// A GPT's shape. Names in parentheses are those of Hugging Face's `config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// `V`: number of tokens [`vocab_size`].
+    /// `V`: number of tokens (`vocab_size`).
     pub vocab_size: usize,
-    /// Longest sequence in tokens [`n_positions`].
+    /// Longest sequence in tokens (`n_positions`).
     pub context: usize,
-    /// `C`: width of the residual stream [`n_embd`].
+    /// `C`: width of the residual stream (`n_embd`).
     pub width: usize,
-    /// `L`: number of blocks [`n_layer`].
+    /// `L`: number of blocks (`n_layer`).
     pub layers: usize,
-    /// `NH`: attention heads; divides `width` [`n_head`].
+    /// `NH`: attention heads; divides `width` (`n_head`).
     pub heads: usize,
-    /// `F`: inner width of the MLP [`n_inner`, default `4 * n_embd`].
+    /// `F`: inner width of the MLP (`n_inner`, default `4 * n_embd`).
     pub inner: usize,
-    /// Added to the variance in every layer norm [`layer_norm_epsilon`].
+    /// Added to the variance in every layer norm (`layer_norm_epsilon`).
     pub layer_norm_epsilon: f32,
-    /// [`activation_function`].
+    /// The MLP's nonlinearity (`activation_function`).
     pub activation: Activation,
     /// Dense everywhere, or GPT-3's alternation.
     pub attention: AttentionPattern,
-    /// Whether the language-model head is the token embedding [`tie_word_embeddings`].
+    /// Whether the language-model head is the token embedding (`tie_word_embeddings`).
     pub tied_head: bool,
 }
 

@@ -28,10 +28,10 @@ pub fn write(dir: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The page as a string; as [`write`] otherwise.
+/// The page as a string; as [`write()`] otherwise.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn render(dir: &Path) -> Result<String> {
     let names = ["metrics.jsonl", "results.json", "samples.jsonl", "config.toml"];
     if !names.iter().any(|name| dir.join(name).exists()) {

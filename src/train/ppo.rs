@@ -162,14 +162,15 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
     }
     for iteration in first..iterations {
         // 1. Rollouts: the batch's prompts, in an order drawn anew for each pass over all prompts.
-        let asked: Vec<&[u32]> = (0..s.batch as u64)
-            .map(|i| {
-                let number = iteration * s.batch as u64 + i;
-                let (pass, place) = (number / prompts.len() as u64, number % prompts.len() as u64);
-                let order = Rng::at(seed, Stage::Ppo, Purpose::Prompt, pass, 0, 0).permutation(prompts.len());
-                prompts[order[place as usize]]
-            })
-            .collect();
+        let mut asked: Vec<&[u32]> = Vec::with_capacity(s.batch);
+        let (mut number, end) = (iteration * s.batch as u64, (iteration + 1) * s.batch as u64);
+        while number < end {
+            let (pass, place) = (number / prompts.len() as u64, (number % prompts.len() as u64) as usize);
+            let order = Rng::at(seed, Stage::Ppo, Purpose::Prompt, pass, 0, 0).permutation(prompts.len());
+            let chosen = order[place..].iter().take((end - number) as usize);
+            asked.extend(chosen.map(|&i| prompts[i]));
+            number += (prompts.len() - place).min((end - number) as usize) as u64;
+        }
         let how = Rollout {
             temperature: s.temperature,
             max_response_tokens: s.max_response_tokens,
