@@ -136,22 +136,22 @@ pub struct SampleArgs {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: String,
     /// Most tokens to write; a response also ends at <|endoftext|> and at the model's context
-    #[arg(long, value_name = "N", default_value_t = 128)]
+    #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
     pub max_new_tokens: usize,
     /// Divides the logits; 0 takes the most likely token each time
     #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true, value_parser = not_negative)]
     pub temperature: f32,
     /// Draw from the K most likely tokens only; 0: from all
-    #[arg(long, value_name = "K", default_value_t = 0)]
+    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
     pub top_k: usize,
     /// Draw from the most likely tokens that together reach probability P; 1: from all
     #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
     pub top_p: f32,
     /// The same seed gives the same text
-    #[arg(long, value_name = "S", default_value_t = 1)]
+    #[arg(long, value_name = "S", default_value_t = 1, allow_negative_numbers = true)]
     pub seed: u64,
     /// How many texts
-    #[arg(short = 'n', value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    #[arg(short = 'n', value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = at_least_one)]
     pub count: usize,
 }
 

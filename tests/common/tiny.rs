@@ -33,7 +33,7 @@ pub fn save(directory: &Path, head: Head) {
 }
 
 /// What a program left behind.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Outcome {
     /// Its exit code.
     pub code: i32,
