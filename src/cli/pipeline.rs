@@ -187,7 +187,7 @@ impl Pipeline<'_> {
         }
         let reward = match &s.reward_model_from {
             Some(from) => self.load(&self.root.join(from), Head::Scalar)?,
-            None if self.settings.reward_model.epochs > 0 => self.from_run("reward_model", Head::Scalar)?,
+            None if self.settings.reward_model.epochs > 0 => self.own("reward_model", Head::Scalar)?,
             None => return Err(no_reward_model()),
         };
         let mut reward = Frozen::new(reward, self.settings.micro_batch_tokens);
@@ -291,13 +291,13 @@ impl Pipeline<'_> {
             [("pretrained", "pretrain"), ("sft", "sft"), ("rlhf_init", "rlhf_init"), ("ppo", "policy_without_ptx"), (policy, "policy")];
         for (name, directory) in directories {
             if self.run.directory.join(directory).join("config.json").exists() {
-                contenders.push(Contender { name, model: self.from_run(directory, Head::LanguageModel)? });
+                contenders.push(Contender { name, model: self.own(directory, Head::LanguageModel)? });
             }
         }
         let reference = contenders.iter().find(|c| c.name == "rlhf_init").map(|c| c.model.clone());
         let reward = match self.settings.reward_model.epochs {
             0 => None,
-            _ => Some(self.from_run("reward_model", Head::Scalar)?),
+            _ => Some(self.own("reward_model", Head::Scalar)?),
         };
         evaluate(&mut self.run, &self.data, contenders, reference, reward)
     }
@@ -313,7 +313,7 @@ impl Pipeline<'_> {
         }
         let exists = |name: &&&str| self.run.directory.join(name).join("config.json").exists();
         match earlier.iter().find(exists) {
-            Some(name) => self.from_run(name, head),
+            Some(name) => self.own(name, head),
             None => Err(Error::usage(
                 "--stage",
                 format!("{} in the run directory", earlier.join(" or ")),
@@ -323,7 +323,7 @@ impl Pipeline<'_> {
         }
     }
 
-    fn from_run(&mut self, name: &str, head: Head) -> Result<Model> {
+    fn own(&mut self, name: &str, head: Head) -> Result<Model> {
         self.load(&self.run.directory.join(name), head)
     }
 

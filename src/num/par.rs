@@ -19,7 +19,7 @@ pub struct Rows<'a, T> {
 
 /// Views `data` as rows of `width` elements, to be split.
 pub fn rows<T>(data: &mut [T], width: usize) -> Rows<'_, T> {
-    assert!(width > 0 && data.len() % width == 0, "{} elements are no rows of {width}", data.len());
+    assert!(width > 0 && data.len().is_multiple_of(width), "{} elements are no rows of {width}", data.len());
     Rows { data, width }
 }
 

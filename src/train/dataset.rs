@@ -105,10 +105,8 @@ impl Dataset {
         };
         let tokenizer = tokenizer(settings, root, &records)?;
         let mut notes = records.notes.clone();
-        if let Some(note) = tokenizer.shortfall(settings.tokenizer.vocab_size) {
-            if settings.tokenizer.from.is_none() {
-                notes.push(note);
-            }
+        if settings.tokenizer.from.is_none() && settings.pretrain.init_from.is_none() {
+            notes.extend(tokenizer.shortfall(settings.tokenizer.vocab_size));
         }
         let encoder = Encoder::new(&tokenizer, settings);
         let text = Split {

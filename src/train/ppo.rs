@@ -262,7 +262,7 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
         if ptx {
             fields.push(("ptx_loss", (sums.ptx / sums.ptx_tokens.max(1) as f64).into()));
         }
-        if s.eval_every > 0 && done % s.eval_every == 0 {
+        if s.eval_every > 0 && done.is_multiple_of(s.eval_every) {
             if let Some(loss) = validate(&mut policy, &data.text.validation, run.settings.pretrain.eval_tokens) {
                 fields.push(("validation_pretraining_loss", loss.into()));
             }

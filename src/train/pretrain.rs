@@ -65,10 +65,9 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
             ("learning_rate", learning_rate.into()),
             ("gradient_norm", norm.into()),
         ];
-        if (s.eval_every > 0 && done % s.eval_every == 0) || done == s.steps {
-            if let Some(loss) = validate(&mut learner, &data.text.validation, s.eval_tokens) {
-                fields.push(("validation_loss", loss.into()));
-            }
+        if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == s.steps {
+            let loss = validate(&mut learner, &data.text.validation, s.eval_tokens);
+            fields.extend(loss.map(|loss| ("validation_loss", loss.into())));
         }
         run.record(STAGE, done, &fields)?;
         run.progress.step(done, &format!("loss {loss:.3}"));

@@ -80,7 +80,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, sampler: Option<Model>
             ("learning_rate", learning_rate.into()),
             ("gradient_norm", norm.into()),
         ];
-        if (s.eval_every > 0 && done % s.eval_every == 0) || done == total {
+        if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == total {
             let (loss, accuracy) = validate(&mut learner, &validation, s.eval_examples);
             if let (Some(loss), Some(accuracy)) = (loss, accuracy.share()) {
                 fields.push(("validation_loss", loss.into()));

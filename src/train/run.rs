@@ -238,7 +238,7 @@ impl<'a> Run<'a> {
     ) -> Result<()> {
         let stop = self.stop.load(Ordering::Relaxed);
         let every = self.settings.checkpoint_every;
-        let due = every > 0 && step % every == 0 && step < total;
+        let due = every > 0 && step.is_multiple_of(every) && step < total;
         if due || stop {
             self.save(stage, step, strings, &buffers())?;
         }

@@ -151,7 +151,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Res
             ("learning_rate", learning_rate.into()),
             ("gradient_norm", norm.into()),
         ];
-        if done % steps_per_epoch == 0 {
+        if done.is_multiple_of(steps_per_epoch) {
             fields.push(("epoch", (epoch + 1).into()));
             if let Some(loss) = demonstration_loss(&mut learner, data, recipe.eval_examples) {
                 fields.push(("validation_loss", loss.into()));
