@@ -143,12 +143,7 @@ fn killed_at_random_times() {
 #[test]
 #[ignore = "takes minutes"]
 fn killed_a_hundred_times_and_more() {
-    for seed in 2.. {
-        kill_at_random(seed, |kills, _| kills >= 60);
-        if seed == 3 {
-            break;
-        }
-    }
+    kill_at_random(2, |kills, _| kills >= 150);
 }
 
 #[test]
@@ -342,9 +337,10 @@ fn broken_model(tensor: &str, value: f32) -> TempDir {
 
 #[test]
 fn weights_that_are_not_finite_are_refused_by_name() {
-    for (tensor, value, key) in
-        [("transformer.ln_f.weight", f32::NAN, "pretrain.init_from"), ("transformer.wte.weight", f32::INFINITY, "sft.init_from")]
-    {
+    for (tensor, value, key) in [
+        ("transformer.ln_f.weight", f32::NAN, "pretrain.init_from"),
+        ("transformer.wte.weight", f32::INFINITY, "sft.init_from"),
+    ] {
         let model = broken_model(tensor, value);
         let out = tempfile::tempdir().unwrap();
         let set = format!("{key}={}", model.path().display());
@@ -401,6 +397,9 @@ fn what_is_wrong_with_the_data_leaves_no_run_behind() {
         (&["data.pretraining=[\"text.txt\"]", "tokenizer.from=nowhere"], 1, "nowhere"),
         (&[], 2, "data"),
         (&["data.demonstrations=[\"good.jsonl\"]"], 2, "data.pretraining"),
+        (&["data.demonstrations=[\"good.jsonl\"]", "data.pretraining=[\"text.txt\"]"], 2, "data.comparisons"),
+        (&["data.world=true", "ppo.max_prompt_tokens=1"], 2, "data.prompts"),
+        (&["data.world=true", "pretrain.init_from=nowhere"], 1, "nowhere"),
         (&["sft.epoch=3"], 2, "sft.epochs"),
         (&["reward_model.epochs=0"], 2, "sft.select"),
     ];
@@ -412,16 +411,9 @@ fn what_is_wrong_with_the_data_leaves_no_run_behind() {
             command.args(["--set", set]);
         }
         assert_refused(&command.output().unwrap(), *code, &[word]);
-        let left: Vec<String> = files(&out.path().join("run").parent().unwrap().to_path_buf()).into_keys().collect();
-        let left: Vec<&String> = left.iter().filter(|name| !name.ends_with("run.lock")).collect();
-        assert!(left.is_empty(), "{sets:?}: {left:?}");
+        let left = files(out.path());
+        assert!(left.keys().all(|name| name == "run/run.lock"), "{sets:?}: {:?}", left.keys());
     }
-    // Enough for SFT, nothing to rank: the earlier stages stand, and the error comes before any step.
-    let out = tempfile::tempdir().unwrap();
-    let mut command = run(out.path(), &["--set", "data.world=false", "--data", data.path().to_str().unwrap()]);
-    command.args(["--set", "data.demonstrations=[\"good.jsonl\"]", "--set", "data.pretraining=[\"text.txt\"]"]);
-    assert_refused(&command.output().unwrap(), 2, &["data.comparisons"]);
-    assert_whole(out.path());
 }
 
 #[test]

@@ -63,6 +63,11 @@ pub fn stages(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Option<PathBuf>> {
+    let Settings { sft, reward_model, .. } = settings;
+    let selects = sft.epochs > 0 && sft.select == Select::Reward;
+    if only.is_none() && selects && sft.reward_model_from.is_none() && reward_model.epochs == 0 {
+        return Err(no_reward_model());
+    }
     let run = Run::open(settings, out, resume || only.is_some(), progress, stop)?;
     let data = Dataset::load(settings, root)?;
     let mut pipeline = Pipeline { settings, root, data, run };
@@ -102,12 +107,7 @@ struct Pipeline<'a> {
 
 impl Pipeline<'_> {
     fn all(&mut self) -> Result<()> {
-        // Said before hours of training, not after.
-        let Settings { sft, reward_model, .. } = self.settings;
-        let selects = sft.epochs > 0 && sft.select == Select::Reward;
-        if selects && sft.reward_model_from.is_none() && reward_model.epochs == 0 {
-            return Err(no_reward_model());
-        }
+        self.check_data()?;
         self.pretrain()?;
         self.sft()?;
         self.reward_model()?;
@@ -115,6 +115,27 @@ impl Pipeline<'_> {
         self.rlhf_init()?;
         self.ppo()?;
         self.evaluate()
+    }
+
+    /// What a later stage will need, asked for before hours of training.
+    fn check_data(&self) -> Result<()> {
+        let Settings { pretrain, sft, reward_model, rlhf_init, .. } = self.settings;
+        let data = &self.data;
+        let demonstrations = sft.epochs > 0 || (self.wants_ppo() && rlhf_init.epochs > 0);
+        let rankings = reward_model.epochs > 0 && data.world.is_none();
+        let needs = [
+            (pretrain.steps > 0, data.text.train.is_empty(), "data.pretraining", "text to pretrain on"),
+            (demonstrations, data.demonstrations.train.is_empty(), "data.demonstrations", "demonstrations to learn from"),
+            (rankings, data.rankings.train.is_empty(), "data.comparisons", "rankings to learn from"),
+            (self.wants_ppo(), data.prompts.train.is_empty(), "data.prompts", "prompts to answer"),
+        ];
+        match needs.iter().find(|(needed, missing, ..)| *needed && *missing) {
+            None => Ok(()),
+            Some((.., field, what)) => {
+                let hint = "name files that hold some, or turn the stage off (steps, epochs or episodes = 0)";
+                Err(Error::usage(field, what, "none", hint))
+            }
+        }
     }
 
     fn one(&mut self, stage: StageName) -> Result<()> {
@@ -152,7 +173,7 @@ impl Pipeline<'_> {
         if s.epochs == 0 || self.run.is_done("sft") {
             return Ok(());
         }
-        let model = self.start(&s.init_from, &["pretrain"], Head::LanguageModel)?;
+        let model = self.start(&s.init_from, "pretrain", Head::LanguageModel)?;
         let finished = sft::train(&mut self.run, &self.data, model, Recipe::sft(s))?;
         self.run.finish(finished, "sft", &self.data.tokenizer).map(drop)
     }
@@ -164,10 +185,10 @@ impl Pipeline<'_> {
         }
         let model = match &s.init_from {
             Some(from) => self.load_any(&self.root.join(from))?,
-            None => self.start(&None, &["sft", "pretrain"], Head::LanguageModel)?,
+            None => self.start(&None, self.best_imitator(), Head::LanguageModel)?,
         };
         let sampler = match &self.data.world {
-            Some(_) => Some(self.start(&None, &["sft", "pretrain"], Head::LanguageModel)?),
+            Some(_) => Some(self.start(&None, self.best_imitator(), Head::LanguageModel)?),
             None => None,
         };
         let finished = reward_model::train(&mut self.run, &self.data, model, sampler)?;
@@ -242,7 +263,7 @@ impl Pipeline<'_> {
             return Ok(());
         }
         // Without epochs of its own, PPO starts from the SFT model.
-        let earlier: &[&str] = if s.epochs == 0 { &["sft", "pretrain"] } else { &["pretrain"] };
+        let earlier = if s.epochs == 0 { self.best_imitator() } else { "pretrain" };
         let model = self.start(&s.init_from, earlier, Head::LanguageModel)?;
         let finished = sft::train(&mut self.run, &self.data, model, Recipe::rlhf_init(s))?;
         self.run.finish(finished, "rlhf_init", &self.data.tokenizer).map(drop)
@@ -265,12 +286,12 @@ impl Pipeline<'_> {
         if self.run.is_done(stage) {
             return Ok(());
         }
-        let policy = self.start(&s.init_from, &["rlhf_init"], Head::LanguageModel)?;
+        let policy = self.start(&s.init_from, "rlhf_init", Head::LanguageModel)?;
         let reference = match &s.reference_from {
             Some(from) => self.load(&self.root.join(from), Head::LanguageModel)?,
             None => policy.clone(),
         };
-        let reward = self.start(&s.reward_model_from, &["reward_model"], Head::Scalar)?;
+        let reward = self.start(&s.reward_model_from, "reward_model", Head::Scalar)?;
         let value = match &s.value_init_from {
             Some(from) => with_scalar_head(self.load_any(&self.root.join(from))?, self.settings.seed),
             None => reward.clone(),
@@ -282,7 +303,8 @@ impl Pipeline<'_> {
     }
 
     fn evaluate(&mut self) -> Result<()> {
-        if self.run.is_done(evaluation::STAGE) {
+        // A comparison from before a later stage (`--stage evaluation`) is made again.
+        if self.run.last_done() == Some(evaluation::STAGE) {
             return Ok(());
         }
         let mut contenders = Vec::new();
@@ -290,14 +312,15 @@ impl Pipeline<'_> {
         let directories =
             [("pretrained", "pretrain"), ("sft", "sft"), ("rlhf_init", "rlhf_init"), ("ppo", "policy_without_ptx"), (policy, "policy")];
         for (name, directory) in directories {
-            if self.run.directory.join(directory).join("config.json").exists() {
+            if self.has(directory) {
                 contenders.push(Contender { name, model: self.own(directory, Head::LanguageModel)? });
             }
         }
         let reference = contenders.iter().find(|c| c.name == "rlhf_init").map(|c| c.model.clone());
-        let reward = match self.settings.reward_model.epochs {
-            0 => None,
-            _ => Some(self.own("reward_model", Head::Scalar)?),
+        let from = &self.settings.ppo.reward_model_from;
+        let reward = match from.is_some() || self.has("reward_model") {
+            true => Some(self.start(from, "reward_model", Head::Scalar)?),
+            false => None,
         };
         evaluate(&mut self.run, &self.data, contenders, reference, reward)
     }
@@ -306,21 +329,27 @@ impl Pipeline<'_> {
         self.settings.ppo.episodes > 0
     }
 
-    /// The model directory a stage was told to start from, or the first of the run's own that exists.
-    fn start(&mut self, from: &Option<String>, earlier: &[&str], head: Head) -> Result<Model> {
+    /// The SFT model, or without that stage the pretrained one.
+    fn best_imitator(&self) -> &'static str {
+        if self.settings.sft.epochs > 0 { "sft" } else { "pretrain" }
+    }
+
+    /// The model directory a stage was told to start from, or the run's own that an earlier stage left.
+    fn start(&mut self, from: &Option<String>, earlier: &str, head: Head) -> Result<Model> {
         if let Some(from) = from {
             return self.load(&self.root.join(from), head);
         }
-        let exists = |name: &&&str| self.run.directory.join(name).join("config.json").exists();
-        match earlier.iter().find(exists) {
-            Some(name) => self.own(name, head),
-            None => Err(Error::usage(
-                "--stage",
-                format!("{} in the run directory", earlier.join(" or ")),
-                "neither",
-                "run the earlier stage first, or set init_from",
-            )),
+        if !self.has(earlier) {
+            let expected = format!("{earlier} in the run directory");
+            let hint = "run the earlier stage first, or set init_from";
+            return Err(Error::usage("--stage", expected, "nothing", hint));
         }
+        self.own(earlier, head)
+    }
+
+    /// Whether the run directory holds that model.
+    fn has(&self, name: &str) -> bool {
+        self.run.directory.join(name).join("config.json").exists()
     }
 
     fn own(&mut self, name: &str, head: Head) -> Result<Model> {

@@ -225,12 +225,16 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
                 let ratio = f64::from(sums.policy.ratio_max);
                 bound(stage, iteration + 1, "the largest ratio", ratio, run.settings.limits.ratio, true)?;
                 learning_rate = schedule.learning_rate(s.learning_rate, update, u64::MAX);
-                let norm = policy.update(stage, learning_rate, s.ema)?;
+                let norm = policy
+                    .update(stage, learning_rate, s.ema)
+                    .map_err(|error| in_iteration(error, iteration + 1, "policy"))?;
                 sums.gradient_norm = sums.gradient_norm.max(norm);
 
                 value_gradient(&mut value, &batch, s, &mut sums);
                 let rate = schedule.learning_rate(s.value_learning_rate, update, u64::MAX);
-                value.update(stage, rate, 0.0)?;
+                value
+                    .update(stage, rate, 0.0)
+                    .map_err(|error| in_iteration(error, iteration + 1, "value function"))?;
             }
         }
 
@@ -458,6 +462,16 @@ fn bound(stage: &str, step: u64, what: &str, value: f64, limit: f32, above: bool
     let found = if beyond { format!("{value:.4}, past the bound {limit} of section limits") } else { value.to_string() };
     let hint = "the last saved state stands: lower ppo.learning_rate or raise ppo.kl_coef";
     Err(Error::Numeric { stage: stage.into(), step, what: what.into(), found, hint: hint.into() })
+}
+
+/// An update's error, with the iteration as its step and the network's name.
+fn in_iteration(error: Error, iteration: u64, network: &str) -> Error {
+    match error {
+        Error::Numeric { stage, what, found, hint, .. } => {
+            Error::Numeric { stage, step: iteration, what: format!("{what} ({network})"), found, hint }
+        }
+        other => other,
+    }
 }
 
 fn check_data(data: &Dataset, networks: &Networks, ptx: bool) -> Result<()> {

@@ -149,6 +149,11 @@ impl<'a> Run<'a> {
         self.done.completed.iter().any(|done| done == stage)
     }
 
+    /// The stage that was completed last.
+    pub fn last_done(&self) -> Option<&str> {
+        self.done.completed.last().map(String::as_str)
+    }
+
     /// Begins (or goes on with) a stage of `total` steps.
     pub fn begin(&mut self, stage: &str, total: u64) -> StageClock {
         self.progress.stage(stage, total);
