@@ -33,17 +33,20 @@ fn main() -> Result<()> {
     let mut settings = Settings::default();
     settings.data.world = true;
     settings.tokenizer.vocab_size = 384;
-    (settings.model.context, settings.model.width, settings.model.layers, settings.model.heads) = (64, 64, 2, 4);
+    (settings.model.context, settings.model.width, settings.model.layers, settings.model.heads) =
+        (64, 64, 2, 4);
     (settings.data.max_prompt_tokens, settings.data.max_response_tokens) = (32, 32);
-    (settings.pretrain.steps, settings.pretrain.batch, settings.pretrain.learning_rate) = (300, 16, 3e-3);
+    (settings.pretrain.steps, settings.pretrain.batch, settings.pretrain.learning_rate) = (400, 16, 3e-3);
     (settings.ppo.max_prompt_tokens, settings.ppo.max_response_tokens) = (32, 32);
-    (settings.ppo.episodes, settings.ppo.batch, settings.ppo.minibatches) = (60 * 64, 64, 4);
+    (settings.ppo.episodes, settings.ppo.batch, settings.ppo.minibatches) = (50 * 64, 64, 4);
     (settings.ppo.learning_rate, settings.ppo.value_learning_rate) = (1e-3, 2e-3);
+    settings.ppo.kl_coef = 0.05;
     (settings.ppo.ptx_coef, settings.ppo.warmup_iterations, settings.ppo.eval_every) = (0.0, 2, 0);
 
     // Text of the miniature, prompts of our own.
     let mut data = Dataset::load(&settings, Path::new("."))?;
-    let openings = ["One day", "The farmer", "In the morning", "A small dog", "Then", "There was", "It was", "They"];
+    let openings =
+        ["One day", "The farmer", "In the morning", "A small dog", "Then", "There was", "It was", "They"];
     data.prompts.train = openings.iter().map(|text| data.tokenizer.encode(text)).collect();
 
     // The stages work in a run directory: metrics, and states to resume from.
@@ -76,7 +79,14 @@ fn main() -> Result<()> {
 /// Samples eight answers to each prompt; prints their mean reward and the first few.
 fn show(when: &str, model: &Model, prompts: &[Vec<u32>], tokenizer: &Tokenizer) {
     let end_of_text = tokenizer.end_of_text();
-    let how = Rollout { temperature: 1.0, max_response_tokens: 32, end_of_text, seed: 2, stage: Stage::Eval, step: 0 };
+    let how = Rollout {
+        temperature: 1.0,
+        max_response_tokens: 32,
+        end_of_text,
+        seed: 2,
+        stage: Stage::Eval,
+        step: 0,
+    };
     let asked: Vec<&[u32]> = (0..8).flat_map(|_| prompts.iter().map(Vec::as_slice)).collect();
     let answers = Frozen::new(model.clone(), 0).respond(&asked, &how);
     let texts: Vec<String> = answers.iter().map(|answer| tokenizer.decode_lossy(&answer.tokens)).collect();

@@ -71,8 +71,13 @@ fn bits(values: &[f32]) -> Vec<u32> {
 
 fn assert_same_model(found: &Model, expected: &Model, what: &str) {
     assert_eq!((&found.config, found.head), (&expected.config, expected.head), "{what}");
-    let differ = found.parameters.iter().zip(&expected.parameters).position(|(a, b)| a.to_bits() != b.to_bits());
-    assert_eq!(differ.map(|index| found.layout.name_of(index)), None, "{what}: the first tensor that differs");
+    let differ =
+        found.parameters.iter().zip(&expected.parameters).position(|(a, b)| a.to_bits() != b.to_bits());
+    assert_eq!(
+        differ.map(|index| found.layout.name_of(index)),
+        None,
+        "{what}: the first tensor that differs"
+    );
 }
 
 fn assert_other_model(found: &Model, other: &Model, what: &str) {
@@ -137,7 +142,13 @@ fn ppo_with_learning_rates_of_0_changes_nothing() {
 
 #[test]
 fn the_first_ratio_of_every_iteration_is_exactly_1() {
-    for changes in [&[][..], &["ppo.temperature=0.7"], &["model.attention_window=16"], &["micro_batch_tokens=1"], &["ppo.inner_epochs=2"]] {
+    for changes in [
+        &[][..],
+        &["ppo.temperature=0.7"],
+        &["model.attention_window=16"],
+        &["micro_batch_tokens=1"],
+        &["ppo.inner_epochs=2"],
+    ] {
         let (_, lines) = ppo(&tiny(changes));
         assert_eq!(lines.len(), 6);
         assert!(lines.iter().all(|line| line["first_ratio_max"] == 1.0), "{changes:?}: {lines:?}");
@@ -195,7 +206,10 @@ fn the_order_of_responses_in_a_ranking_changes_no_bit() {
         let settings = comparison_files(root.path(), order);
         texts.push(fs::read_to_string(root.path().join("comparisons.jsonl")).unwrap());
         let data = Dataset::load(&settings, root.path()).unwrap();
-        assert!(data.rankings.train.iter().any(|r| r.ranks.windows(2).any(|pair| pair[0] == pair[1])), "ties");
+        assert!(
+            data.rankings.train.iter().any(|r| r.ranks.windows(2).any(|pair| pair[0] == pair[1])),
+            "ties"
+        );
         let config = settings.model.config(data.tokenizer.vocab_size());
         let start = Model::random(config, Head::Scalar, settings.seed);
         let (model, lines) = stage(&settings, |run| reward_model::train(run, &data, start.clone(), None));
@@ -246,7 +260,8 @@ fn dropout_is_in_sft_and_the_rlhf_init_only() {
         settings
     });
     let model = language_model(&without);
-    let recipes = |settings: &Settings| [sft::Recipe::sft(&settings.sft), sft::Recipe::rlhf_init(&settings.rlhf_init)];
+    let recipes =
+        |settings: &Settings| [sft::Recipe::sft(&settings.sft), sft::Recipe::rlhf_init(&settings.rlhf_init)];
     for (one, other) in recipes(&without).into_iter().zip(recipes(&with)) {
         let train = |settings, recipe| stage(settings, |run| sft::train(run, &DATA, model.clone(), recipe));
         let (one, other, again) = (train(&without, one), train(&with, other), train(&with, other));
@@ -281,7 +296,10 @@ fn the_best_epoch_by_validation_loss_is_returned_also_after_a_stop() {
     assert_eq!(losses.len(), 3);
 
     let (last, _) = {
-        let last = Settings { sft: instructgpt::train::settings::SftSettings { select: Select::Last, ..settings.sft.clone() }, ..settings.clone() };
+        let last = Settings {
+            sft: instructgpt::train::settings::SftSettings { select: Select::Last, ..settings.sft.clone() },
+            ..settings.clone()
+        };
         stage(&last, |run| sft::train(run, &DATA, model.clone(), sft::Recipe::sft(&last.sft)))
     };
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);

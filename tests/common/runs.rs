@@ -74,7 +74,8 @@ pub fn assert_same(found: &Files, expected: &Files, except: &[&str], what: &str)
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (found, expected) = (text(bytes), text(&expected[name]));
         let line = found.lines().zip(expected.lines()).position(|(a, b)| a != b).unwrap_or(0);
-        let cut = |text: &str| text.lines().nth(line).unwrap_or_default().chars().take(400).collect::<String>();
+        let cut =
+            |text: &str| text.lines().nth(line).unwrap_or_default().chars().take(400).collect::<String>();
         panic!("{what}: {name} differs in line {}:\n  {}\n  {}", line + 1, cut(&found), cut(&expected));
     }
 }
