@@ -48,8 +48,12 @@ fn stage(settings: &Settings, train: impl FnOnce(&mut Run) -> Result<Finished>) 
     let (mut silent, stop) = (Silent, AtomicBool::new(false));
     let mut run = Run::open(settings, out.path(), false, &mut silent, &stop).unwrap();
     let model = train(&mut run).unwrap().model;
-    let lines = fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
-    (model, lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    (model, read_metrics(out.path()))
+}
+
+fn read_metrics(out: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// PPO from fresh models, rewarded by a fresh reward model.
@@ -305,15 +309,95 @@ fn the_best_epoch_by_validation_loss_is_returned_also_after_a_stop() {
     let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
     assert_eq!(losses[2] == least, bits(&best.parameters) == bits(&last.parameters), "{losses:?}");
 
-    for steps in 1..lines.len() {
+    assert_resumes_anywhere(&settings, train);
+}
+
+/// Stops a stage after each of its steps in turn, goes on, and compares with the stage never stopped.
+fn assert_resumes_anywhere(settings: &Settings, mut train: impl FnMut(&mut Run) -> Result<Finished>) {
+    let (expected, lines) = stage(settings, &mut train);
+    for steps in 1..=lines.len() {
+        let out = tempfile::tempdir().unwrap();
+        let stop = AtomicBool::new(false);
+        let mut progress = StopAfter::new(steps, &stop);
+        let mut run = Run::open(settings, out.path(), false, &mut progress, &stop).unwrap();
+        assert!(matches!(train(&mut run), Err(Error::Interrupted { .. })));
+        drop(run);
+        let (mut silent, go_on) = (Silent, AtomicBool::new(false));
+        let mut run = Run::open(settings, out.path(), true, &mut silent, &go_on).unwrap();
+        assert_same_model(&train(&mut run).unwrap().model, &expected, &format!("stopped after step {steps}"));
+        assert_eq!(read_metrics(out.path()), lines, "stopped after step {steps}");
+    }
+}
+
+#[test]
+fn the_adaptive_kl_coefficient_is_resumed() {
+    let settings = tiny(&[
+        "ppo.adaptive_kl=true",
+        "ppo.kl_horizon=20.0",
+        "ppo.inner_epochs=2",
+        "ppo.score_after_eos=true",
+    ]);
+    let mut reward = Frozen::new(scalar_model(&settings), settings.micro_batch_tokens);
+    let (_, lines) = stage(&settings, |run| ppo_in(run, &mut reward));
+    assert_ne!(lines[0]["kl_coef"], lines[3]["kl_coef"]);
+    assert_resumes_anywhere(&settings, |run| ppo_in(run, &mut reward));
+}
+
+#[test]
+fn a_loss_spike_is_seen_at_the_same_step_after_a_stop() {
+    // "Above 0.9 times the mean of the last 20": the 21st loss always is.
+    let settings = tiny(&["limits.loss_spike=0.9", "pretrain.steps=30", "pretrain.learning_rate=1e-5"]);
+    let train = |run: &mut Run| pretrain::train(run, &DATA, language_model(&settings)).map(drop).unwrap_err();
+    for steps in [30, 1, 12, 20] {
         let out = tempfile::tempdir().unwrap();
         let stop = AtomicBool::new(false);
         let mut progress = StopAfter::new(steps, &stop);
         let mut run = Run::open(&settings, out.path(), false, &mut progress, &stop).unwrap();
-        assert!(matches!(train(&mut run), Err(Error::Interrupted { .. })));
+        let mut error = train(&mut run);
         drop(run);
-        let (mut silent, go_on) = (Silent, AtomicBool::new(false));
-        let mut run = Run::open(&settings, out.path(), true, &mut silent, &go_on).unwrap();
-        assert_same_model(&train(&mut run).unwrap().model, &best, &format!("stopped after step {steps}"));
+        if matches!(error, Error::Interrupted { .. }) {
+            let (mut silent, go_on) = (Silent, AtomicBool::new(false));
+            let mut run = Run::open(&settings, out.path(), true, &mut silent, &go_on).unwrap();
+            error = train(&mut run);
+        }
+        let message = error.to_string();
+        assert!(message.starts_with("pretrain: step 21: the loss is "), "stopped after {steps}: {message}");
+        assert!(message.contains("over 0.9 times"), "{message}");
+    }
+}
+
+#[test]
+fn ppo_is_defined_at_the_edges() {
+    let mut constant = |_: &[u32], _: &[u32]| 1.0;
+    let finite = |lines: &[Value]| {
+        for (name, value) in lines.iter().flat_map(|line| line.as_object().unwrap()) {
+            // What is not finite stands as a string.
+            assert!(name == "stage" || value.is_number(), "{name}: {value}");
+        }
+    };
+    // All rewards equal; responses of one token, whose advantages have no variance within a minibatch of one
+    // either; responses that run into the end of the context.
+    let mut longest = tiny(&[]);
+    longest.ppo.max_response_tokens = longest.model.context;
+    let one_token = tiny(&["ppo.max_response_tokens=1", "ppo.batch=2", "ppo.minibatches=2"]);
+    for settings in [tiny(&[]), one_token, longest] {
+        let (_, lines) = stage(&settings, |run| ppo_in(run, &mut constant));
+        finite(&lines);
+        assert!(lines.iter().all(|line| line["reward"] == 1.0 && line["first_ratio_max"] == 1.0));
+    }
+    // A reward that is no number stops the run before anything is learnt from it.
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut calls = 0;
+        let mut reward = |_: &[u32], _: &[u32]| {
+            calls += 1;
+            if calls == 20 { bad } else { 0.0 }
+        };
+        let settings = tiny(&[]);
+        let out = tempfile::tempdir().unwrap();
+        let (mut silent, stop) = (Silent, AtomicBool::new(false));
+        let mut run = Run::open(&settings, out.path(), false, &mut silent, &stop).unwrap();
+        let error = ppo_in(&mut run, &mut reward).map(drop).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("ppo: step 3: a response's score is {bad}")), "{error}");
+        assert_eq!(read_metrics(out.path()).len(), 2);
     }
 }
