@@ -454,8 +454,8 @@ fn mean<'a>(values: impl IntoIterator<Item = &'a f32>) -> f64 {
 
 /// Stops the run where a measure is not finite, or beyond its bound (0: none).
 fn bound(stage: &str, step: u64, what: &str, value: f64, limit: f32, above: bool) -> Result<()> {
-    let limit = f64::from(limit);
-    let beyond = limit > 0.0 && if above { value > limit } else { value < limit };
+    let bound = f64::from(limit);
+    let beyond = bound > 0.0 && if above { value > bound } else { value < bound };
     if value.is_finite() && !beyond {
         return Ok(());
     }

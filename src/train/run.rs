@@ -307,10 +307,10 @@ impl<'a> Run<'a> {
         if !loss.is_finite() {
             return bad(loss.to_string(), hint);
         }
-        let spike = f64::from(self.settings.limits.loss_spike);
+        let spike = self.settings.limits.loss_spike;
         let n = self.recent_losses.len();
         let mean = self.recent_losses.iter().sum::<f64>() / n.max(1) as f64;
-        if spike > 0.0 && n == 20 && loss > spike * mean {
+        if spike > 0.0 && n == 20 && loss > f64::from(spike) * mean {
             return bad(format!("{loss:.4}, over {spike} times the mean {mean:.4} of the last 20 steps"), hint);
         }
         if n == 20 {
