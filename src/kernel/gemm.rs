@@ -278,6 +278,7 @@ pub struct Packed {
 impl Packed {
     /// Packs B (k, n).
     pub fn new(k: usize, n: usize, b: Matrix) -> Self {
+        assert!(k > 0, "packing a matrix without rows");
         check("B", b, k, n);
         let mut panels = vec![0.0; k * n.div_ceil(NR) * NR];
         // Split over panels: each is a copy of its own columns.
@@ -300,6 +301,9 @@ impl Packed {
         let (k, n) = (self.k, self.n);
         let m = a.len() / k;
         assert_eq!((m * k, m * n), (a.len(), c.len()), "A or C is no {m} rows of {k} or {n}");
+        if n == 0 {
+            return;
+        }
         initialise(init, n, c);
         if m == 1 {
             // Split over panels, which are columns of the one row.
