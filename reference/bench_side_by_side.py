@@ -1,6 +1,6 @@
 """Our side and PyTorch's, alternating, as a table of ratios in Markdown.
 
-    bench_side_by_side.py --binary target/release/instructgpt [--only step/] [--rounds 3] [--corpus FILE]
+    bench_side_by_side.py [--binary target/release/instructgpt] [--only step/] [--rounds 3] [--corpus FILE]
 
 A shared machine drifts by more than what is compared, so each case alternates: a sample of PyTorch's, a
 run of ours, and again. PyTorch's process is started once for a case and waits in between without using
@@ -58,7 +58,7 @@ class Torch:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--binary", required=True)
+    parser.add_argument("--binary", default="target/release/instructgpt")
     parser.add_argument("--only", default="", help="only cases whose names begin so")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

@@ -44,7 +44,11 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         eprintln!("warning: {warning}");
     }
     let mut out = Output::stdout();
-    if args.json { out.record(&report.json())? } else { out.text(&report.table())? };
+    if args.json {
+        out.record(&report.json())?
+    } else {
+        out.text(&report.table())?
+    };
     Ok(())
 }
 

@@ -79,7 +79,8 @@ pub fn random_model(config: ModelConfig, head: Head) -> Model {
 
 /// Weights that every token is multiplied with: all but the embeddings that are only looked up.
 fn multiplied_weights(model: &Transformer) -> f64 {
-    let lookups = if model.head == Head::LanguageModel && model.config.tied_head { 0 } else { model.layout.wte.len() };
+    let lookups =
+        if model.head == Head::LanguageModel && model.config.tied_head { 0 } else { model.layout.wte.len() };
     (model.layout.len - model.layout.wpe.len() - lookups) as f64
 }
 
@@ -103,7 +104,8 @@ fn step(bench: &mut Bench, name: &str, config: ModelConfig, tokens: usize, seque
     // The memory is planned for this batch, as `micro_batch_tokens` would.
     let config = ModelConfig { context: config.context.min(tokens), ..config };
     let optimizer = Optimizer { adam: AdamW { weight_decay: 0.1, ..AdamW::default() }, gradient_clip: 0.0 };
-    let mut learner = Learner::new(random_model(config, Head::LanguageModel), optimizer, tokens * sequences, false);
+    let mut learner =
+        Learner::new(random_model(config, Head::LanguageModel), optimizer, tokens * sequences, false);
     let slope = -1.0 / (tokens * sequences) as f32;
     let case = Case {
         name,

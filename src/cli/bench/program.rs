@@ -97,7 +97,10 @@ fn memory(bench: &mut Bench) -> Result<()> {
     let found: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
     let kib = found.as_ref().and_then(|json| json["machine"]["peak_resident_kib"].as_f64());
     let Some(kib) = kib else {
-        bench.report.warnings.push(format!("{name} left out: this system does not say how much memory it used"));
+        bench
+            .report
+            .warnings
+            .push(format!("{name} left out: this system does not say how much memory it used"));
         return Ok(());
     };
     let config = ModelConfig { context: 64, ..config("124M") };
@@ -136,9 +139,8 @@ fn cold_start(bench: &mut Bench) -> Result<()> {
         samples: bench.samples(false),
         warm_up: true,
     };
-    bench.measure(case, || {
-        Ok(seconds(|| failed |= !command.status().is_ok_and(|status| status.success())))
-    })?;
+    bench
+        .measure(case, || Ok(seconds(|| failed |= !command.status().is_ok_and(|status| status.success()))))?;
     if failed {
         bench.report.results.pop();
         bench.report.warnings.push("start/10.8M left out: `instructgpt sample` failed".into());

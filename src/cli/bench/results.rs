@@ -28,8 +28,11 @@ pub struct Report {
 impl Report {
     /// `{"machine":{..},"peak_gflops":{"1":..},"read_gb_s":..,"tile":{..},"results":[..],"warnings":[..]}`.
     pub fn json(&self) -> Value {
-        let peaks: Map<String, Value> =
-            self.peaks.iter().map(|(threads, peak)| (threads.to_string(), json!(short(peak / 1e9)))).collect();
+        let peaks: Map<String, Value> = self
+            .peaks
+            .iter()
+            .map(|(threads, peak)| (threads.to_string(), json!(short(peak / 1e9))))
+            .collect();
         let results: Vec<Value> = self
             .results
             .iter()
