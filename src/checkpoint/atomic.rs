@@ -84,7 +84,8 @@ pub fn remove_temporaries(directory: &Path, recursive: bool) -> Result<()> {
                 remove_temporaries(&entry.path(), true)?;
             }
         } else if is_temporary(&name) {
-            fs::remove_file(entry.path()).map_err(|error| Error::io(entry.path().display(), "remove", error))?;
+            fs::remove_file(entry.path())
+                .map_err(|error| Error::io(entry.path().display(), "remove", error))?;
         }
     }
     Ok(())
@@ -92,7 +93,8 @@ pub fn remove_temporaries(directory: &Path, recursive: bool) -> Result<()> {
 
 /// Whether [`temporary_name`] makes such names: `.NAME.PROCESS-COUNT.tmp`.
 fn is_temporary(name: &str) -> bool {
-    let parts = || name.strip_prefix('.')?.strip_suffix(TEMPORARY_SUFFIX)?.rsplit_once('.')?.1.split_once('-');
+    let parts =
+        || name.strip_prefix('.')?.strip_suffix(TEMPORARY_SUFFIX)?.rsplit_once('.')?.1.split_once('-');
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     parts().is_some_and(|(process, count)| number(process) && number(count))
 }

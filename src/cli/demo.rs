@@ -52,7 +52,8 @@ pub fn print(run: &Path) -> Result<()> {
 /// Aligns a table in columns.
 fn columns(titles: &[String], rows: &[Vec<String>]) -> Vec<String> {
     let all: Vec<&[String]> = std::iter::once(titles).chain(rows.iter().map(Vec::as_slice)).collect();
-    let width = |column: usize| all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width =
+        |column: usize| all.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..titles.len()).map(|column| width(column).unwrap_or(0)).collect();
     let line = |row: &&[String]| {
         let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));

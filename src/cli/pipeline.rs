@@ -40,7 +40,13 @@ pub fn run(args: &RunArgs) -> Result<()> {
 ///
 /// # Errors
 /// As [`stages`].
-pub fn execute(settings: &Settings, root: &Path, out: &Path, resume: bool, only: Option<StageName>) -> Result<()> {
+pub fn execute(
+    settings: &Settings,
+    root: &Path,
+    out: &Path,
+    resume: bool,
+    only: Option<StageName>,
+) -> Result<()> {
     listen_to_ctrl_c();
     let mut progress = on_stderr();
     if let Some(report) = stages(settings, root, out, resume, only, progress.as_mut(), &STOP)? {
@@ -125,7 +131,12 @@ impl Pipeline<'_> {
         let rankings = reward_model.epochs > 0 && data.world.is_none();
         let needs = [
             (pretrain.steps > 0, data.text.train.is_empty(), "data.pretraining", "text to pretrain on"),
-            (demonstrations, data.demonstrations.train.is_empty(), "data.demonstrations", "demonstrations to learn from"),
+            (
+                demonstrations,
+                data.demonstrations.train.is_empty(),
+                "data.demonstrations",
+                "demonstrations to learn from",
+            ),
             (rankings, data.rankings.train.is_empty(), "data.comparisons", "rankings to learn from"),
             (self.wants_ppo(), data.prompts.train.is_empty(), "data.prompts", "prompts to answer"),
         ];
@@ -243,7 +254,12 @@ impl Pipeline<'_> {
             }
         }
         let (score, epoch, model) = best.expect("at least one epoch");
-        save_model_directory(&self.run.directory.join("sft"), &model, Some(&self.data.tokenizer), &[("stage", "sft")])?;
+        save_model_directory(
+            &self.run.directory.join("sft"),
+            &model,
+            Some(&self.data.tokenizer),
+            &[("stage", "sft")],
+        )?;
         self.run.end(STAGE, clock, json!({ "epoch": epoch, "reward": score }))?;
         self.remove_epochs()
     }
@@ -309,8 +325,13 @@ impl Pipeline<'_> {
         }
         let mut contenders = Vec::new();
         let policy = if self.run.is_done("ppo_ptx") { "ppo_ptx" } else { "ppo" };
-        let directories =
-            [("pretrained", "pretrain"), ("sft", "sft"), ("rlhf_init", "rlhf_init"), ("ppo", "policy_without_ptx"), (policy, "policy")];
+        let directories = [
+            ("pretrained", "pretrain"),
+            ("sft", "sft"),
+            ("rlhf_init", "rlhf_init"),
+            ("ppo", "policy_without_ptx"),
+            (policy, "policy"),
+        ];
         for (name, directory) in directories {
             if self.has(directory) {
                 contenders.push(Contender { name, model: self.own(directory, Head::LanguageModel)? });
@@ -373,7 +394,13 @@ impl Pipeline<'_> {
         let (expected, found) = (self.data.tokenizer.vocab_size(), model.config.vocab_size);
         if found < expected {
             let expected = format!("at least the tokenizer's {expected} tokens");
-            return Err(Error::format(path.display(), "vocab_size", expected, found, "all models of a run share one tokenizer"));
+            return Err(Error::format(
+                path.display(),
+                "vocab_size",
+                expected,
+                found,
+                "all models of a run share one tokenizer",
+            ));
         }
         Ok(model)
     }

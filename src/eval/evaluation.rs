@@ -79,11 +79,16 @@ pub fn evaluate(
             prompts.iter().zip(&responses).map(|(x, y)| [*x, y.tokens.as_slice()].concat()).collect();
         let kl = reference.as_mut().filter(|_| !prompts.is_empty()).map(|reference| {
             let own: f64 = responses.iter().flat_map(|r| &r.log_probs).map(|&l| f64::from(l)).sum();
-            let sequences: Vec<Sequence> =
-                whole.iter().zip(&prompts).map(|(tokens, prompt)| Sequence { tokens, from: prompt.len() }).collect();
+            let sequences: Vec<Sequence> = whole
+                .iter()
+                .zip(&prompts)
+                .map(|(tokens, prompt)| Sequence { tokens, from: prompt.len() })
+                .collect();
             let mut theirs = 0.0;
             let (model, parameters) = (&reference.model, &reference.parameters);
-            reference.pass.log_probs(model, parameters, &sequences, how.temperature, |_, l, _| theirs += f64::from(l));
+            reference
+                .pass
+                .log_probs(model, parameters, &sequences, how.temperature, |_, l, _| theirs += f64::from(l));
             (own - theirs) / prompts.len() as f64
         });
         let scores = reward.as_mut().map_or(vec![], |reward| reward.scores(whole.iter().map(Vec::as_slice)));
@@ -126,7 +131,9 @@ fn prompts<'a>(run: &Run, data: &'a Dataset, contenders: &[Contender]) -> Vec<&'
 fn comparison(judged: &[Judged], end_of_text: u32) -> Value {
     let has_gold = judged.iter().any(|j| !j.gold.is_empty());
     let baseline = judged.iter().find(|j| j.name == "sft");
-    let judge = |j: &Judged| if has_gold { j.gold.iter().map(|m| f64::from(m.overall)).collect() } else { j.scores.clone() };
+    let judge = |j: &Judged| {
+        if has_gold { j.gold.iter().map(|m| f64::from(m.overall)).collect() } else { j.scores.clone() }
+    };
     let number = |x: Option<f64>| x.map_or("-".to_string(), |x| format!("{x:.3}"));
     let rows: Vec<Value> = judged
         .iter()
@@ -160,14 +167,25 @@ fn comparison(judged: &[Judged], end_of_text: u32) -> Value {
 
 /// The paper's Table 3 as far as the world can answer it, in shares.
 fn table_3(judged: &[Judged]) -> Result<Value> {
-    const QUESTIONS: [&str; 6] =
-        ["follows the instruction", "satisfies the constraints", "hallucinates", "inappropriate", "grammatical", "repetitive"];
+    const QUESTIONS: [&str; 6] = [
+        "follows the instruction",
+        "satisfies the constraints",
+        "hallucinates",
+        "inappropriate",
+        "grammatical",
+        "repetitive",
+    ];
     let mut rows = Vec::new();
     for j in judged {
         let mut shares = metadata::Metadata::new(&QUESTIONS);
         for m in &j.gold {
             let answers = [
-                m.follows_instruction, m.satisfies_constraints, m.hallucination, m.inappropriate, m.grammatical, m.repetitive,
+                m.follows_instruction,
+                m.satisfies_constraints,
+                m.hallucination,
+                m.inappropriate,
+                m.grammatical,
+                m.repetitive,
             ];
             shares.add(&answers.map(Some))?;
         }
@@ -181,9 +199,13 @@ fn table_3(judged: &[Judged]) -> Result<Value> {
 
 /// What the stages themselves reported.
 fn stage_tables(run: &Run) -> Vec<Value> {
-    let get = |stage: &str, key: &str| run.results.get(stage).and_then(|results| results.get(key)).and_then(Value::as_f64);
+    let get = |stage: &str, key: &str| {
+        run.results.get(stage).and_then(|results| results.get(key)).and_then(Value::as_f64)
+    };
     let mut tables = Vec::new();
-    if let Some(accuracy) = get("reward_model", "accuracy").filter(|_| get("reward_model", "validation_pairs") > Some(0.0)) {
+    if let Some(accuracy) =
+        get("reward_model", "accuracy").filter(|_| get("reward_model", "validation_pairs") > Some(0.0))
+    {
         let with = |key: &str, value: f64| {
             let end = |end: &str| get("reward_model", &format!("{key}_{end}")).unwrap_or(f64::NAN);
             format!("{value:.3} [{:.3}, {:.3}]", end("low"), end("high"))

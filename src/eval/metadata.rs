@@ -1,8 +1,8 @@
 //! Labelers' binary judgements of single responses, as in the paper's table 3 ("fails to follow the
 //! correct instruction", "hallucination", ...), and their shares per policy, as in figure 4.
 
-use crate::train::statistics::{Estimate, wilson};
 use crate::error::{Error, Result};
+use crate::train::statistics::{Estimate, wilson};
 
 /// The questions of table 3 that are answered with yes or no, in its order.
 pub const TABLE_3: [&str; 11] = [

@@ -16,8 +16,8 @@
 
 use super::ema;
 use crate::model::Layout;
-use crate::num::par;
 use crate::num::math::{fma, sqrt};
+use crate::num::par;
 
 /// Where epsilon stands; see the module's equations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -130,8 +130,10 @@ impl Dataset {
         let mut left_out = 0;
         let limit = settings.ppo.max_prompt_tokens;
         let mut prompts = |records: &[Prompt]| encoder.prompts(records, limit, &mut left_out);
-        let prompts =
-            Split { train: prompts(&records.prompts.train), validation: prompts(&records.prompts.validation) };
+        let prompts = Split {
+            train: prompts(&records.prompts.train),
+            validation: prompts(&records.prompts.validation),
+        };
         encoder.note("prompts", left_out, &mut notes);
         let mut left_out = 0;
         let mut ranking_prompts = |records: &[Prompt]| encoder.prompts(records, limit, &mut left_out);
@@ -191,11 +193,14 @@ fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
     }
     records.text = split(documents, settings, "documents", &mut records.notes);
 
-    let demonstrations =
-        load_all(&files.demonstrations, root, &mut records.notes, |path| data::load_demonstrations(path, &template))?;
-    let comparisons =
-        load_all(&files.comparisons, root, &mut records.notes, |path| data::load_comparisons(path, &template))?;
-    let mut prompts = load_all(&files.prompts, root, &mut records.notes, |path| data::load_prompts(path, &template))?;
+    let demonstrations = load_all(&files.demonstrations, root, &mut records.notes, |path| {
+        data::load_demonstrations(path, &template)
+    })?;
+    let comparisons = load_all(&files.comparisons, root, &mut records.notes, |path| {
+        data::load_comparisons(path, &template)
+    })?;
+    let mut prompts =
+        load_all(&files.prompts, root, &mut records.notes, |path| data::load_prompts(path, &template))?;
     if files.prompts.is_empty() {
         prompts = demonstrations
             .iter()
@@ -204,10 +209,13 @@ fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
     }
     let (prompts, over) = data::cap_per_user(prompts, files.prompts_per_user);
     if over > 0 {
-        records.notes.push(format!("{over} prompts left out: more than {} of one user", files.prompts_per_user));
+        records
+            .notes
+            .push(format!("{over} prompts left out: more than {} of one user", files.prompts_per_user));
     }
     let mut seen = std::collections::BTreeSet::new();
-    let prompts: Vec<Prompt> = prompts.into_iter().filter(|record| seen.insert(record.prompt.clone())).collect();
+    let prompts: Vec<Prompt> =
+        prompts.into_iter().filter(|record| seen.insert(record.prompt.clone())).collect();
     records.demonstrations = split(demonstrations, settings, "demonstrations", &mut records.notes);
     records.comparisons = split(comparisons, settings, "comparisons", &mut records.notes);
     records.prompts = split(prompts, settings, "prompts", &mut records.notes);
@@ -232,7 +240,8 @@ fn load_all<T>(
 fn split<T: Record>(records: Vec<T>, settings: &Settings, what: &str, notes: &mut Vec<String>) -> Split<T> {
     let split = data::split(records, f64::from(settings.data.validation_fraction), settings.seed);
     if split.left_out > 0 {
-        notes.push(format!("{} validation {what} left out: their prompt is also in training", split.left_out));
+        notes
+            .push(format!("{} validation {what} left out: their prompt is also in training", split.left_out));
     }
     Split { train: split.train, validation: split.validation }
 }
@@ -266,7 +275,8 @@ fn tokenizer(settings: &Settings, root: &Path, records: &Records) -> Result<Toke
             Error::format(directory.display(), "", "a tokenizer", found, "")
         });
     }
-    let demonstrations = records.demonstrations.train.iter().flat_map(|record| [&record.prompt, &record.response]);
+    let demonstrations =
+        records.demonstrations.train.iter().flat_map(|record| [&record.prompt, &record.response]);
     let documents = records.text.train.iter().chain(demonstrations).map(String::as_str);
     if documents.clone().next().is_none() {
         return Err(Error::usage(

@@ -5,8 +5,8 @@ use super::settings::{self, AdamSettings, ScheduleName};
 use crate::checkpoint::{Model, State};
 use crate::error::{Error, Result};
 use crate::learn::adamw::AdamW;
-use crate::learn::schedule::Schedule;
 use crate::learn::gradient_norm::{clipping_scale, first_non_finite, gradient_norm};
+use crate::learn::schedule::Schedule;
 use crate::model::{Gradients, Transformer};
 
 /// Everything that one network's training changes, and the memory it needs.
@@ -81,7 +81,9 @@ impl Learner {
         let norm = gradient_norm(&self.gradients.flat);
         if !norm.is_finite() {
             let (found, what) = match first_non_finite(&self.gradients.flat) {
-                Some(index) => (self.gradients.flat[index], format!("the gradient of {}", self.name_of(index))),
+                Some(index) => {
+                    (self.gradients.flat[index], format!("the gradient of {}", self.name_of(index)))
+                }
                 None => (norm, "the norm of the gradient".into()),
             };
             return Err(self.not_finite(stage, self.updates + 1, what, found));

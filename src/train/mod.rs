@@ -17,5 +17,5 @@ pub mod reward_model;
 pub mod rollout;
 pub mod run;
 pub mod settings;
-pub mod statistics;
 pub mod sft;
+pub mod statistics;

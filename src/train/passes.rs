@@ -75,7 +75,8 @@ impl Pass {
             let n = self.fill_targets(&sequences[piece.clone()], piece.start);
             model.forward(parameters, &self.batch, &mut self.activations, None);
             let c = model.config.width;
-            let outputs = Outputs { log_probs: &mut self.log_probs[..n], entropies: &mut self.entropies[..n] };
+            let outputs =
+                Outputs { log_probs: &mut self.log_probs[..n], entropies: &mut self.entropies[..n] };
             let hidden = &self.activations.hidden[..self.batch.len() * c];
             let weight = &parameters[model.layout.head.clone()];
             let work = self.head.get_or_insert_with(|| Workspace::new(model.config.vocab_size, c));
@@ -107,15 +108,26 @@ impl Pass {
             model.forward(parameters, &self.batch, &mut self.activations, dropout);
             let c = model.config.width;
             let rows = self.batch.len() * c;
-            let (hidden, d_hidden) = (&self.activations.hidden[..rows], &mut self.activations.d_hidden[..rows]);
+            let (hidden, d_hidden) =
+                (&self.activations.hidden[..rows], &mut self.activations.d_hidden[..rows]);
             d_hidden.fill(0.0);
-            let outputs = Outputs { log_probs: &mut self.log_probs[..n], entropies: &mut self.entropies[..n] };
+            let outputs =
+                Outputs { log_probs: &mut self.log_probs[..n], entropies: &mut self.entropies[..n] };
             let weight = &parameters[model.layout.head.clone()];
             let d_weight = &mut gradients.flat[model.layout.head.clone()];
             let work = self.head.get_or_insert_with(|| Workspace::new(model.config.vocab_size, c));
             let slope = |t: usize, log_prob: f32| slope(number + t, log_prob);
             log_prob::forward_backward(
-                outputs, d_hidden, d_weight, hidden, weight, c, &self.targets, temperature, slope, work,
+                outputs,
+                d_hidden,
+                d_weight,
+                hidden,
+                weight,
+                c,
+                &self.targets,
+                temperature,
+                slope,
+                work,
             );
             model.backward(parameters, gradients, &self.batch, &mut self.activations, dropout);
             for t in 0..n {
@@ -183,7 +195,8 @@ impl Pass {
             slopes(first_group..end_group, &self.values, &mut self.d_values);
 
             let rows = self.batch.len() * c;
-            let (hidden, d_hidden) = (&self.activations.hidden[..rows], &mut self.activations.d_hidden[..rows]);
+            let (hidden, d_hidden) =
+                (&self.activations.hidden[..rows], &mut self.activations.d_hidden[..rows]);
             d_hidden.fill(0.0);
             let weight = &parameters[model.layout.head.clone()];
             let d_weight = &mut gradients.flat[model.layout.head.clone()];
@@ -230,7 +243,12 @@ impl Pass {
         self.targets.len()
     }
 
-    fn fill_positions(&mut self, sequences: &[Sequence], number: usize, positions: &impl Fn(&Sequence) -> Range<usize>) {
+    fn fill_positions(
+        &mut self,
+        sequences: &[Sequence],
+        number: usize,
+        positions: &impl Fn(&Sequence) -> Range<usize>,
+    ) {
         self.batch.clear();
         self.rows.clear();
         for (i, sequence) in sequences.iter().enumerate() {
@@ -243,6 +261,8 @@ impl Pass {
         let (c, weight) = (model.config.width, &parameters[model.layout.head.clone()]);
         let hidden = &self.activations.hidden;
         self.values.clear();
-        self.values.extend(self.rows.iter().map(|row| scalar_head::forward(&hidden[row * c..(row + 1) * c], weight)));
+        self.values.extend(
+            self.rows.iter().map(|row| scalar_head::forward(&hidden[row * c..(row + 1) * c], weight)),
+        );
     }
 }

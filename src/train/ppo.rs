@@ -25,7 +25,9 @@ use crate::checkpoint::Model;
 use crate::error::{Error, Result};
 use crate::learn::ppo::advantage::{Whitening, gae, whiten};
 use crate::learn::ppo::loss::{PolicySums, ValueSums, policy_loss, value_loss};
-use crate::learn::ppo::reward::{AdaptiveKl, KlSums, MissingEos, ScorePlacement, kl_estimates, kl_shaped_rewards};
+use crate::learn::ppo::reward::{
+    AdaptiveKl, KlSums, MissingEos, ScorePlacement, kl_estimates, kl_shaped_rewards,
+};
 use crate::model::Head;
 use crate::num::rng::{Purpose, Rng, Stage};
 
@@ -126,7 +128,13 @@ pub struct Sums {
 /// # Errors
 /// [`Error::Usage`] without prompts, or without text where `ptx_coef` is not 0; [`Error::Numeric`] if a number
 /// is not finite or leaves the bounds of section `limits`; those of [`Run`].
-pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings, stage: &str) -> Result<Finished> {
+pub fn train(
+    run: &mut Run,
+    data: &Dataset,
+    networks: Networks,
+    s: &PpoSettings,
+    stage: &str,
+) -> Result<Finished> {
     let seed = run.settings.seed;
     let micro = run.settings.micro_batch_tokens;
     let ptx = s.ptx_coef > 0.0 && s.ptx_examples_per_episode > 0;
@@ -187,7 +195,13 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
         if let Some(score) = scores.iter().find(|score| !score.is_finite()) {
             let hint = "a reward is a finite number for every response";
             let (what, found) = ("a response's score".into(), score.to_string());
-            return Err(Error::Numeric { stage: stage.into(), step: iteration + 1, what, found, hint: hint.into() });
+            return Err(Error::Numeric {
+                stage: stage.into(),
+                step: iteration + 1,
+                what,
+                found,
+                hint: hint.into(),
+            });
         }
         let entropy = mean(responses.iter().flat_map(|response| &response.entropies));
         let mut episodes: Vec<Episode> = Vec::with_capacity(s.batch);
@@ -207,7 +221,8 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
         let mut sums = Sums::default();
         let mut learning_rate = 0.0;
         for epoch in 0..s.inner_epochs as u64 {
-            let order = Rng::at(seed, Stage::Ppo, Purpose::Shuffle, iteration, epoch, 0).permutation(episodes.len());
+            let order =
+                Rng::at(seed, Stage::Ppo, Purpose::Shuffle, iteration, epoch, 0).permutation(episodes.len());
             for (number, chosen) in order.chunks(minibatch).enumerate() {
                 let update = iteration * updates_per_iteration + epoch * s.minibatches as u64 + number as u64;
                 let batch = minibatch_of(&episodes, chosen, s);
@@ -267,7 +282,9 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
             fields.push(("ptx_loss", (sums.ptx / sums.ptx_tokens.max(1) as f64).into()));
         }
         if s.eval_every > 0 && done.is_multiple_of(s.eval_every) {
-            if let Some(loss) = validate(&mut policy, &data.text.validation, run.settings.pretrain.eval_tokens) {
+            if let Some(loss) =
+                validate(&mut policy, &data.text.validation, run.settings.pretrain.eval_tokens)
+            {
                 fields.push(("validation_pretraining_loss", loss.into()));
             }
             let held_out = fitting(&data.prompts.validation, context);
@@ -275,7 +292,8 @@ pub fn train(run: &mut Run, data: &Dataset, networks: Networks, s: &PpoSettings,
             if !asked.is_empty() {
                 let how = Rollout { stage: Stage::Eval, ..how };
                 let responses = respond(&policy.model, &policy.parameters, asked, &how, &|_| ());
-                let answers: Vec<&[u32]> = responses.iter().map(|response| response.tokens.as_slice()).collect();
+                let answers: Vec<&[u32]> =
+                    responses.iter().map(|response| response.tokens.as_slice()).collect();
                 fields.push(("validation_reward", mean(&reward.scores(asked, &answers)).into()));
             }
         }
@@ -310,7 +328,9 @@ pub fn estimate(
     let sequences: Vec<Sequence> = episodes.iter().map(Episode::sequence).collect();
     let mut log_probs = Vec::new();
     let (model, parameters) = (&reference.model, &reference.parameters);
-    reference.pass.log_probs(model, parameters, &sequences, s.temperature, |_, log_prob, _| log_probs.push(log_prob));
+    reference
+        .pass
+        .log_probs(model, parameters, &sequences, s.temperature, |_, log_prob, _| log_probs.push(log_prob));
 
     // 2. Values: what is expected before each token is emitted.
     let mut values = Vec::new();
@@ -347,7 +367,8 @@ pub fn estimate(
 /// Where the value function is read: before each token of the response, and after the last if the score
 /// goes there.
 fn value_positions(sequence: &Sequence, s: &PpoSettings) -> Range<usize> {
-    let placement = if s.score_after_eos { ScorePlacement::AfterEndOfText } else { ScorePlacement::LastToken };
+    let placement =
+        if s.score_after_eos { ScorePlacement::AfterEndOfText } else { ScorePlacement::LastToken };
     let tokens = sequence.tokens.len() - sequence.from;
     sequence.from - 1..sequence.from - 1 + placement.positions(tokens, s.max_response_tokens)
 }
@@ -392,9 +413,18 @@ pub fn policy_gradient(policy: &mut Learner, batch: &[Episode], s: &PpoSettings,
     };
     let slope = |t: usize, new: f32| one(t, new, &mut PolicySums::default());
     let Learner { model, parameters, gradients, pass, .. } = policy;
-    pass.log_probs_gradient(model, parameters, gradients, &sequences, s.temperature, None, slope, |t, new, _| {
-        one(t, new, &mut sums.policy);
-    });
+    pass.log_probs_gradient(
+        model,
+        parameters,
+        gradients,
+        &sequences,
+        s.temperature,
+        None,
+        slope,
+        |t, new, _| {
+            one(t, new, &mut sums.policy);
+        },
+    );
 }
 
 /// Adds `ptx_coef` times the gradient of the mean loss per token over windows of text.
@@ -402,9 +432,18 @@ pub fn ptx_gradient(policy: &mut Learner, windows: &[Sequence], ptx_coef: f32, s
     let tokens: usize = windows.iter().map(Sequence::targets).sum();
     let slope = -ptx_coef / tokens as f32;
     let Learner { model, parameters, gradients, pass, .. } = policy;
-    pass.log_probs_gradient(model, parameters, gradients, windows, 1.0, None, |_, _| slope, |_, log_prob, _| {
-        sums.ptx -= f64::from(log_prob);
-    });
+    pass.log_probs_gradient(
+        model,
+        parameters,
+        gradients,
+        windows,
+        1.0,
+        None,
+        |_, _| slope,
+        |_, log_prob, _| {
+            sums.ptx -= f64::from(log_prob);
+        },
+    );
     sums.ptx_tokens += tokens;
 }
 
@@ -418,12 +457,20 @@ pub fn value_gradient(value: &mut Learner, batch: &[Episode], s: &PpoSettings, s
     let positions = |sequence: &Sequence| value_positions(sequence, s);
     let mut at = 0;
     let Learner { model, parameters, gradients, pass, .. } = value;
-    pass.values_gradient(model, parameters, gradients, &groups, &sequences, positions, |_, values, d_values| {
-        let range = at..at + values.len();
-        let (old, returns) = (&old[range.clone()], &returns[range.clone()]);
-        value_loss(d_values, values, old, returns, s.value_clip, s.value_coef, weight, &mut sums.value);
-        at = range.end;
-    });
+    pass.values_gradient(
+        model,
+        parameters,
+        gradients,
+        &groups,
+        &sequences,
+        positions,
+        |_, values, d_values| {
+            let range = at..at + values.len();
+            let (old, returns) = (&old[range.clone()], &returns[range.clone()]);
+            value_loss(d_values, values, old, returns, s.value_clip, s.value_coef, weight, &mut sums.value);
+            at = range.end;
+        },
+    );
 }
 
 /// Whitens one field of all episodes together, in their order.
@@ -459,7 +506,11 @@ fn bound(stage: &str, step: u64, what: &str, value: f64, limit: f32, above: bool
     if value.is_finite() && !beyond {
         return Ok(());
     }
-    let found = if beyond { format!("{value:.4}, past the bound {limit} of section limits") } else { value.to_string() };
+    let found = if beyond {
+        format!("{value:.4}, past the bound {limit} of section limits")
+    } else {
+        value.to_string()
+    };
     let hint = "the last saved state stands: lower ppo.learning_rate or raise ppo.kl_coef";
     Err(Error::Numeric { stage: stage.into(), step, what: what.into(), found, hint: hint.into() })
 }
@@ -484,11 +535,16 @@ fn check_data(data: &Dataset, networks: &Networks, ptx: bool) -> Result<()> {
         return Err(Error::usage("data.pretraining", "text for the pretraining gradient", "none", hint));
     }
     let vocabulary = data.tokenizer.vocab_size();
-    for (name, config) in [("value function", &networks.value.config), ("reference", &networks.reference.config)] {
+    for (name, config) in
+        [("value function", &networks.value.config), ("reference", &networks.reference.config)]
+    {
         if config.vocab_size != networks.policy.config.vocab_size {
             return Err(Error::usage(
                 format!("the {name}'s vocabulary"),
-                format!("{} tokens, as the policy has ({vocabulary} in the tokenizer)", networks.policy.config.vocab_size),
+                format!(
+                    "{} tokens, as the policy has ({vocabulary} in the tokenizer)",
+                    networks.policy.config.vocab_size
+                ),
                 config.vocab_size,
                 "all models of a run share one tokenizer",
             ));

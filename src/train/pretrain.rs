@@ -39,17 +39,27 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
     }
     for step in first..s.steps {
         // 1. Random windows of the text.
-        let windows: Vec<Sequence> =
-            (0..s.batch as u64).map(|i| window(text, context, run.settings.seed, Stage::Pretrain, step, i)).collect();
+        let windows: Vec<Sequence> = (0..s.batch as u64)
+            .map(|i| window(text, context, run.settings.seed, Stage::Pretrain, step, i))
+            .collect();
 
         // 2. The mean loss over their tokens, and its gradient.
         let tokens: usize = windows.iter().map(Sequence::targets).sum();
         let slope = -1.0 / tokens as f32;
         let mut loss = 0.0;
         let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-        pass.log_probs_gradient(model, parameters, gradients, &windows, 1.0, None, |_, _| slope, |_, log_prob, _| {
-            loss -= f64::from(log_prob);
-        });
+        pass.log_probs_gradient(
+            model,
+            parameters,
+            gradients,
+            &windows,
+            1.0,
+            None,
+            |_, _| slope,
+            |_, log_prob, _| {
+                loss -= f64::from(log_prob);
+            },
+        );
         loss /= tokens as f64;
         run.check_loss(STAGE, step + 1, "the loss", loss)?;
 

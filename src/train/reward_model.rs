@@ -52,8 +52,8 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, sampler: Option<Model>
     for step in first..total {
         // 1. The epoch's next prompts, each with all its responses.
         let (epoch, place) = (step / steps_per_epoch, (step % steps_per_epoch) as usize);
-        let order =
-            Rng::at(run.settings.seed, Stage::RewardModel, Purpose::Shuffle, epoch, 0, 0).permutation(training.len());
+        let order = Rng::at(run.settings.seed, Stage::RewardModel, Purpose::Shuffle, epoch, 0, 0)
+            .permutation(training.len());
         let batch: Vec<&Ranking> =
             order[place * s.batch..].iter().take(s.batch).map(|&i| &training[i]).collect();
 
@@ -139,14 +139,22 @@ pub fn rank(learner: &mut Learner, batch: &[&Ranking], mut slopes: impl FnMut(&R
     }
     let Learner { model, parameters, gradients, pass, .. } = learner;
     let last = |s: &Sequence| s.from..s.tokens.len();
-    pass.values_gradient(model, parameters, gradients, &groups, &sequences, last, |piece, rewards, d_rewards| {
-        let mut at = 0;
-        for ranking in &batch[piece] {
-            let k = at..at + ranking.responses.len();
-            slopes(ranking, &rewards[k.clone()], &mut d_rewards[k.clone()]);
-            at = k.end;
-        }
-    });
+    pass.values_gradient(
+        model,
+        parameters,
+        gradients,
+        &groups,
+        &sequences,
+        last,
+        |piece, rewards, d_rewards| {
+            let mut at = 0;
+            for ranking in &batch[piece] {
+                let k = at..at + ranking.responses.len();
+                slopes(ranking, &rewards[k.clone()], &mut d_rewards[k.clone()]);
+                at = k.end;
+            }
+        },
+    );
 }
 
 fn last_token(example: &Example) -> Sequence<'_> {
@@ -159,7 +167,9 @@ fn validate(learner: &mut Learner, rankings: &[Ranking], limit: usize) -> (Optio
     let sequences: Vec<Sequence> = rankings.iter().flat_map(|r| r.responses.iter().map(last_token)).collect();
     let mut rewards = Vec::with_capacity(sequences.len());
     let last = |s: &Sequence| s.from..s.tokens.len();
-    learner.pass.values(&learner.model, &learner.parameters, &sequences, last, |_, reward| rewards.push(reward));
+    learner
+        .pass
+        .values(&learner.model, &learner.parameters, &sequences, last, |_, reward| rewards.push(reward));
     let (mut loss, mut count, mut accuracy, mut at) = (0.0, 0, PairAccuracy::default(), 0);
     for ranking in rankings {
         let k = ranking.responses.len();
@@ -200,58 +210,66 @@ fn rankings(run: &mut Run, data: &Dataset, sampler: Option<Model>) -> [Vec<Ranki
     let seed = run.settings.seed;
     let sampler = Frozen::new(sampler, 0);
     let mut tied = 0;
-    let sets = [(0, &data.ranking_prompts.train), (1, &data.ranking_prompts.validation)].map(|(set, prompts)| {
-        run.progress.stage("rankings", prompts.len() as u64);
-        // K responses for each ranking, K uniform from the least to the most; some of them are written.
-        let written = |k: usize| (k as f32 * s.written_share).round() as usize;
-        let counts: Vec<usize> = (0..prompts.len() as u64)
-            .map(|i| {
-                let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i, 0);
-                s.min_candidates + rng.below(s.max_candidates - s.min_candidates + 1)
-            })
-            .collect();
-        let asked: Vec<&[u32]> =
-            prompts.iter().zip(&counts).flat_map(|(prompt, &k)| std::iter::repeat_n(prompt.as_slice(), k - written(k))).collect();
-        let how = Rollout {
-            temperature: s.candidate_temperature,
-            max_response_tokens: run.settings.data.max_response_tokens,
-            end_of_text: data.tokenizer.end_of_text(),
-            seed,
-            stage: Stage::RewardModel,
-            step: set,
-        };
-        let mut responses = sampler.respond(&asked, &how).into_iter();
-        let mut rankings = Vec::with_capacity(prompts.len());
-        for (i, (prompt, &k)) in prompts.iter().zip(&counts).enumerate() {
-            let asked = data.tokenizer.decode_lossy(prompt);
-            let mut responses: Vec<Vec<u32>> =
-                responses.by_ref().take(k - written(k)).map(|response| response.tokens).collect();
-            let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Text, set, i as u64, 0);
-            for text in world.candidate_responses(&asked, written(k), &mut rng).unwrap_or_default() {
-                let mut tokens = data.tokenizer.encode(&text);
-                tokens.push(data.tokenizer.end_of_text());
-                tokens.truncate(how.max_response_tokens);
-                responses.push(tokens);
-            }
-            let texts: Vec<String> = responses
+    let sets =
+        [(0, &data.ranking_prompts.train), (1, &data.ranking_prompts.validation)].map(|(set, prompts)| {
+            run.progress.stage("rankings", prompts.len() as u64);
+            // K responses for each ranking, K uniform from the least to the most; some of them are written.
+            let written = |k: usize| (k as f32 * s.written_share).round() as usize;
+            let counts: Vec<usize> = (0..prompts.len() as u64)
+                .map(|i| {
+                    let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i, 0);
+                    s.min_candidates + rng.below(s.max_candidates - s.min_candidates + 1)
+                })
+                .collect();
+            let asked: Vec<&[u32]> = prompts
                 .iter()
-                .map(|tokens| data.tokenizer.decode_lossy(strip(tokens, data.tokenizer.end_of_text())))
+                .zip(&counts)
+                .flat_map(|(prompt, &k)| std::iter::repeat_n(prompt.as_slice(), k - written(k)))
                 .collect();
-            let labeler = LABELERS[Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i as u64, 1).below(LABELERS.len())];
-            let ranks = world.rank(&asked, &texts, &labeler, seed);
-            if ranks.iter().all(|rank| *rank == ranks[0]) {
-                tied += 1;
-                continue;
+            let how = Rollout {
+                temperature: s.candidate_temperature,
+                max_response_tokens: run.settings.data.max_response_tokens,
+                end_of_text: data.tokenizer.end_of_text(),
+                seed,
+                stage: Stage::RewardModel,
+                step: set,
+            };
+            let mut responses = sampler.respond(&asked, &how).into_iter();
+            let mut rankings = Vec::with_capacity(prompts.len());
+            for (i, (prompt, &k)) in prompts.iter().zip(&counts).enumerate() {
+                let asked = data.tokenizer.decode_lossy(prompt);
+                let mut responses: Vec<Vec<u32>> =
+                    responses.by_ref().take(k - written(k)).map(|response| response.tokens).collect();
+                let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Text, set, i as u64, 0);
+                for text in world.candidate_responses(&asked, written(k), &mut rng).unwrap_or_default() {
+                    let mut tokens = data.tokenizer.encode(&text);
+                    tokens.push(data.tokenizer.end_of_text());
+                    tokens.truncate(how.max_response_tokens);
+                    responses.push(tokens);
+                }
+                let texts: Vec<String> = responses
+                    .iter()
+                    .map(|tokens| data.tokenizer.decode_lossy(strip(tokens, data.tokenizer.end_of_text())))
+                    .collect();
+                let labeler = LABELERS[Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i as u64, 1)
+                    .below(LABELERS.len())];
+                let ranks = world.rank(&asked, &texts, &labeler, seed);
+                if ranks.iter().all(|rank| *rank == ranks[0]) {
+                    tied += 1;
+                    continue;
+                }
+                let examples = responses
+                    .into_iter()
+                    .map(|response| Example {
+                        tokens: [prompt.as_slice(), &response].concat(),
+                        prompt: prompt.len(),
+                    })
+                    .collect();
+                rankings.push(Ranking::new(examples, ranks));
             }
-            let examples = responses
-                .into_iter()
-                .map(|response| Example { tokens: [prompt.as_slice(), &response].concat(), prompt: prompt.len() })
-                .collect();
-            rankings.push(Ranking::new(examples, ranks));
-        }
-        run.progress.finish();
-        rankings
-    });
+            run.progress.finish();
+            rankings
+        });
     if tied > 0 {
         run.progress.note(&format!("{tied} rankings left out: all responses tied"));
     }

@@ -43,7 +43,12 @@ impl Frozen {
 
     /// Mean loss per token over the first `limit` tokens of a text, in nats; `None` for an empty one.
     pub fn text_loss(&mut self, text: &[u32], limit: usize) -> Option<f64> {
-        mean_loss(&mut self.pass, &self.model, &self.parameters, &consecutive(text, self.model.config.context, limit))
+        mean_loss(
+            &mut self.pass,
+            &self.model,
+            &self.parameters,
+            &consecutive(text, self.model.config.context, limit),
+        )
     }
 
     /// Samples a response to each prompt.
@@ -101,11 +106,18 @@ pub fn sequences(examples: &[Example]) -> Vec<Sequence<'_>> {
 pub fn consecutive(text: &[u32], context: usize, limit: usize) -> Vec<Sequence<'_>> {
     let text = &text[..text.len().min(limit.saturating_add(1))];
     let starts = (0..text.len().saturating_sub(1)).step_by(context);
-    starts.map(|start| Sequence { tokens: &text[start..text.len().min(start + context + 1)], from: 1 }).collect()
+    starts
+        .map(|start| Sequence { tokens: &text[start..text.len().min(start + context + 1)], from: 1 })
+        .collect()
 }
 
 /// Mean negative log-prob of all targets, in nats, added in order in f64; `None` without targets.
-pub fn mean_loss(pass: &mut Pass, model: &Transformer, parameters: &[f32], sequences: &[Sequence]) -> Option<f64> {
+pub fn mean_loss(
+    pass: &mut Pass,
+    model: &Transformer,
+    parameters: &[f32],
+    sequences: &[Sequence],
+) -> Option<f64> {
     let (mut sum, mut count) = (0.0, 0usize);
     pass.log_probs(model, parameters, sequences, 1.0, |_, log_prob, _| {
         sum -= f64::from(log_prob);

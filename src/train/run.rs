@@ -20,8 +20,8 @@ use super::metrics::{Metrics, Value, write_results};
 use super::progress::Progress;
 use super::settings::{Section, Settings};
 use crate::checkpoint::{
-    Model, RunLock, State, load_latest_state, read_file, remove_temporaries, save_model_directory, save_state,
-    write_atomic,
+    Model, RunLock, State, load_latest_state, read_file, remove_temporaries, save_model_directory,
+    save_state, write_atomic,
 };
 use crate::error::{Error, Result};
 use crate::text::Tokenizer;
@@ -125,19 +125,29 @@ impl<'a> Run<'a> {
             }
             if state.exists() {
                 let bytes = read_file(&state, 1 << 24)?;
-                done = serde_json::from_slice(&bytes)
-                    .map_err(|e| Error::format(state.display(), "", "{\"completed\",\"metrics_offset\"}", e, ""))?;
+                done = serde_json::from_slice(&bytes).map_err(|e| {
+                    Error::format(state.display(), "", "{\"completed\",\"metrics_offset\"}", e, "")
+                })?;
                 let path = directory.join("results.json");
                 if let Some(serde_json::Value::Object(found)) = super::metrics::read_results(&path)? {
                     results = found;
                 }
             }
         } else if resume {
-            progress.note(&format!("{}: no run to go on with, so this is its beginning", directory.display()));
+            progress
+                .note(&format!("{}: no run to go on with, so this is its beginning", directory.display()));
         }
         let directory = directory.to_path_buf();
         let run = Run {
-            settings, directory, progress, results, metrics: None, done, stop, recent_losses: vec![], _lock: lock,
+            settings,
+            directory,
+            progress,
+            results,
+            metrics: None,
+            done,
+            stop,
+            recent_losses: vec![],
+            _lock: lock,
         };
         // A kill between a stage's end and the removal of its states leaves them behind.
         run.done.completed.iter().try_for_each(|stage| run.remove_states(stage))?;
@@ -257,19 +267,31 @@ impl<'a> Run<'a> {
     pub fn check_stop(&self) -> Result<()> {
         match self.stop.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => Err(Error::Interrupted { hint: "the same command with --resume goes on from here".into() }),
+            true => {
+                Err(Error::Interrupted { hint: "the same command with --resume goes on from here".into() })
+            }
         }
     }
 
-    fn save(&mut self, stage: &str, step: u64, strings: &[(&str, String)], buffers: &[(String, &[f32])]) -> Result<()> {
+    fn save(
+        &mut self,
+        stage: &str,
+        step: u64,
+        strings: &[(&str, String)],
+        buffers: &[(String, &[f32])],
+    ) -> Result<()> {
         self.check_directory()?;
         let directory = self.state_directory(stage);
         fs::create_dir_all(&directory).map_err(|e| Error::io(directory.display(), "create", e))?;
         let mut all: BTreeMap<String, String> =
             strings.iter().map(|(name, text)| (name.to_string(), text.clone())).collect();
         all.insert("metrics_offset".into(), self.metrics().synced_offset()?.to_string());
-        all.insert("recent_losses".into(), serde_json::to_string(&self.recent_losses).expect("finite numbers"));
-        let buffers: Vec<(&str, &[f32])> = buffers.iter().map(|(name, buffer)| (name.as_str(), *buffer)).collect();
+        all.insert(
+            "recent_losses".into(),
+            serde_json::to_string(&self.recent_losses).expect("finite numbers"),
+        );
+        let buffers: Vec<(&str, &[f32])> =
+            buffers.iter().map(|(name, buffer)| (name.as_str(), *buffer)).collect();
         save_state(&directory, step, &buffers, &all)
     }
 
@@ -311,7 +333,10 @@ impl<'a> Run<'a> {
         let n = self.recent_losses.len();
         let mean = self.recent_losses.iter().sum::<f64>() / n.max(1) as f64;
         if spike > 0.0 && n == 20 && loss > f64::from(spike) * mean {
-            return bad(format!("{loss:.4}, over {spike} times the mean {mean:.4} of the last 20 steps"), hint);
+            return bad(
+                format!("{loss:.4}, over {spike} times the mean {mean:.4} of the last 20 steps"),
+                hint,
+            );
         }
         if n == 20 {
             self.recent_losses.remove(0);
@@ -339,7 +364,10 @@ impl<'a> Run<'a> {
     pub fn end(&mut self, stage: &str, clock: StageClock, results: serde_json::Value) -> Result<()> {
         self.check_directory()?;
         self.results.insert(stage.to_string(), results);
-        write_results(&self.directory.join("results.json"), &serde_json::Value::Object(self.results.clone()))?;
+        write_results(
+            &self.directory.join("results.json"),
+            &serde_json::Value::Object(self.results.clone()),
+        )?;
         self.done.completed.retain(|done| done != stage);
         self.done.completed.push(stage.to_string());
         self.done.metrics_offset = self.metrics().synced_offset()?;

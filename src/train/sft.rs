@@ -98,7 +98,8 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Res
     check_lengths(examples, context)?;
 
     // A batch holds `batch` sequences, of which `texts` are windows of pretraining text.
-    let texts = if data.text.train.len() < 2 { 0 } else { (batch as f32 * recipe.text_share).round() as usize };
+    let texts =
+        if data.text.train.len() < 2 { 0 } else { (batch as f32 * recipe.text_share).round() as usize };
     let demonstrations = (batch - texts.min(batch - 1)).max(1);
     let steps_per_epoch = examples.len().div_ceil(demonstrations) as u64;
     let total = recipe.epochs as u64 * steps_per_epoch;
@@ -118,24 +119,39 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Res
     for step in first..total {
         // 1. The epoch's next demonstrations, in an order of its own, and some text.
         let (epoch, place) = (step / steps_per_epoch, (step % steps_per_epoch) as usize);
-        let order = Rng::at(run.settings.seed, recipe.address, Purpose::Shuffle, epoch, 0, 0).permutation(examples.len());
+        let order = Rng::at(run.settings.seed, recipe.address, Purpose::Shuffle, epoch, 0, 0)
+            .permutation(examples.len());
         let chosen = order[place * demonstrations..].iter().take(demonstrations);
-        let mut batch: Vec<Sequence> = chosen
-            .map(|&i| Sequence { tokens: &examples[i].tokens, from: examples[i].prompt })
-            .collect();
+        let mut batch: Vec<Sequence> =
+            chosen.map(|&i| Sequence { tokens: &examples[i].tokens, from: examples[i].prompt }).collect();
         let seed = run.settings.seed;
-        batch.extend((0..texts as u64).map(|i| window(&data.text.train, context, seed, recipe.address, step, i)));
+        batch.extend(
+            (0..texts as u64).map(|i| window(&data.text.train, context, seed, recipe.address, step, i)),
+        );
 
         // 2. The mean loss over response tokens (and tokens of text), and its gradient.
         let tokens: usize = batch.iter().map(Sequence::targets).sum();
         let slope = -1.0 / tokens as f32;
-        let dropout =
-            (recipe.dropout > 0.0).then_some(Dropout { rate: recipe.dropout, seed, stage: recipe.address, step });
+        let dropout = (recipe.dropout > 0.0).then_some(Dropout {
+            rate: recipe.dropout,
+            seed,
+            stage: recipe.address,
+            step,
+        });
         let mut loss = 0.0;
         let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-        pass.log_probs_gradient(model, parameters, gradients, &batch, 1.0, dropout, |_, _| slope, |_, log_prob, _| {
-            loss -= f64::from(log_prob);
-        });
+        pass.log_probs_gradient(
+            model,
+            parameters,
+            gradients,
+            &batch,
+            1.0,
+            dropout,
+            |_, _| slope,
+            |_, log_prob, _| {
+                loss -= f64::from(log_prob);
+            },
+        );
         loss /= tokens as f64;
         run.check_loss(stage, step + 1, "the loss", loss)?;
 
