@@ -11,6 +11,7 @@ use std::sync::atomic::AtomicBool;
 use instructgpt::checkpoint::Model;
 use instructgpt::error::Result;
 use instructgpt::model::Head;
+use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::Stage;
 use instructgpt::text::Tokenizer;
 use instructgpt::train::dataset::Dataset;
@@ -30,6 +31,11 @@ fn reward(text: &str) -> f32 {
 }
 
 fn main() -> Result<()> {
+    // On the threads of a pool, one for each core: from outside, every product would be handed over to them.
+    with_threads(0, example)
+}
+
+fn example() -> Result<()> {
     let mut settings = Settings::default();
     settings.data.world = true;
     settings.tokenizer.vocab_size = 384;

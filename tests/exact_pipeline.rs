@@ -4,13 +4,15 @@
 #[path = "common/runs.rs"]
 mod runs;
 
+use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
 use instructgpt::error::Error;
+use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
-use instructgpt::train::progress::Progress;
+use instructgpt::train::progress::{Progress, Silent};
 use runs::{Files, QUOTING, StopAfter, assert_same, files, go, tiny, whole_run};
 
 /// What every other run must equal.
@@ -65,7 +67,7 @@ fn stopped_after_every_single_step() {
     loop {
         let stop = AtomicBool::new(false);
         let mut progress = StopAfter::new(1 + longer, &stop);
-        let result = go(&settings, out.path(), &mut progress, &stop);
+        let result = with_threads(2, || go(&settings, out.path(), &mut progress, &stop));
         longer = if progress.seen.iter().any(|step| seen.contains(step)) { longer + 1 } else { 0 };
         seen.append(&mut progress.seen);
         match result {
@@ -123,7 +125,9 @@ fn killed_again_and_again() {
     loop {
         // Up to 24 calls: the stages without states (selection, evaluation) must get through.
         let mut progress = KillAfter { calls: rng.below(24) };
-        match catch_unwind(AssertUnwindSafe(|| go(&settings, out.path(), &mut progress, &stop))) {
+        match catch_unwind(AssertUnwindSafe(|| {
+            with_threads(2, || go(&settings, out.path(), &mut progress, &stop))
+        })) {
             Ok(result) => {
                 result.unwrap();
                 break;
@@ -134,4 +138,24 @@ fn killed_again_and_again() {
     }
     assert!(kills > 8, "{kills} kills");
     assert_same(&files(out.path()), &REFERENCE, &[], &format!("killed {kills} times"));
+}
+
+#[test]
+fn what_a_kill_at_the_end_of_a_stage_leaves_is_cleared() {
+    let settings = tiny(&[]);
+    let out = tempfile::tempdir().unwrap();
+    with_threads(2, || go(&settings, out.path(), &mut Silent, &AtomicBool::new(false))).unwrap();
+    // Between a stage's entry in run.json and the removal of what only the unfinished stage needed; and in
+    // the middle of writing a file.
+    for left in [
+        "state/sft/state-00000008.safetensors",
+        "sft_epochs/epoch-01/config.json",
+        "sft/.config.json.77-3.tmp",
+    ] {
+        let path = out.path().join(left);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "left").unwrap();
+    }
+    with_threads(2, || go(&settings, out.path(), &mut Silent, &AtomicBool::new(false))).unwrap();
+    assert_same(&files(out.path()), &REFERENCE, &[], "with leftovers");
 }

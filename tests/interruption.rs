@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use instructgpt::checkpoint::load_model_directory;
+use instructgpt::checkpoint::{load_latest_state, load_model_directory};
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 use runs::{Files, assert_same, config_file, files};
 use tempfile::TempDir;
@@ -259,18 +259,22 @@ fn without_any_good_state_nothing_is_touched() {
     assert_resumes(out.path(), "without its states");
 }
 
+/// The same command, unable to write files larger than so many of the shell's blocks (512 or 1024 bytes).
+fn limited(command: &Command, blocks: usize) -> Command {
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+    let mut limited = Command::new("sh");
+    limited.arg("-c").arg(script).arg("sh").arg(command.get_program()).args(command.get_args());
+    limited
+}
+
 #[test]
 fn a_full_disk_is_one_error_and_nothing_half_written() {
-    // The largest file a run may write, in the shell's blocks of 512 or 1024 bytes: too small for the
-    // configuration, the first state, a model, the tokenizer, PPO's state.
+    // Too small for the configuration, the tokenizer, a model, a state, PPO's state.
     let mut failures = 0;
     for blocks in [2, 40, 150, 400, 800, 1200] {
         let out = tempfile::tempdir().unwrap();
         let whole = run(out.path(), &[]);
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
-        let mut limited = Command::new("sh");
-        limited.arg("-c").arg(script).arg("sh").arg(whole.get_program()).args(whole.get_args());
-        let output = limited.output().unwrap();
+        let output = limited(&whole, blocks).output().unwrap();
         if !output.status.success() {
             assert_refused(&output, 1, &["cannot write"]);
             failures += 1;
@@ -279,6 +283,18 @@ fn a_full_disk_is_one_error_and_nothing_half_written() {
         assert_resumes(out.path(), &format!("a disk full at {blocks} blocks"));
     }
     assert!(failures >= 4, "{failures} of 6 limits were met");
+}
+
+#[test]
+fn a_full_disk_leaves_whole_lines() {
+    // Here the first file to grow too large is the log.
+    let out = tempfile::tempdir().unwrap();
+    let sets = ["checkpoint_every=0", "pretrain.steps=800", "pretrain.batch=1", "pretrain.eval_every=0"];
+    let mut whole = run(out.path(), &[]);
+    whole.args(sets.iter().flat_map(|set| ["--set", set]));
+    assert_refused(&limited(&whole, 40).output().unwrap(), 1, &["metrics.jsonl: cannot write"]);
+    assert_whole(out.path());
+    assert!(whole.arg("--resume").output().unwrap().status.success());
 }
 
 #[test]
@@ -368,6 +384,10 @@ fn training_that_leaves_the_numbers_stops_and_keeps_the_last_state() {
         let said = assert_refused(&output, 1, &[&format!("{stage}: step "), "hint"]);
         let error = said[said.find("error: ").unwrap()..].to_string();
         assert_whole(out.path());
+        if let Some(saved) = load_latest_state(&out.path().join("state").join(stage)).unwrap() {
+            let mut numbers = saved.state.buffers.values().flatten();
+            assert!(numbers.all(|number| number.is_finite()), "{stage}: the state after step {}", saved.step);
+        }
         // The model of the stage is not there; the last state is, and leads to the same place.
         let name = if stage == "ppo" { "policy_without_ptx" } else { stage };
         assert!(!out.path().join(name).join("config.json").exists());
