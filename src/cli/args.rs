@@ -39,7 +39,7 @@ pub enum Command {
     /// Log-probs of given tokens: JSONL in, JSONL out
     ///
     /// A line is {"tokens":[..]}, {"text":".."} or {"prompt":"..","response":".."}; the answer is
-    /// {"tokens":[..],"logprobs":[..]} with logprobs[i] = ln p(tokens[i+1] | tokens[..=i]), none for a
+    /// {"tokens":[..],"logprobs":[..]}: the log-prob of each token but the first, given those before; none for a
     /// single token. A prompt's tokens are followed by the response's; no end-of-text token is added.
     Logprobs(InputArgs),
     /// Rewards of given responses, by a reward model: JSONL in, JSONL out
