@@ -1,6 +1,7 @@
 //! Runs the stages of a configuration, one after another: the paper's figure 2 and what surrounds it.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +9,7 @@ use serde_json::json;
 
 use super::args::{RunArgs, StageName};
 use super::progress::on_stderr;
-use super::{config, jsonl};
+use super::{config, jsonl, needs};
 use crate::checkpoint::{Model, load_model_directory_with_warnings, save_model_directory};
 use crate::error::{Error, Result};
 use crate::eval::evaluation::{self, Contender, evaluate};
@@ -69,10 +70,8 @@ pub fn stages(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Option<PathBuf>> {
-    let Settings { sft, reward_model, .. } = settings;
-    let selects = sft.epochs > 0 && sft.select == Select::Reward;
-    if only.is_none() && selects && sft.reward_model_from.is_none() && reward_model.epochs == 0 {
-        return Err(no_reward_model());
+    if only.is_none() {
+        needs::check_settings(settings)?;
     }
     let run = Run::open(settings, out, resume || only.is_some(), progress, stop)?;
     let data = Dataset::load(settings, root)?;
@@ -97,7 +96,8 @@ fn listen_to_ctrl_c() {
             // The second time: at once. What is on disk is whole, as every file is renamed into place.
             std::process::exit(130);
         }
-        eprintln!("\nfinishing this step, then saving; once more stops at once");
+        // Not `eprintln`, which panics where standard error is closed.
+        let _ = writeln!(std::io::stderr(), "\nfinishing this step, then saving; once more stops at once");
     };
     // A second call in one process (a library user's) finds a handler in place: theirs stands.
     let _ = ctrlc::set_handler(stop);
@@ -113,7 +113,7 @@ struct Pipeline<'a> {
 
 impl Pipeline<'_> {
     fn all(&mut self) -> Result<()> {
-        self.check_data()?;
+        needs::check_data(self.settings, &self.data)?;
         self.pretrain()?;
         self.sft()?;
         self.reward_model()?;
@@ -121,32 +121,6 @@ impl Pipeline<'_> {
         self.rlhf_init()?;
         self.ppo()?;
         self.evaluate()
-    }
-
-    /// What a later stage will need, asked for before hours of training.
-    fn check_data(&self) -> Result<()> {
-        let Settings { pretrain, sft, reward_model, rlhf_init, .. } = self.settings;
-        let data = &self.data;
-        let demonstrations = sft.epochs > 0 || (self.wants_ppo() && rlhf_init.epochs > 0);
-        let rankings = reward_model.epochs > 0 && data.world.is_none();
-        let needs = [
-            (pretrain.steps > 0, data.text.train.is_empty(), "data.pretraining", "text to pretrain on"),
-            (
-                demonstrations,
-                data.demonstrations.train.is_empty(),
-                "data.demonstrations",
-                "demonstrations to learn from",
-            ),
-            (rankings, data.rankings.train.is_empty(), "data.comparisons", "rankings to learn from"),
-            (self.wants_ppo(), data.prompts.train.is_empty(), "data.prompts", "prompts to answer"),
-        ];
-        match needs.iter().find(|(needed, missing, ..)| *needed && *missing) {
-            None => Ok(()),
-            Some((.., field, what)) => {
-                let hint = "name files that hold some, or turn the stage off (steps, epochs or episodes = 0)";
-                Err(Error::usage(field, what, "none", hint))
-            }
-        }
     }
 
     fn one(&mut self, stage: StageName) -> Result<()> {
@@ -220,7 +194,7 @@ impl Pipeline<'_> {
         let reward = match &s.reward_model_from {
             Some(from) => self.load(&self.root.join(from), Head::Scalar)?,
             None if self.settings.reward_model.epochs > 0 => self.own("reward_model", Head::Scalar)?,
-            None => return Err(no_reward_model()),
+            None => return Err(needs::reward_model()),
         };
         let mut reward = Frozen::new(reward, self.settings.micro_batch_tokens);
         let clock = self.run.begin(STAGE, s.epochs as u64);
@@ -404,9 +378,4 @@ impl Pipeline<'_> {
         }
         Ok(model)
     }
-}
-
-fn no_reward_model() -> Error {
-    let hint = "train one (reward_model.epochs), or set sft.select = \"validation_loss\"";
-    Error::usage("sft.select", "a reward model to select by", "none", hint)
 }

@@ -265,12 +265,11 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`Error::Interrupted`].
     pub fn check_stop(&self) -> Result<()> {
-        match self.stop.load(Ordering::Relaxed) {
-            false => Ok(()),
-            true => {
-                Err(Error::Interrupted { hint: "the same command with --resume goes on from here".into() })
-            }
+        if self.stop.load(Ordering::Relaxed) {
+            let hint = "the same command with --resume goes on from here".into();
+            return Err(Error::Interrupted { hint });
         }
+        Ok(())
     }
 
     fn save(
@@ -381,10 +380,10 @@ impl<'a> Run<'a> {
 
     fn remove_states(&self, stage: &str) -> Result<()> {
         let states = self.state_directory(stage);
-        if !states.exists() {
-            return Ok(());
+        if states.exists() {
+            fs::remove_dir_all(&states).map_err(|e| Error::io(states.display(), "remove", e))?;
         }
-        fs::remove_dir_all(&states).map_err(|e| Error::io(states.display(), "remove", e))
+        Ok(())
     }
 
     fn log_time(&self, stage: &str, clock: &StageClock) -> Result<()> {

@@ -1,0 +1,54 @@
+//! What the stages of a run will need, asked for before hours of training instead of after them.
+
+use crate::error::{Error, Result};
+use crate::train::dataset::Dataset;
+use crate::train::settings::{Select, Settings};
+
+/// Stages that need each other.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_settings(settings: &Settings) -> Result<()> {
+    let Settings { sft, reward_model: own, .. } = settings;
+    let selects = sft.epochs > 0 && sft.select == Select::Reward;
+    if selects && sft.reward_model_from.is_none() && own.epochs == 0 {
+        return Err(reward_model());
+    }
+    Ok(())
+}
+
+/// The reward model that is to choose SFT's epoch is missing.
+pub fn reward_model() -> Error {
+    let hint = "train one (reward_model.epochs), or set sft.select = \"validation_loss\"";
+    Error::usage("sft.select", "a reward model to select by", "none", hint)
+}
+
+/// Data for every stage that is to run.
+///
+/// # Errors
+/// [`Error::Usage`] naming the first kind of data that is missing.
+pub fn check_data(settings: &Settings, data: &Dataset) -> Result<()> {
+    let Settings { pretrain, sft, reward_model, rlhf_init, ppo, .. } = settings;
+    let policy = ppo.episodes > 0;
+    let demonstrations = sft.epochs > 0 || (policy && rlhf_init.epochs > 0);
+    // The miniature's rankings are made on the way.
+    let rankings = reward_model.epochs > 0 && data.world.is_none();
+    let needs = [
+        (pretrain.steps > 0, data.text.train.is_empty(), "data.pretraining", "text to pretrain on"),
+        (
+            demonstrations,
+            data.demonstrations.train.is_empty(),
+            "data.demonstrations",
+            "demonstrations to learn from",
+        ),
+        (rankings, data.rankings.train.is_empty(), "data.comparisons", "rankings to learn from"),
+        (policy, data.prompts.train.is_empty(), "data.prompts", "prompts to answer"),
+    ];
+    match needs.iter().find(|(needed, missing, ..)| *needed && *missing) {
+        None => Ok(()),
+        Some((.., field, what)) => {
+            let hint = "name files that hold some, or turn the stage off (steps, epochs or episodes = 0)";
+            Err(Error::usage(field, what, "none", hint))
+        }
+    }
+}
