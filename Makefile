@@ -4,7 +4,7 @@
 .PHONY: help build demo test exact fixtures fixtures-check mutants bench docs lint determinism no-std clean
 
 help:
-	@echo "make demo         the whole pipeline on the built-in miniature, a report and a table (3 minutes)"
+	@echo "make demo         the whole pipeline on the built-in miniature, a report and a table (some minutes)"
 	@echo "make test         all tests (under 5 minutes after the build)"
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
