@@ -492,6 +492,29 @@ mod tests {
     }
 
     #[test]
+    fn packing_is_a_copy_for_every_width_and_stride() {
+        fn check<const W: usize>() {
+            let data = noise(1, 60 * 60);
+            for (deep, wide) in [(1, 60), (60, 1), (2, 60)] {
+                for (depth, width) in [(1, W), (8, W), (29, W), (24, W - 1), (5, 1), (3, 0)] {
+                    let mut panel = vec![f32::NAN; depth * W];
+                    pack::<W>(&data, 3, deep, wide, width, &mut panel);
+                    for (i, x) in panel.iter().enumerate() {
+                        let (p, w) = (i / W, i % W);
+                        let expected = if w < width { data[3 + p * deep + w * wide] } else { 0.0 };
+                        assert_eq!(x.to_bits(), expected.to_bits(), "{W} wide, {depth} deep, at ({p}, {w})");
+                    }
+                }
+            }
+        }
+        // The tiles' widths of every target.
+        check::<6>();
+        check::<12>();
+        check::<16>();
+        check::<32>();
+    }
+
+    #[test]
     fn blocks_of_every_kind_equal_the_definition() {
         // Larger than every block size at once, with tails.
         let (m, n, k) = (2 * MC + 5, NC + NR + 3, KC + 7);
