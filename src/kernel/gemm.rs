@@ -18,6 +18,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::num::par;
 use crate::num::scratch::{self, Use};
@@ -73,7 +74,7 @@ pub enum Init<'a> {
 
 impl Init<'_> {
     /// For the columns from `j` on.
-    fn from_column(self, j: usize) -> Self {
+    fn at_column(self, j: usize) -> Self {
         match self {
             Init::Bias(bias) => Init::Bias(&bias[j..]),
             other => other,
@@ -110,10 +111,7 @@ pub fn gemm(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &
                 let grain = (32 * 1024 / (depth * NR)).max(1);
                 // Split over panels: each is a copy of its own columns.
                 par::for_each(par::rows(packed_b, depth * NR), grain, |first, panels| {
-                    for (p, panel) in panels.data.chunks_exact_mut(depth * NR).enumerate() {
-                        let j = (first + p) * NR;
-                        pack_columns(b, pc, jc + j, columns.saturating_sub(j).min(NR), panel);
-                    }
+                    pack_columns(b, pc, depth, jc + first * NR..jc + columns, panels.data);
                 });
                 // Split over rows of C: each tile's chain is carried on by the one piece that owns it.
                 let grain = MR * (256 * 1024 / (MR * columns * depth)).max(1);
@@ -151,7 +149,7 @@ fn block_of_rows(
                 pack_rows(a, first + block * MC + ir, pc, MR.min(rows - ir), panel);
             }
             for (b_panel, jr) in packed_b.chunks_exact(depth * NR).zip((0..columns).step_by(NR)) {
-                let (columns, init) = (NR.min(columns - jr), init.from_column(jc + jr));
+                let (columns, init) = (NR.min(columns - jr), init.at_column(jc + jr));
                 for (a_panel, ir) in packed_a.chunks_exact(depth * MR).zip((0..rows).step_by(MR)) {
                     let corner = &mut c[ir * n + jc + jr..];
                     carry(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
@@ -229,9 +227,35 @@ pub(crate) fn tile(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) 
     *acc = sums;
 }
 
-/// Packs `columns` (at most NR) columns of B from `(pc, j)` as (depth, NR), zero-padded.
-fn pack_columns(b: Matrix, pc: usize, j: usize, columns: usize, panel: &mut [f32]) {
-    pack::<NR>(b.data, pc * b.row + j * b.column, b.row, b.column, columns, panel);
+/// Packs rows `pc..pc + depth` of the first of `columns` of B into as many panels (depth, NR) as there are,
+/// zero-padded.
+fn pack_columns(b: Matrix, pc: usize, depth: usize, columns: Range<usize>, panels: &mut [f32]) {
+    if b.column == 1 {
+        // Several panels side by side: a row is read on, not 64 bytes of it and then the next.
+        const AT_ONCE: usize = 16;
+        let groups = panels.chunks_mut(AT_ONCE * depth * NR);
+        for (panels, j) in groups.zip(columns.clone().step_by(AT_ONCE * NR)) {
+            let width = (columns.end - j).min(panels.len() / depth);
+            for p in 0..depth {
+                let row = &b.data[(pc + p) * b.row + j..][..width];
+                for (panel, from) in panels.chunks_exact_mut(depth * NR).zip(row.chunks(NR)) {
+                    let to = &mut panel[p * NR..][..NR];
+                    match from.first_chunk::<NR>() {
+                        Some(from) => to.copy_from_slice(from),
+                        None => {
+                            to[..from.len()].copy_from_slice(from);
+                            to[from.len()..].fill(0.0);
+                        }
+                    }
+                }
+            }
+        }
+        return;
+    }
+    for (panel, j) in panels.chunks_exact_mut(depth * NR).zip(columns.clone().step_by(NR)) {
+        let width = NR.min(columns.end - j);
+        pack::<NR>(b.data, pc * b.row + j * b.column, b.row, b.column, width, panel);
+    }
 }
 
 /// Packs `rows` (at most MR) rows of A from `(i, pc)` as (depth, MR), zero-padded.
@@ -333,10 +357,7 @@ impl Packed {
         let mut panels = vec![0.0; k * n.div_ceil(NR) * NR];
         // Split over panels: each is a copy of its own columns.
         par::for_each(par::rows(&mut panels, (k * NR).max(1)), 4, |first, panels| {
-            for (p, panel) in panels.data.chunks_exact_mut(k * NR).enumerate() {
-                let j = (first + p) * NR;
-                pack_columns(b, 0, j, NR.min(n - j), panel);
-            }
+            pack_columns(b, 0, k, first * NR..n, panels.data);
         });
         Packed { panels, k, n }
     }
@@ -380,7 +401,7 @@ impl Packed {
                 pack_rows(Matrix::new(a, k), ir, 0, MR.min(rows - ir), panel);
             }
             for (b_panel, jr) in self.panels.chunks_exact(k * NR).zip((0..n).step_by(NR)) {
-                let (columns, init) = (NR.min(n - jr), init.from_column(jr));
+                let (columns, init) = (NR.min(n - jr), init.at_column(jr));
                 for (a_panel, ir) in packed_a.chunks_exact(k * MR).zip((0..rows).step_by(MR)) {
                     let corner = &mut c[ir * n + jr..];
                     carry(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
