@@ -35,8 +35,9 @@ pub(crate) const NR: usize = NV * LANES;
 const KC: usize = if cfg!(target_feature = "avx512f") { 256 } else { 384 };
 /// Rows of a block: an A block of `MC * KC` floats (96 or 144 KiB) stays in the second-level cache.
 const MC: usize = 96;
-/// Columns of a block: a packed B block of `KC * NC` floats is 2 or 3 MiB.
-const NC: usize = 2048;
+/// Columns of a block: a packed B block of `KC * NC` floats, 4 or 6 MiB, is read from the third-level cache.
+/// Fewer columns would mean more hand-overs between threads.
+const NC: usize = 4096;
 
 /// A matrix anywhere in a buffer: element `(i, j)` is `data[i * row + j * column]`.
 #[derive(Clone, Copy)]
@@ -97,17 +98,17 @@ pub fn gemm(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &
         initialise(init, n, c);
         return;
     }
-    let panels_per_block = n.min(NC).div_ceil(NR);
-    // Equal blocks of depth: a thin last one would read and write C for little work.
+    // Equal blocks: a thin last one would read and write C, or start the threads, for little work.
     let block_depth = k.div_ceil(k.div_ceil(KC));
+    let block_columns = n.div_ceil(n.div_ceil(NC)).next_multiple_of(NR);
     scratch::with(Use::PackB, KC * NC, |packed_b| {
-        for jc in (0..n).step_by(NC) {
-            let columns = NC.min(n - jc);
+        for jc in (0..n).step_by(block_columns) {
+            let columns = block_columns.min(n - jc);
             for pc in (0..k).step_by(block_depth) {
                 let depth = block_depth.min(k - pc);
                 // Only the first block starts the chains; the others go on with what C holds.
                 let init = if pc == 0 { init } else { Init::Accumulate };
-                let packed_b = &mut packed_b[..panels_per_block * depth * NR];
+                let packed_b = &mut packed_b[..columns.next_multiple_of(NR) * depth];
                 let grain = (32 * 1024 / (depth * NR)).max(1);
                 // Split over panels: each is a copy of its own columns.
                 par::for_each(par::rows(packed_b, depth * NR), grain, |first, panels| {
