@@ -240,14 +240,7 @@ fn pack_columns(b: Matrix, pc: usize, depth: usize, columns: Range<usize>, panel
             for p in 0..depth {
                 let row = &b.data[(pc + p) * b.row + j..][..width];
                 for (panel, from) in panels.chunks_exact_mut(depth * NR).zip(row.chunks(NR)) {
-                    let to = &mut panel[p * NR..][..NR];
-                    match from.first_chunk::<NR>() {
-                        Some(from) => to.copy_from_slice(from),
-                        None => {
-                            to[..from.len()].copy_from_slice(from);
-                            to[from.len()..].fill(0.0);
-                        }
-                    }
+                    copy_padded::<NR>(&mut panel[p * NR..], from);
                 }
             }
         }
@@ -274,20 +267,11 @@ pub(crate) fn pack<const W: usize>(
     width: usize,
     panel: &mut [f32],
 ) {
-    if width < W {
-        panel.fill(0.0);
-    }
     if width == 0 {
-        return;
-    }
-    if wide == 1 {
+        panel.fill(0.0);
+    } else if wide == 1 {
         for (p, row) in panel.chunks_exact_mut(W).enumerate() {
-            let from = &data[start + p * deep..][..width];
-            if width == W {
-                row.copy_from_slice(&from[..W]);
-            } else {
-                row[..width].copy_from_slice(from);
-            }
+            copy_padded::<W>(row, &data[start + p * deep..][..width]);
         }
     } else if deep == 1 && width == W {
         // Transposing: W rows side by side, in blocks of 8 x 8.
@@ -317,6 +301,21 @@ pub(crate) fn pack<const W: usize>(
             for w in 0..width {
                 row[w] = data[start + p * deep + w * wide];
             }
+            row[width..].fill(0.0);
+        }
+    }
+}
+
+/// `to[..W]` becomes `from` (at most W numbers) and then +0. Of a whole W, whose length the compiler knows, it
+/// makes a few moves; a call of memcpy costs as much as the copy.
+#[inline(always)]
+pub(crate) fn copy_padded<const W: usize>(to: &mut [f32], from: &[f32]) {
+    let to = &mut to[..W];
+    match from.first_chunk::<W>() {
+        Some(from) => to.copy_from_slice(from),
+        None => {
+            to[..from.len()].copy_from_slice(from);
+            to[from.len()..].fill(0.0);
         }
     }
 }

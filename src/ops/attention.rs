@@ -15,7 +15,7 @@
 
 use core::ops::Range;
 
-use crate::kernel::gemm::{MR, NR, NV, pack, row_times_panels, tile};
+use crate::kernel::gemm::{MR, NR, NV, copy_padded, pack, row_times_panels, tile};
 use crate::kernel::rows;
 use crate::num::math::{exp, sqrt};
 use crate::num::par::{self, Split};
@@ -301,8 +301,7 @@ impl OneHead<'_> {
             |s: usize| s.max(block.start)..s.saturating_add(window).min(block.end).max(s.max(block.start));
         let depth = block.len();
         for (t, to) in packed.chunks_exact_mut(MR).take(depth).enumerate() {
-            to[group.len()..].fill(0.0);
-            to[..group.len()].copy_from_slice(&weight[t * work.span + group.start..][..group.len()]);
+            copy_padded::<MR>(to, &weight[t * work.span + group.start..][..group.len()]);
         }
         let ranges: [Range<usize>; MR] = core::array::from_fn(|i| {
             let range = seen_by((group.start + i).min(group.end - 1));
@@ -408,7 +407,7 @@ fn load(from: &[f32], at: usize, stride: usize, rows: usize, columns: usize) -> 
     let mut acc = [[V16::ZERO; NV]; MR];
     for (i, acc) in acc.iter_mut().enumerate().take(rows) {
         let mut row = [0.0; NR];
-        row[..columns].copy_from_slice(&from[at + i * stride..][..columns]);
+        copy_padded::<NR>(&mut row, &from[at + i * stride..][..columns]);
         *acc = core::array::from_fn(|v| V16::load(&row[v * LANES..]));
     }
     acc
@@ -416,9 +415,14 @@ fn load(from: &[f32], at: usize, stride: usize, rows: usize, columns: usize) -> 
 
 fn store(acc: &[[V16; NV]; MR], to: &mut [f32], at: usize, stride: usize, rows: usize, columns: usize) {
     for (i, acc) in acc.iter().enumerate().take(rows) {
-        let mut row = [0.0; NR];
-        (0..NV).for_each(|v| acc[v].store(&mut row[v * LANES..]));
-        to[at + i * stride..][..columns].copy_from_slice(&row[..columns]);
+        let to = &mut to[at + i * stride..][..columns];
+        if columns == NR {
+            (0..NV).for_each(|v| acc[v].store(&mut to[v * LANES..]));
+        } else {
+            let mut row = [0.0; NR];
+            (0..NV).for_each(|v| acc[v].store(&mut row[v * LANES..]));
+            to.copy_from_slice(&row[..columns]);
+        }
     }
 }
 
