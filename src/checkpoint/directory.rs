@@ -67,8 +67,11 @@ fn weight_files(directory: &Path) -> Result<Vec<PathBuf>> {
     names.iter().map(|name| inside(directory, name, &index)).collect()
 }
 
-/// The file names in an index, each once, in order.
-fn shard_names(bytes: &[u8], origin: &str) -> Result<BTreeSet<String>> {
+/// The file names in an index, each once, in order; `origin` names it in messages.
+///
+/// # Errors
+/// [`Error::Format`], also for a name that is not that of a file in the same directory.
+pub fn shard_names(bytes: &[u8], origin: &str) -> Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,

@@ -156,7 +156,11 @@ fn load_state(path: &Path, step: u64) -> Result<State> {
     parse_state(&bytes, &path.display().to_string(), step)
 }
 
-fn parse_state(bytes: &[u8], origin: &str, step: u64) -> Result<State> {
+/// Reads the state that was saved after `step`; `origin` names it in messages.
+///
+/// # Errors
+/// [`Error::Format`] for anything but a whole, unaltered state of that step.
+pub fn parse_state(bytes: &[u8], origin: &str, step: u64) -> Result<State> {
     let hint = "the file was cut short or altered; an earlier state or a fresh run is the way on";
     let bad = |at: &str, expected: String, found: String| Error::format(origin, at, expected, found, hint);
     let Some((checked, stored)) = bytes.split_last_chunk::<8>() else {
