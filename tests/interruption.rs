@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use instructgpt::checkpoint::checksum::renew;
 use instructgpt::checkpoint::{load_latest_state, load_model_directory};
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 use runs::{Files, assert_same, config_file, files};
@@ -347,6 +348,7 @@ fn broken_model(tensor: &str, value: f32) -> TempDir {
     let json: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
     let offset = 8 + header + json[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
     bytes[offset + 4..offset + 8].copy_from_slice(&value.to_le_bytes());
+    renew(&mut bytes);
     fs::write(weights, bytes).unwrap();
     directory
 }

@@ -12,7 +12,7 @@ use super::config_json::{config_json, parse_config};
 use super::hugging_face::{Model, load_model_with_warnings, parameter_count};
 use super::safetensors::{TensorView, encode_to};
 use crate::error::{Error, Result};
-use crate::text::Tokenizer;
+use crate::text::{Tokenizer, json};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -77,8 +77,9 @@ pub fn shard_names(bytes: &[u8], origin: &str) -> Result<BTreeSet<String>> {
         weight_map: BTreeMap<String, String>,
     }
     let expected = "{\"weight_map\": {tensor: file, ..}}";
-    let index: Index =
-        serde_json::from_slice(bytes).map_err(|error| Error::format(origin, "", expected, error, ""))?;
+    let index: Index = json::parse(bytes)
+        .and_then(serde_json::from_value)
+        .map_err(|error| Error::format(origin, "", expected, error, ""))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     if names.is_empty() {
         return Err(Error::format(origin, "weight_map", "at least one file", "none", ""));

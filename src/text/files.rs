@@ -16,6 +16,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::encode::Merge;
+use super::json::Strict;
 use super::{END_OF_TEXT, MAX_VOCAB_SIZE, Tokenizer, bytes};
 use crate::error::{Error, Result};
 
@@ -172,9 +173,9 @@ struct File {
     #[serde(default)]
     added_tokens: Vec<AddedToken>,
     #[serde(default)]
-    normalizer: Value,
+    normalizer: Strict,
     #[serde(default)]
-    pre_tokenizer: Value,
+    pre_tokenizer: Strict,
     model: Model,
 }
 
@@ -204,7 +205,7 @@ struct Model {
 impl File {
     /// Refuses what would tokenize otherwise than GPT-2.
     fn check(&self, origin: &str) -> Result<()> {
-        let (model, pre) = (&self.model, &self.pre_tokenizer);
+        let (model, normalizer, pre) = (&self.model, &self.normalizer.0, &self.pre_tokenizer.0);
         let absent = |value: &Value| value.is_null() || *value == "";
         let (splits, prefix) = (&pre["use_regex"], &pre["add_prefix_space"]);
         let settings = [
@@ -220,7 +221,7 @@ impl File {
                 absent(&model.end_of_word_suffix),
             ),
             ("model.ignore_merges", "false", &model.ignore_merges, model.ignore_merges != true),
-            ("normalizer", "null", &self.normalizer, self.normalizer.is_null()),
+            ("normalizer", "null", normalizer, normalizer.is_null()),
             ("pre_tokenizer.type", "\"ByteLevel\"", &pre["type"], pre["type"] == "ByteLevel"),
             ("pre_tokenizer.use_regex", "true", splits, splits.is_null() || *splits == true),
             ("pre_tokenizer.add_prefix_space", "false", prefix, *prefix == false),
