@@ -73,8 +73,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             if object.contains_key(&key) {
-                let beginning: String = key.chars().take(80).collect();
-                return Err(A::Error::custom(format!("the key {beginning:?} twice")));
+                return Err(A::Error::custom(format!("the key {key:?} twice")));
             }
             let Strict(value) = map.next_value()?;
             object.insert(key, value);
@@ -96,8 +95,6 @@ mod tests {
             assert!(error.contains("the key \"a\" twice"), "{error}");
         }
         assert!(parse(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#).is_ok());
-        let long = format!("{{\"{0}\":1,\"{0}\":2}}", "x".repeat(1 << 20));
-        assert!(parse(long.as_bytes()).unwrap_err().to_string().len() < 200);
     }
 
     #[test]
