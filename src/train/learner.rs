@@ -75,7 +75,7 @@ impl Learner {
     ///
     /// # Errors
     /// [`Error::Numeric`] naming the tensor, if the gradient is not finite; nothing is changed then. Also if
-    /// an updated weight is not.
+    /// an updated weight or second moment is not; the learner is then of no use, and the last state stands.
     pub fn update(&mut self, stage: &str, learning_rate: f32, average_decay: f32) -> Result<f32> {
         self.gradients.finish(&self.model.layout);
         let norm = gradient_norm(&self.gradients.flat);
@@ -102,9 +102,13 @@ impl Learner {
             scale,
         );
         self.gradients.clear();
-        if let Some(index) = first_non_finite(&self.parameters) {
-            let what = format!("the updated {}", self.name_of(index));
-            return Err(self.not_finite(stage, self.updates, what, self.parameters[index]));
+        // A second moment that overflows would hold its weight still for ever, and say nothing.
+        let updated = [("weight", &self.parameters), ("second moment", &self.second_moment)];
+        for (kind, values) in updated {
+            if let Some(index) = first_non_finite(values) {
+                let what = format!("the updated {kind} {}", self.name_of(index));
+                return Err(self.not_finite(stage, self.updates, what, values[index]));
+            }
         }
         Ok(norm)
     }
@@ -116,6 +120,7 @@ impl Learner {
     fn not_finite(&self, stage: &str, step: u64, what: String, found: f32) -> Error {
         let hint = "nothing of this step was saved: start again with a lower learning rate or a gradient_clip \
             (finished stages can be given as init_from)";
+        let what = self.pass.blame(&what).into();
         Error::Numeric { stage: stage.into(), step, what, found: found.to_string(), hint: hint.into() }
     }
 

@@ -61,7 +61,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
             },
         );
         loss /= tokens as f64;
-        run.check_loss(STAGE, step + 1, "the loss", loss)?;
+        run.check_loss(STAGE, step + 1, &learner.pass.blame("the loss"), loss)?;
 
         // 3. One update.
         let learning_rate = schedule.learning_rate(s.learning_rate, step, s.steps);

@@ -153,7 +153,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Res
             },
         );
         loss /= tokens as f64;
-        run.check_loss(stage, step + 1, "the loss", loss)?;
+        run.check_loss(stage, step + 1, &learner.pass.blame("the loss"), loss)?;
 
         // 3. One update.
         let learning_rate = schedule.learning_rate(recipe.learning_rate, step, total);
