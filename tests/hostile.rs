@@ -73,7 +73,7 @@ fn weights() {
     let padded = |header: String| format!("{header:<1024}");
     let claim = |to| padded(format!("{{{}}}", entry("w", &format!("[{huge}]"), 0, to)));
     let two = |second: String| format!("{{{},{second}}}", entry("v", "[2]", 0, 8));
-    let cases: [(&str, Vec<u8>, &str); 15] = [
+    let cases: [(&str, Vec<u8>, &str); 17] = [
         ("2^60 elements in 4 bytes", safetensors(&claim(4), 4), "shapes fill their bytes"),
         ("2^60 elements in 2^62 bytes", safetensors(&claim(4 * huge), 4), "shapes fill their bytes"),
         (
@@ -92,6 +92,8 @@ fn weights() {
         ("deep nesting of strings", safetensors(&format!("{{\"__metadata__\":{}", nested()), 0), "recursion"),
         ("no UTF-8", [&[1, 0, 0, 0, 0, 0, 0, 0][..], b"\xff"].concat(), "JSON"),
         ("a header longer than the file", [&[0xff; 8][..], b"{}"].concat(), "inside the file"),
+        ("no JSON", safetensors("hello", 0), "JSON"),
+        ("no object", safetensors("[1]", 0), "an object of tensors"),
         ("nothing", vec![], "8 bytes"),
     ];
     for (what, contents, word) in cases {
