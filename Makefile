@@ -1,7 +1,7 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo test exact fixtures fixtures-check mutants bench docs lint determinism fuzz soak no-std clean
+.PHONY: help build demo test exact fixtures fixtures-check mutants bench docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature, a report and a table (some minutes)"
@@ -11,6 +11,7 @@ help:
 	@echo "make determinism  hashes of a tiny run for threads, micro-batches, builds and kills, all the known ones"
 	@echo "make fuzz         every fuzz target for SECONDS=600 each (needs nightly Rust and cargo-fuzz)"
 	@echo "make soak         20,000 updates of PPO: memory and open files stay what they were"
+	@echo "make miri         Miri on the embedded example's allocator (needs nightly Rust with miri)"
 	@echo "make no-std       the core without std, and the embedded example against the program"
 	@echo "make bench        our speed beside PyTorch's (makes its own Python environment, 6 GB)"
 	@echo "make fixtures     regenerate fixtures/ with PyTorch (its own Python environment, 6 GB)"
@@ -39,6 +40,9 @@ docs:
 
 determinism:
 	sh tests/determinism.sh
+
+miri:
+	cargo +nightly miri test --test heap
 
 soak:
 	cargo test --release --test soak -- --ignored --nocapture
