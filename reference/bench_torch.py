@@ -48,7 +48,7 @@ def model_of(size):
     vocabulary, context, width, layers, heads = SIZES[size]
     config = GPT2Config(
         vocab_size=vocabulary, n_positions=context, n_embd=width, n_layer=layers, n_head=heads,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=None, pad_token_id=0,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
     )
     return GPT2LMHeadModel(config)
 
@@ -144,8 +144,7 @@ def bpe(name, corpus):
         if tokenizer is None:
             learn()
         else:
-            for text in documents:
-                tokenizer.encode(text)
+            tokenizer.encode_batch_fast(documents)  # token ids only, as ours
         return time.perf_counter() - start
 
     return sample, lambda seconds: size / seconds / 1e6, "MB/s"

@@ -101,7 +101,7 @@ impl Run {
             moments: [zeros(), zeros()],
             average: parameters.clone(),
             activations: Activations::for_training(&model.config, max_tokens),
-            work: Workspace::new(model.config.vocab_size, model.config.width),
+            work: Workspace::new(model.config.vocab_size, model.config.width, 1024),
             batch: Batch::with_capacity(max_tokens, max_sequences),
             targets: Vec::with_capacity(max_tokens),
             log_probs: vec![0.0; max_tokens],

@@ -165,7 +165,7 @@ fn decoding_equals_the_training_forward() {
             let targets: Vec<Target> =
                 (prompt.len()..whole.len()).map(|t| Target { row: t as u32 - 1, token: whole[t] }).collect();
             let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
-            let mut work = Workspace::new(config.vocab_size, config.width);
+            let mut work = Workspace::new(config.vocab_size, config.width, 1024);
             log_prob::forward(
                 Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
                 &activations.hidden[..batch.len() * config.width],

@@ -93,7 +93,7 @@ fn train(model: &Transformer, parameters: &[f32], hashes: &mut [Fnv; 11]) {
         &targets,
         1.0,
         |_, _| slope,
-        &mut Workspace::new(config.vocab_size, config.width),
+        &mut Workspace::new(config.vocab_size, config.width, 1024),
     );
     model.backward(parameters, &mut gradients, &batch, &mut activations, dropout);
     gradients.finish(&model.layout);

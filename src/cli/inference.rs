@@ -125,7 +125,7 @@ pub fn logprobs(args: &InputArgs) -> Result<()> {
     let mut inputs = Inputs::open(args, false)?;
     let mut trunk = Trunk::load(&args.model, Head::LanguageModel)?;
     let (vocab_size, width) = (trunk.model.config.vocab_size, trunk.model.config.width);
-    let mut work = Workspace::new(vocab_size, width);
+    let mut work = Workspace::new(vocab_size, width, trunk.model.config.context);
     let mut output = Output::stdout();
     while let Some(tokens) = inputs.next(&trunk.model.config)? {
         let known = tokens.len() - 1;

@@ -18,10 +18,11 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::num::par;
 use crate::num::scratch::{self, Use};
-use crate::num::simd::{LANES, V16};
+use crate::num::simd::{LANES, V16, transpose_8x8};
 
 /// Rows of the register tile. 12 x 32 with AVX-512's 32 registers (24 accumulators), 6 x 16 with 16
 /// registers of half the width (12 accumulators); larger tiles spill and are three times slower.
@@ -30,11 +31,11 @@ pub(crate) const MR: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6
 pub(crate) const NV: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
 /// Columns of the register tile.
 pub(crate) const NR: usize = NV * LANES;
-/// Depth of a block: a B panel of `KC * NR` floats (16 or 32 KiB) stays in the first-level cache.
-const KC: usize = 256;
-/// Rows of a block: an A block of `MC * KC` floats (96 KiB) stays in the second-level cache.
+/// Depth of a block: a B panel of `KC * NR` floats (32 or 24 KiB) stays in the first-level cache.
+const KC: usize = if cfg!(target_feature = "avx512f") { 256 } else { 384 };
+/// Rows of a block: an A block of `MC * KC` floats (96 or 144 KiB) stays in the second-level cache.
 const MC: usize = 96;
-/// Columns of a block: a packed B block of `KC * NC` floats is 2 MiB.
+/// Columns of a block: a packed B block of `KC * NC` floats is 2 or 3 MiB.
 const NC: usize = 2048;
 
 /// A matrix anywhere in a buffer: element `(i, j)` is `data[i * row + j * column]`.
@@ -71,6 +72,16 @@ pub enum Init<'a> {
     Accumulate,
 }
 
+impl Init<'_> {
+    /// For the columns from `j` on.
+    fn at_column(self, j: usize) -> Self {
+        match self {
+            Init::Bias(bias) => Init::Bias(&bias[j..]),
+            other => other,
+        }
+    }
+}
+
 /// `C = init + A B` with A (m, k), B (k, n) and row-major C (m, n).
 ///
 /// # Panics
@@ -82,29 +93,30 @@ pub fn gemm(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &
     if m == 0 || n == 0 {
         return;
     }
-    initialise(init, n, c);
     if k == 0 {
+        initialise(init, n, c);
         return;
     }
     let panels_per_block = n.min(NC).div_ceil(NR);
+    // Equal blocks of depth: a thin last one would read and write C for little work.
+    let block_depth = k.div_ceil(k.div_ceil(KC));
     scratch::with(Use::PackB, KC * NC, |packed_b| {
         for jc in (0..n).step_by(NC) {
             let columns = NC.min(n - jc);
-            for pc in (0..k).step_by(KC) {
-                let depth = KC.min(k - pc);
+            for pc in (0..k).step_by(block_depth) {
+                let depth = block_depth.min(k - pc);
+                // Only the first block starts the chains; the others go on with what C holds.
+                let init = if pc == 0 { init } else { Init::Accumulate };
                 let packed_b = &mut packed_b[..panels_per_block * depth * NR];
                 let grain = (32 * 1024 / (depth * NR)).max(1);
                 // Split over panels: each is a copy of its own columns.
                 par::for_each(par::rows(packed_b, depth * NR), grain, |first, panels| {
-                    for (p, panel) in panels.data.chunks_exact_mut(depth * NR).enumerate() {
-                        let j = (first + p) * NR;
-                        pack_columns(b, pc, jc + j, columns.saturating_sub(j).min(NR), panel);
-                    }
+                    pack_columns(b, pc, depth, jc + first * NR..jc + columns, panels.data);
                 });
                 // Split over rows of C: each tile's chain is carried on by the one piece that owns it.
                 let grain = MR * (256 * 1024 / (MR * columns * depth)).max(1);
                 par::for_each(par::rows(c, n), grain, |first, rows| {
-                    block_of_rows(a, first, pc, depth, packed_b, jc, columns, n, rows.data);
+                    block_of_rows(a, first, pc, depth, packed_b, jc, columns, n, init, rows.data);
                 });
             }
         }
@@ -127,6 +139,7 @@ fn block_of_rows(
     jc: usize,
     columns: usize,
     n: usize,
+    init: Init,
     c: &mut [f32],
 ) {
     scratch::with(Use::PackA, MC * KC, |packed_a| {
@@ -136,24 +149,34 @@ fn block_of_rows(
                 pack_rows(a, first + block * MC + ir, pc, MR.min(rows - ir), panel);
             }
             for (b_panel, jr) in packed_b.chunks_exact(depth * NR).zip((0..columns).step_by(NR)) {
+                let (columns, init) = (NR.min(columns - jr), init.at_column(jc + jr));
                 for (a_panel, ir) in packed_a.chunks_exact(depth * MR).zip((0..rows).step_by(MR)) {
                     let corner = &mut c[ir * n + jc + jr..];
-                    carry(a_panel, b_panel, MR.min(rows - ir), NR.min(columns - jr), n, corner);
+                    carry(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
                 }
             }
         }
     });
 }
 
-/// Carries the chains of one tile of C (at most MR x NR, rows `stride` apart) over one block of depth.
+/// Starts the chains of one tile of C (at most MR x NR, rows `stride` apart), or takes them up, and carries
+/// them over one block of depth.
 #[inline(always)]
-fn carry(a_panel: &[f32], b_panel: &[f32], rows: usize, columns: usize, stride: usize, c: &mut [f32]) {
-    let mut acc = [[V16::ZERO; NV]; MR];
+fn carry(
+    a_panel: &[f32],
+    b_panel: &[f32],
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    init: Init,
+    c: &mut [f32],
+) {
     if rows == MR && columns == NR {
-        for i in 0..MR {
-            for v in 0..NV {
-                acc[i][v] = V16::load(&c[i * stride + v * LANES..]);
-            }
+        let mut acc = [[V16::ZERO; NV]; MR];
+        match init {
+            Init::Zero => {}
+            Init::Bias(bias) => acc = [load_row(bias); MR],
+            Init::Accumulate => (0..MR).for_each(|i| acc[i] = load_row(&c[i * stride..])),
         }
         tile(a_panel, b_panel, &mut acc);
         for i in 0..MR {
@@ -166,11 +189,13 @@ fn carry(a_panel: &[f32], b_panel: &[f32], rows: usize, columns: usize, stride: 
     // An edge: the same tile on a padded copy; what is padding is never written back.
     let mut edge = [[0.0; NR]; MR];
     for i in 0..rows {
-        edge[i][..columns].copy_from_slice(&c[i * stride..][..columns]);
-        for v in 0..NV {
-            acc[i][v] = V16::load(&edge[i][v * LANES..]);
+        match init {
+            Init::Zero => {}
+            Init::Bias(bias) => edge[i][..columns].copy_from_slice(&bias[..columns]),
+            Init::Accumulate => edge[i][..columns].copy_from_slice(&c[i * stride..][..columns]),
         }
     }
+    let mut acc = core::array::from_fn(|i| load_row(&edge[i]));
     tile(a_panel, b_panel, &mut acc);
     for i in 0..rows {
         for v in 0..NV {
@@ -178,6 +203,12 @@ fn carry(a_panel: &[f32], b_panel: &[f32], rows: usize, columns: usize, stride: 
         }
         c[i * stride..][..columns].copy_from_slice(&edge[i][..columns]);
     }
+}
+
+/// The first NR numbers.
+#[inline(always)]
+fn load_row(row: &[f32]) -> [V16; NV] {
+    core::array::from_fn(|v| V16::load(&row[v * LANES..]))
 }
 
 /// The inner loop: one step of every chain of the tile per element of depth.
@@ -196,9 +227,35 @@ pub(crate) fn tile(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) 
     *acc = sums;
 }
 
-/// Packs `columns` (at most NR) columns of B from `(pc, j)` as (depth, NR), zero-padded.
-fn pack_columns(b: Matrix, pc: usize, j: usize, columns: usize, panel: &mut [f32]) {
-    pack::<NR>(b.data, pc * b.row + j * b.column, b.row, b.column, columns, panel);
+/// Packs rows `pc..pc + depth` of the first of `columns` of B into as many panels (depth, NR) as there are,
+/// zero-padded.
+fn pack_columns(b: Matrix, pc: usize, depth: usize, columns: Range<usize>, panels: &mut [f32]) {
+    if b.column == 1 {
+        // Several panels side by side: a row is read on, not 64 bytes of it and then the next.
+        const AT_ONCE: usize = 16;
+        let groups = panels.chunks_mut(AT_ONCE * depth * NR);
+        for (panels, j) in groups.zip(columns.clone().step_by(AT_ONCE * NR)) {
+            let width = (columns.end - j).min(panels.len() / depth);
+            for p in 0..depth {
+                let row = &b.data[(pc + p) * b.row + j..][..width];
+                for (panel, from) in panels.chunks_exact_mut(depth * NR).zip(row.chunks(NR)) {
+                    let to = &mut panel[p * NR..][..NR];
+                    match from.first_chunk::<NR>() {
+                        Some(from) => to.copy_from_slice(from),
+                        None => {
+                            to[..from.len()].copy_from_slice(from);
+                            to[from.len()..].fill(0.0);
+                        }
+                    }
+                }
+            }
+        }
+        return;
+    }
+    for (panel, j) in panels.chunks_exact_mut(depth * NR).zip(columns.clone().step_by(NR)) {
+        let width = NR.min(columns.end - j);
+        pack::<NR>(b.data, pc * b.row + j * b.column, b.row, b.column, width, panel);
+    }
 }
 
 /// Packs `rows` (at most MR) rows of A from `(i, pc)` as (depth, MR), zero-padded.
@@ -232,12 +289,26 @@ pub(crate) fn pack<const W: usize>(
             }
         }
     } else if deep == 1 && width == W {
-        // Transposing: read W rows side by side.
+        // Transposing: W rows side by side, in blocks of 8 x 8.
         let depth = panel.len() / W;
         let from: [&[f32]; W] = core::array::from_fn(|w| &data[start + w * wide..][..depth]);
-        for (p, row) in panel.chunks_exact_mut(W).enumerate() {
+        let mut blocks = panel.chunks_exact_mut(8 * W);
+        for (block, to) in (&mut blocks).enumerate() {
+            for w in (0..W).step_by(8) {
+                // Beyond W (a multiple of 8 or not) the last row stands in; it is not written.
+                let rows = core::array::from_fn(|i| {
+                    from[(w + i).min(W - 1)][block * 8..][..8].try_into().expect("8 of 8")
+                });
+                for (to, row) in to.chunks_exact_mut(W).zip(transpose_8x8(rows)) {
+                    let count = (W - w).min(8);
+                    to[w..w + count].copy_from_slice(&row[..count]);
+                }
+            }
+        }
+        let done = depth / 8 * 8;
+        for (p, row) in blocks.into_remainder().chunks_exact_mut(W).enumerate() {
             for w in 0..W {
-                row[w] = from[w][p];
+                row[w] = from[w][done + p];
             }
         }
     } else {
@@ -267,6 +338,9 @@ fn check(name: &str, x: Matrix, rows: usize, columns: usize) {
     }
 }
 
+/// Rows of a piece of a product with a [`Packed`] matrix: a multiple of MR.
+const PIECE: usize = 48;
+
 /// A matrix B (k, n) packed once for many products: panels of NR columns, each (k, NR). For decoding,
 /// where a product has one row per sequence and reading B is the whole cost.
 pub struct Packed {
@@ -283,10 +357,7 @@ impl Packed {
         let mut panels = vec![0.0; k * n.div_ceil(NR) * NR];
         // Split over panels: each is a copy of its own columns.
         par::for_each(par::rows(&mut panels, (k * NR).max(1)), 4, |first, panels| {
-            for (p, panel) in panels.data.chunks_exact_mut(k * NR).enumerate() {
-                let j = (first + p) * NR;
-                pack_columns(b, 0, j, NR.min(n - j), panel);
-            }
+            pack_columns(b, 0, k, first * NR..n, panels.data);
         });
         Packed { panels, k, n }
     }
@@ -304,28 +375,39 @@ impl Packed {
         if n == 0 {
             return;
         }
-        initialise(init, n, c);
         if m == 1 {
+            initialise(init, n, c);
             // Split over panels, which are columns of the one row.
             let grain = NR * (64 * 1024 / (k * NR)).max(1);
             par::for_each(par::rows(c, 1), grain, |first, c| {
                 row_times_panels(a, &self.panels[first * k..], k * NR, c.data);
             });
-        } else {
-            // Split over rows of C: each piece reads all panels.
-            let grain = MR * (256 * 1024 / (MR * n * k)).max(1);
-            par::for_each(par::rows(c, n), grain, |first, c| {
-                scratch::with(Use::PackA, MR * k, |a_panel| {
-                    for (block, c) in c.data.chunks_mut(MR * n).enumerate() {
-                        let rows = c.len() / n;
-                        pack_rows(Matrix::new(a, k), first + block * MR, 0, rows, a_panel);
-                        for (panel, jr) in self.panels.chunks_exact(k * NR).zip((0..n).step_by(NR)) {
-                            carry(a_panel, panel, rows, NR.min(n - jr), n, &mut c[jr..]);
-                        }
-                    }
-                });
-            });
+            return;
         }
+        // Split over rows of C, a few dozen a piece: each panel of B is read from memory once for all of them.
+        par::for_each(par::rows(c, n), PIECE, |first, c| {
+            for (block, c) in c.data.chunks_mut(PIECE * n).enumerate() {
+                self.multiply_rows(&a[(first + block * PIECE) * k..], init, c);
+            }
+        });
+    }
+
+    /// The rows of one piece.
+    fn multiply_rows(&self, a: &[f32], init: Init, c: &mut [f32]) {
+        let (k, n) = (self.k, self.n);
+        let rows = c.len() / n;
+        scratch::with(Use::PackA, PIECE * k, |packed_a| {
+            for (panel, ir) in packed_a.chunks_exact_mut(k * MR).zip((0..rows).step_by(MR)) {
+                pack_rows(Matrix::new(a, k), ir, 0, MR.min(rows - ir), panel);
+            }
+            for (b_panel, jr) in self.panels.chunks_exact(k * NR).zip((0..n).step_by(NR)) {
+                let (columns, init) = (NR.min(n - jr), init.at_column(jr));
+                for (a_panel, ir) in packed_a.chunks_exact(k * MR).zip((0..rows).step_by(MR)) {
+                    let corner = &mut c[ir * n + jr..];
+                    carry(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
+                }
+            }
+        });
     }
 }
 
@@ -428,6 +510,29 @@ mod tests {
                 prop_assert_eq!(bits(&packed), bits(&defined));
             }
         }
+    }
+
+    #[test]
+    fn packing_is_a_copy_for_every_width_and_stride() {
+        fn check<const W: usize>() {
+            let data = noise(1, 60 * 60);
+            for (deep, wide) in [(1, 60), (60, 1), (2, 60)] {
+                for (depth, width) in [(1, W), (8, W), (29, W), (24, W - 1), (5, 1), (3, 0)] {
+                    let mut panel = vec![f32::NAN; depth * W];
+                    pack::<W>(&data, 3, deep, wide, width, &mut panel);
+                    for (i, x) in panel.iter().enumerate() {
+                        let (p, w) = (i / W, i % W);
+                        let expected = if w < width { data[3 + p * deep + w * wide] } else { 0.0 };
+                        assert_eq!(x.to_bits(), expected.to_bits(), "{W} wide, {depth} deep, at ({p}, {w})");
+                    }
+                }
+            }
+        }
+        // The tiles' widths of every target.
+        check::<6>();
+        check::<12>();
+        check::<16>();
+        check::<32>();
     }
 
     #[test]

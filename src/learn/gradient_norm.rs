@@ -8,9 +8,12 @@
 //! of [`CHUNK`] elements of the flat buffer, each by [`sum_of_squares`], added in order in f64.
 
 use crate::num::math::fma;
+use crate::num::par;
 
-/// Elements per chunk of the flat buffer; chunks may be summed on any thread.
+/// Elements per chunk of the flat buffer; chunks are summed on any thread.
 pub const CHUNK: usize = 4096;
+/// Chunks whose results are held at a time.
+const GROUP: usize = 1024;
 
 /// The squares of one chunk: lane `l` of 16 takes elements `l, l + 16, ...` by fma in order, then lanes
 /// 8-15 are added to 0-7, and so on by halves (8, 4, 2, 1).
@@ -35,12 +38,22 @@ pub fn sum_of_squares(chunk: &[f32]) -> f32 {
 
 /// The L2 norm of the flat gradient buffer; infinite when a square overflows.
 pub fn gradient_norm(gradients: &[f32]) -> f32 {
-    norm_of_chunks(gradients.chunks(CHUNK).map(sum_of_squares))
+    let mut total = 0.0f64;
+    for group in gradients.chunks(GROUP * CHUNK) {
+        let (mut sums, count) = ([0.0; GROUP], group.len().div_ceil(CHUNK));
+        of_chunks(group, &mut sums[..count], sum_of_squares);
+        sums[..count].iter().for_each(|&sum| total += sum as f64);
+    }
+    libm::sqrt(total) as f32
 }
 
-/// The norm from the chunks' sums, in the chunks' order (for a caller that sums them on threads).
-pub fn norm_of_chunks(sums: impl Iterator<Item = f32>) -> f32 {
-    libm::sqrt(sums.fold(0.0, |total: f64, sum| total + sum as f64)) as f32
+/// `results[i] = of(chunk i of values)`.
+fn of_chunks<R: Send>(values: &[f32], results: &mut [R], of: impl Fn(&[f32]) -> R + Sync) {
+    // Split over chunks.
+    par::for_each(par::rows(results, 1), 16, |first, results| {
+        let chunks = values[first * CHUNK..].chunks(CHUNK);
+        results.data.iter_mut().zip(chunks).for_each(|(result, chunk)| *result = of(chunk));
+    });
 }
 
 /// What to multiply the gradients by so that their norm is at most `max_norm`; 1 when it already is.
@@ -53,12 +66,13 @@ pub fn clipping_scale(norm: f32, max_norm: f32) -> f32 {
 pub fn first_non_finite(values: &[f32]) -> Option<usize> {
     // Whole chunks first, without branches: the largest magnitude as an integer tells.
     const INFINITY: u32 = f32::INFINITY.to_bits();
-    values.chunks(CHUNK).enumerate().find_map(|(index, chunk)| {
-        let largest = chunk.iter().fold(0, |largest, x| x.abs().to_bits().max(largest));
-        if largest < INFINITY {
-            return None;
-        }
-        chunk.iter().position(|x| !x.is_finite()).map(|at| index * CHUNK + at)
+    let largest = |chunk: &[f32]| chunk.iter().fold(0, |largest, x| x.abs().to_bits().max(largest));
+    values.chunks(GROUP * CHUNK).enumerate().find_map(|(number, group)| {
+        let (mut largests, count) = ([0; GROUP], group.len().div_ceil(CHUNK));
+        of_chunks(group, &mut largests[..count], largest);
+        let chunk = largests[..count].iter().position(|&largest| largest >= INFINITY)?;
+        let at = group[chunk * CHUNK..].iter().position(|x| !x.is_finite())?;
+        Some((number * GROUP + chunk) * CHUNK + at)
     })
 }
 
@@ -81,7 +95,7 @@ mod tests {
     #[test]
     fn the_order_of_the_sum_is_the_stated_one() {
         let mut rng = Rng::at(0, Stage::Test, Purpose::Noise, 0, 0, 0);
-        for n in [1, 15, 16, 17, 100, CHUNK, CHUNK + 1, 3 * CHUNK + 77] {
+        for n in [1, 15, 16, 17, 100, CHUNK, CHUNK + 1, 3 * CHUNK + 77, (GROUP + 1) * CHUNK + 5] {
             let values: Vec<f32> = (0..n).map(|_| rng.normal()).collect();
             let mut total = 0.0f64;
             for start in (0..n).step_by(CHUNK) {
@@ -101,11 +115,13 @@ mod tests {
 
     #[test]
     fn the_first_non_finite_is_found_wherever_it_is() {
-        let mut values = vec![1.0f32; 3 * CHUNK + 5];
+        // More than a group of chunks.
+        let n = (GROUP + 3) * CHUNK + 5;
+        let mut values = vec![1.0f32; n];
         assert_eq!(first_non_finite(&values), None);
         values[0] = f32::MAX;
         assert_eq!(first_non_finite(&values), None);
-        for at in [3 * CHUNK + 4, 2 * CHUNK, CHUNK - 1, 0] {
+        for at in [n - 1, (GROUP + 1) * CHUNK, 2 * CHUNK, CHUNK - 1, 0] {
             for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 values[at] = bad;
                 assert_eq!(first_non_finite(&values), Some(at));

@@ -47,8 +47,9 @@ impl Gradients {
     /// Back to zero, for the next step.
     pub fn clear(&mut self) {
         // Split over elements.
-        par::for_each(par::rows(&mut self.flat, 1), 64 * 1024, |_, part| part.data.fill(0.0));
-        self.lookup.fill(0.0);
+        for buffer in [&mut self.flat, &mut self.lookup] {
+            par::for_each(par::rows(buffer, 1), 64 * 1024, |_, part| part.data.fill(0.0));
+        }
     }
 
     /// Ends the accumulation of a step: the two shares of a tied embedding become one.

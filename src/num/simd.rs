@@ -6,7 +6,7 @@
 //! the compiler turns into vector code without changing a bit. This type is for the two places where it
 //! cannot see through: the matrix-product tile and the sums over a row.
 
-use wide::f32x16;
+use wide::{f32x8, f32x16};
 
 /// Lanes of a [`V16`], and of every row sum.
 pub const LANES: usize = 16;
@@ -66,6 +66,12 @@ impl V16 {
     pub fn halving_sum(self) -> f32 {
         halving_sum(self.0.to_array())
     }
+}
+
+/// Transposes a block of 8 x 8 numbers, which are only moved: row `i` of the result is column `i`.
+#[inline(always)]
+pub fn transpose_8x8(rows: [&[f32; 8]; 8]) -> [[f32; 8]; 8] {
+    f32x8::transpose(rows.map(|row| f32x8::new(*row))).map(|row| row.to_array())
 }
 
 /// The fixed halving tree 8-4-2-1 over sixteen partial sums.

@@ -40,14 +40,15 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// For a head of `vocab_size` and `width`; holds at most about 4 M logits.
-    pub fn new(vocab_size: usize, width: usize) -> Self {
-        Self::with_chunk((4 << 20) / vocab_size.max(1), vocab_size, width)
+    /// For a head of `vocab_size` and `width` that is given up to `targets` targets; holds at most about 16 M
+    /// logits (64 MiB). Each chunk reads all of W and its gradient, so few large ones are faster.
+    pub fn new(vocab_size: usize, width: usize, targets: usize) -> Self {
+        Self::with_chunk(targets.min((16 << 20) / vocab_size.max(1)), vocab_size, width)
     }
 
-    /// With a given number of rows per chunk (at least 16, at most 256).
+    /// With a given number of rows per chunk (at least 16, at most 1024).
     pub fn with_chunk(chunk: usize, vocab_size: usize, width: usize) -> Self {
-        let chunk = chunk.clamp(16, 256);
+        let chunk = chunk.clamp(16, 1024);
         Workspace {
             chunk,
             hidden: alloc::vec![0.0; chunk * width],
@@ -67,24 +68,8 @@ pub fn forward(
     temperature: f32,
     work: &mut Workspace,
 ) {
-    let vocab = weight.len() / width;
-    let mut start = 0;
-    for targets in targets.chunks(work.chunk) {
-        let logits = gather_and_multiply(hidden, weight, width, targets, work);
-        let log_probs = &mut outputs.log_probs[start..][..targets.len()];
-        let entropies = &mut outputs.entropies[start..][..targets.len()];
-        // Split over rows.
-        let outputs = (par::rows(logits, vocab), par::rows(log_probs, 1), par::rows(entropies, 1));
-        par::for_each(outputs, 1, |first, (logits, log_probs, entropies)| {
-            for (t, logits) in logits.data.chunks_exact_mut(vocab).enumerate() {
-                let logit = logits[targets[first + t].token as usize];
-                let summary = softmax(logits, temperature);
-                log_probs.data[t] = summary.log_prob(logit, temperature);
-                entropies.data[t] = summary.entropy;
-            }
-        });
-        start += targets.len();
-    }
+    let head = Head { hidden, weight, width, temperature };
+    head.by_chunks(outputs, targets, work, |_, _, _, _| (), |_, _| ());
 }
 
 /// The forward, and at once its derivative: `slope(i, log_prob)` says how the loss changes with the log-prob of
@@ -104,70 +89,77 @@ pub fn forward_backward(
     slope: impl Fn(usize, f32) -> f32 + Sync,
     work: &mut Workspace,
 ) {
-    let vocab = weight.len() / width;
-    let mut start = 0;
-    for targets in targets.chunks(work.chunk) {
-        let logits = gather_and_multiply(hidden, weight, width, targets, work);
-        let log_probs = &mut outputs.log_probs[start..][..targets.len()];
-        let entropies = &mut outputs.entropies[start..][..targets.len()];
-        // Split over rows; each turns its logits into their gradient.
-        let parts = (par::rows(logits, vocab), par::rows(log_probs, 1), par::rows(entropies, 1));
-        par::for_each(parts, 1, |first, (logits, log_probs, entropies)| {
-            for (t, logits) in logits.data.chunks_exact_mut(vocab).enumerate() {
-                let token = targets[first + t].token as usize;
-                let logit = logits[token];
-                let summary = softmax(logits, temperature);
-                log_probs.data[t] = summary.log_prob(logit, temperature);
-                entropies.data[t] = summary.entropy;
-                let slope = slope(start + first + t, log_probs.data[t]) / temperature;
-                logits.iter_mut().for_each(|p| *p *= -slope);
-                logits[token] += slope;
-            }
-        });
-        let (n, c) = (targets.len(), width);
+    let (head, c, vocab) = (Head { hidden, weight, width, temperature }, width, weight.len() / width);
+    let to_gradient = |i: usize, token: usize, log_prob: f32, p: &mut [f32]| {
+        let slope = slope(i, log_prob) / temperature;
+        p.iter_mut().for_each(|p| *p *= -slope);
+        p[token] += slope;
+    };
+    head.by_chunks(outputs, targets, work, to_gradient, |targets, work| {
+        let n = targets.len();
         let (dlogits, dchunk) = (&work.logits[..n * vocab], &mut work.dhidden[..n * c]);
         gemm(n, c, vocab, Matrix::new(dlogits, vocab), Matrix::new(weight, c), Init::Zero, dchunk);
         for (target, d) in targets.iter().zip(dchunk.chunks_exact(c)) {
             let sum = &mut dhidden[target.row as usize * c..][..c];
             sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
         }
-        let chunk = &work.hidden[..n * c];
-        gemm(
-            vocab,
-            c,
-            n,
-            Matrix::transposed(dlogits, vocab),
-            Matrix::new(chunk, c),
-            Init::Accumulate,
-            dweight,
-        );
-        start += n;
-    }
+        let (dlogits, chunk) = (Matrix::transposed(dlogits, vocab), Matrix::new(&work.hidden[..n * c], c));
+        gemm(vocab, c, n, dlogits, chunk, Init::Accumulate, dweight);
+    });
 }
 
-/// `logits = hidden[targets' rows] W^T`, (targets, V), in the workspace.
-fn gather_and_multiply<'w>(
-    hidden: &[f32],
-    weight: &[f32],
-    c: usize,
-    targets: &[Target],
-    work: &'w mut Workspace,
-) -> &'w mut [f32] {
-    let (n, vocab) = (targets.len(), weight.len() / c);
-    for (target, chunk) in targets.iter().zip(work.hidden.chunks_exact_mut(c)) {
-        chunk.copy_from_slice(&hidden[target.row as usize * c..][..c]);
+/// What the logits are made of: hidden (N, C), weight (V, C).
+struct Head<'a> {
+    hidden: &'a [f32],
+    weight: &'a [f32],
+    width: usize,
+    temperature: f32,
+}
+
+impl Head<'_> {
+    /// Chunk by chunk of the targets: the logits, of each row the outputs and then
+    /// `with_row(target, token, log_prob, p)`, and at the end of the chunk `with_chunk`.
+    fn by_chunks(
+        &self,
+        outputs: Outputs,
+        targets: &[Target],
+        work: &mut Workspace,
+        with_row: impl Fn(usize, usize, f32, &mut [f32]) + Sync,
+        mut with_chunk: impl FnMut(&[Target], &mut Workspace),
+    ) {
+        let vocab = self.weight.len() / self.width;
+        let mut start = 0;
+        for targets in targets.chunks(work.chunk) {
+            let logits = self.logits(targets, work);
+            let log_probs = &mut outputs.log_probs[start..][..targets.len()];
+            let entropies = &mut outputs.entropies[start..][..targets.len()];
+            // Split over rows.
+            let parts = (par::rows(logits, vocab), par::rows(log_probs, 1), par::rows(entropies, 1));
+            par::for_each(parts, 1, |first, (logits, log_probs, entropies)| {
+                for (t, row) in logits.data.chunks_exact_mut(vocab).enumerate() {
+                    let token = targets[first + t].token as usize;
+                    let logit = row[token];
+                    let summary = softmax(row, self.temperature);
+                    log_probs.data[t] = summary.log_prob(logit, self.temperature);
+                    entropies.data[t] = summary.entropy;
+                    with_row(start + first + t, token, log_probs.data[t], row);
+                }
+            });
+            with_chunk(targets, work);
+            start += targets.len();
+        }
     }
-    let logits = &mut work.logits[..n * vocab];
-    gemm(
-        n,
-        vocab,
-        c,
-        Matrix::new(&work.hidden[..n * c], c),
-        Matrix::transposed(weight, c),
-        Init::Zero,
-        logits,
-    );
-    logits
+
+    /// `logits = hidden[targets' rows] W^T`, (targets, V), in the workspace.
+    fn logits<'w>(&self, targets: &[Target], work: &'w mut Workspace) -> &'w mut [f32] {
+        let (n, c, vocab) = (targets.len(), self.width, self.weight.len() / self.width);
+        for (target, chunk) in targets.iter().zip(work.hidden.chunks_exact_mut(c)) {
+            chunk.copy_from_slice(&self.hidden[target.row as usize * c..][..c]);
+        }
+        let (chunk, logits) = (Matrix::new(&work.hidden[..n * c], c), &mut work.logits[..n * vocab]);
+        gemm(n, vocab, c, chunk, Matrix::transposed(self.weight, c), Init::Zero, logits);
+        logits
+    }
 }
 
 /// What [`softmax`] says of a row of logits x (already divided by the temperature).

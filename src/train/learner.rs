@@ -1,6 +1,6 @@
 //! A network under training: parameters, gradients, moments, average, and the memory of its passes.
 
-use super::passes::Pass;
+use super::passes::{Pass, Sequence};
 use super::settings::{self, AdamSettings, ScheduleName};
 use crate::checkpoint::{Model, State};
 use crate::error::{Error, Result};
@@ -8,6 +8,7 @@ use crate::learn::adamw::AdamW;
 use crate::learn::gradient_norm::{clipping_scale, first_non_finite, gradient_norm};
 use crate::learn::schedule::Schedule;
 use crate::model::{Gradients, Transformer};
+use crate::ops::dropout::Dropout;
 
 /// Everything that one network's training changes, and the memory it needs.
 pub struct Learner {
@@ -68,6 +69,17 @@ impl Learner {
             parameters,
             model,
         }
+    }
+
+    /// The mean cross-entropy of the batch's targets in nats; its gradient is added to `gradients`.
+    pub fn cross_entropy_gradient(&mut self, batch: &[Sequence], dropout: Option<Dropout>) -> f64 {
+        let tokens: usize = batch.iter().map(Sequence::targets).sum();
+        let slope = -1.0 / tokens as f32;
+        let mut sum = 0.0;
+        let Learner { model, parameters, gradients, pass, .. } = self;
+        let count = |_: usize, log_prob: f32, _: f32| sum -= f64::from(log_prob);
+        pass.log_probs_gradient(model, parameters, gradients, batch, 1.0, dropout, |_, _| slope, count);
+        sum / tokens as f64
     }
 
     /// One optimizer step on the accumulated gradient, which is then cleared; returns its norm before

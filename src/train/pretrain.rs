@@ -44,23 +44,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
             .collect();
 
         // 2. The mean loss over their tokens, and its gradient.
-        let tokens: usize = windows.iter().map(Sequence::targets).sum();
-        let slope = -1.0 / tokens as f32;
-        let mut loss = 0.0;
-        let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-        pass.log_probs_gradient(
-            model,
-            parameters,
-            gradients,
-            &windows,
-            1.0,
-            None,
-            |_, _| slope,
-            |_, log_prob, _| {
-                loss -= f64::from(log_prob);
-            },
-        );
-        loss /= tokens as f64;
+        let loss = learner.cross_entropy_gradient(&windows, None);
         run.check_loss(STAGE, step + 1, &learner.pass.blame("the loss"), loss)?;
 
         // 3. One update.
@@ -69,7 +53,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
 
         // 4. What happened.
         let done = step + 1;
-        clock.count(tokens);
+        clock.count(windows.iter().map(Sequence::targets).sum());
         let mut fields = vec![
             ("loss", loss.into()),
             ("learning_rate", learning_rate.into()),

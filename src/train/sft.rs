@@ -130,29 +130,13 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Res
         );
 
         // 2. The mean loss over response tokens (and tokens of text), and its gradient.
-        let tokens: usize = batch.iter().map(Sequence::targets).sum();
-        let slope = -1.0 / tokens as f32;
         let dropout = (recipe.dropout > 0.0).then_some(Dropout {
             rate: recipe.dropout,
             seed,
             stage: recipe.address,
             step,
         });
-        let mut loss = 0.0;
-        let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-        pass.log_probs_gradient(
-            model,
-            parameters,
-            gradients,
-            &batch,
-            1.0,
-            dropout,
-            |_, _| slope,
-            |_, log_prob, _| {
-                loss -= f64::from(log_prob);
-            },
-        );
-        loss /= tokens as f64;
+        let loss = learner.cross_entropy_gradient(&batch, dropout);
         run.check_loss(stage, step + 1, &learner.pass.blame("the loss"), loss)?;
 
         // 3. One update.

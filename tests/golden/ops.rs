@@ -175,7 +175,7 @@ fn head(fixture: &Fixture, temperature: f32, slope: impl Fn(usize) -> f32 + Sync
     let tokens = fixture.tokens("head.targets");
     let targets: Vec<Target> = (0..).zip(&tokens).map(|(row, &token)| Target { row, token }).collect();
     let n = targets.len();
-    let mut work = Workspace::new(v, c);
+    let mut work = Workspace::new(v, c, 1024);
     let (mut log_probs, mut entropies) = (overwritten(n), overwritten(n));
     let (mut dhidden, mut dweight) = (vec![0.0; hidden.len()], vec![0.0; weight.len()]);
     log_prob::forward_backward(

@@ -35,7 +35,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     kernels::run(&mut bench)?;
     models::run(&mut bench)?;
     program::run(&mut bench)?;
-    if bench.report.results.is_empty() {
+    if !bench.found {
         let expected = format!("the beginning of a case's name: {}", bench.seen.join(" "));
         return Err(Error::usage("--only", expected, args.only.as_deref().unwrap_or(""), ""));
     }
@@ -63,6 +63,8 @@ struct Bench {
     report: Report,
     /// Names of all cases, for a mistaken `--only`.
     seen: Vec<String>,
+    /// Whether any of them was asked for.
+    found: bool,
 }
 
 /// What is measured, and what of the machine it needs at least.
@@ -129,6 +131,7 @@ impl Bench {
             limits,
             report: Report::default(),
             seen: Vec::new(),
+            found: false,
         };
         bench.check_tile();
         Ok(bench)
@@ -151,10 +154,13 @@ impl Bench {
     /// Whether a case is asked for. A number at the end of `--only` is a whole one: `B1` is not `B16`.
     fn wants(&mut self, name: &str) -> bool {
         self.seen.push(name.to_string());
-        let Some(only) = &self.only else { return true };
         let digit = |text: Option<char>| text.is_some_and(|c| c.is_ascii_digit());
-        let rest = name.strip_prefix(only.as_str());
-        rest.is_some_and(|rest| !(digit(only.chars().last()) && digit(rest.chars().next())))
+        let wanted = self.only.as_ref().is_none_or(|only| {
+            let rest = name.strip_prefix(only.as_str());
+            rest.is_some_and(|rest| !(digit(only.chars().last()) && digit(rest.chars().next())))
+        });
+        self.found |= wanted;
+        wanted
     }
 
     /// Samples taken of a case that takes long, and of one that does not.
