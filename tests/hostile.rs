@@ -297,6 +297,19 @@ fn run_configurations() {
     let nested = format!("ppo.clip={}", nested());
     refused(&["run", file, "--out", out, "--set", &nested], b"", &["--set ppo.clip"]);
     assert!(!Path::new(out).exists());
+    // Sizes that no machine has; nothing but the lock file is left.
+    for sets in [
+        &["model.width=16777216", "model.heads=1"][..],
+        &["model.layers=16777216", "model.width=2", "model.heads=1"],
+        &["model.context=16777216"],
+        &["micro_batch_tokens=1000000000000"],
+        &["micro_batch_tokens=9000000000000000"],
+    ] {
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        let arguments: Vec<&str> = ["run", file, "--out", out].into_iter().chain(sets).collect();
+        refused(&arguments, b"", &["model: expected a size that fits into memory", "GiB"]);
+    }
+    assert_eq!(fs::read_dir(out).unwrap().count(), 1);
 }
 
 /// Data files, each in the place of the demonstrations.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::atomic::{read_file, read_text, write_atomic};
 use super::config_json::{config_json, parse_config};
-use super::hugging_face::{Model, load_model_with_warnings, parameter_count};
+use super::hugging_face::{Model, load_model_with_warnings};
 use super::safetensors::{TensorView, encode_to};
 use crate::error::{Error, Result};
 use crate::text::{Tokenizer, json};
@@ -42,7 +42,7 @@ pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Model, Vec<Str
     // The weights in f32, the mask buffers of old files, and the headers. Known before anything is read,
     // so a wrong file cannot fill the memory.
     let (layers, context) = (config.layers as u128, config.context as u128);
-    let bytes = 4 * parameter_count(&config) + layers * (4 * context * context + 64) + (1 << 24);
+    let bytes = 4 * config.parameter_count() + layers * (4 * context * context + 64) + (1 << 24);
     let mut limit = u64::try_from(bytes).unwrap_or(u64::MAX);
 
     let mut shards = Vec::new();
