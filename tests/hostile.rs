@@ -293,13 +293,13 @@ fn run_configurations() {
         fs::write(file, contents).unwrap();
         refused(&["run", file, "--out", out], b"", &["c.toml", word]);
     }
-    fs::write(file, "[data]\nworld = true\n").unwrap();
+    fs::write(file, "[data]\nworld = true\n[world]\ndocuments = 60\ndemonstrations = 32\n").unwrap();
     let nested = format!("ppo.clip={}", nested());
     refused(&["run", file, "--out", out, "--set", &nested], b"", &["--set ppo.clip"]);
     assert!(!Path::new(out).exists());
     // Sizes that no machine has; nothing but the lock file is left.
     for sets in [
-        &["model.width=16777216", "model.heads=1"][..],
+        &["model.width=4194304", "model.heads=1"][..],
         &["model.layers=16777216", "model.width=2", "model.heads=1"],
         &["model.context=16777216"],
         &["micro_batch_tokens=1000000000000"],
