@@ -1,14 +1,17 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo test exact fixtures fixtures-check mutants bench docs lint determinism no-std clean
+.PHONY: help build demo test exact fixtures fixtures-check mutants bench docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature, a report and a table (some minutes)"
 	@echo "make test         all tests (under 5 minutes after the build)"
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
-	@echo "make determinism  hashes of a tiny run for threads, micro-batches and instruction sets, all equal"
+	@echo "make determinism  hashes of a tiny run for threads, micro-batches, builds and kills, all the known ones"
+	@echo "make fuzz         every fuzz target for SECONDS=600 each (needs nightly Rust and cargo-fuzz)"
+	@echo "make soak         20,000 updates of PPO: memory and open files stay what they were"
+	@echo "make miri         Miri on the embedded example's allocator (needs nightly Rust with miri)"
 	@echo "make no-std       the core without std, and the embedded example against the program"
 	@echo "make bench        our speed beside PyTorch's (makes its own Python environment, 6 GB)"
 	@echo "make fixtures     regenerate fixtures/ with PyTorch (its own Python environment, 6 GB)"
@@ -37,6 +40,23 @@ docs:
 
 determinism:
 	sh tests/determinism.sh
+
+miri:
+	cargo +nightly miri test --test heap
+
+soak:
+	cargo test --release --test soak -- --ignored --nocapture
+
+# Hostile files, one target per reader (fuzz/targets). Seeds are in fuzz/seeds; what is found goes to
+# fuzz/artifacts, and `cargo +nightly fuzz run TARGET FILE` repeats it.
+SECONDS ?= 600
+fuzz:
+	cargo +nightly fuzz build
+	for target in $$(cargo +nightly fuzz list); do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+			-max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 || exit 1; \
+	done
 
 # PyPI's torch brings its CUDA libraries: 5.6 GB. Nothing else here needs Python.
 .venv-fixtures/done: reference/requirements.txt

@@ -72,9 +72,9 @@ impl Error {
         hint: impl ToString,
     ) -> Self {
         Error::Usage {
-            field: field.to_string(),
-            expected: expected.to_string(),
-            found: found.to_string(),
+            field: shortened(field),
+            expected: shortened(expected),
+            found: shortened(found),
             hint: hint.to_string(),
         }
     }
@@ -89,9 +89,9 @@ impl Error {
     ) -> Self {
         Error::Format {
             path: path.to_string(),
-            at: at.to_string(),
-            expected: expected.to_string(),
-            found: found.to_string(),
+            at: shortened(at),
+            expected: shortened(expected),
+            found: shortened(found),
             hint: hint.to_string(),
         }
     }
@@ -108,6 +108,16 @@ impl Error {
             _ => 1,
         }
     }
+}
+
+/// The beginning of what a message quotes: a name or a line of a wrong file may be the whole file.
+fn shortened(text: impl ToString) -> String {
+    let mut text = text.to_string();
+    if let Some((cut, _)) = text.char_indices().nth(500) {
+        text.truncate(cut);
+        text.push_str(" ...");
+    }
+    text
 }
 
 impl fmt::Display for Error {

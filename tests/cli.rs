@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use instructgpt::checkpoint::checksum::renew;
 use instructgpt::checkpoint::save_model_directory;
 use instructgpt::model::{
     Activations, Batch, DecodeWeights, Draw, Head, Response, Sampling, Transformer, generate,
@@ -316,7 +317,8 @@ fn broken_model_directories_are_named_and_stay_as_they_are() {
             |d| {
                 truncate(d, 4);
                 let path = d.join("model.safetensors");
-                let bytes = [fs::read(&path).unwrap(), f32::NAN.to_le_bytes().to_vec()].concat();
+                let mut bytes = [fs::read(&path).unwrap(), f32::NAN.to_le_bytes().to_vec()].concat();
+                renew(&mut bytes);
                 fs::write(&path, bytes).unwrap();
             },
             &["model.safetensors", "ln_f.bias", "NaN"],

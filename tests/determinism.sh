@@ -1,21 +1,62 @@
 #!/bin/sh
-# One table of hashes: the tiny run's models, metrics, results and samples for instruction sets, numbers of
-# threads and micro-batch sizes. All rows must be equal; exits 1 otherwise.
-#   sh tests/determinism.sh          v3, v4 where the machine has AVX-512, native, and plain x86-64 without FMA
+# One table of hashes: what the tiny run leaves, for threads, micro-batch sizes, instruction sets, builds, a second
+# run, and one that is killed again and again. Every row must have the known hashes (tests/tiny_run.sha256).
+#   sh tests/determinism.sh          everything: native, v3, v4 where the machine has AVX-512, x86-64 without FMA,
+#                                    a development build and one without any optimisation
 #   sh tests/determinism.sh quick    native, and v3 and v4 as above (what CI runs)
+#   sh tests/determinism.sh bless    writes the known hashes anew, for a change of a definition that is meant
 set -eu
 cd "$(dirname "$0")/.."
-quick=${1:-}
+mode=${1:-full}
+known=$PWD/tests/tiny_run.sha256
+files="pretrain/model.safetensors sft/model.safetensors reward_model/model.safetensors
+    rlhf_init/model.safetensors policy_without_ptx/model.safetensors policy/model.safetensors
+    metrics.jsonl results.json samples.jsonl"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+out=$work/run
+differ=0
 
-hash_run() { # name, binary, further arguments
-    name=$1; binary=$2; shift 2
-    rm -rf "$work/run"
-    "$binary" run configs/tiny.toml --out "$work/run" "$@" >/dev/null 2>"$work/log" || { cat "$work/log"; exit 1; }
-    hash=$(cd "$work/run" && find . -name '*.safetensors' -o -name metrics.jsonl -o -name results.json -o -name samples.jsonl \
-        | LC_ALL=C sort | xargs sha256sum | sha256sum | cut -c1-32)
-    printf '%-44s %s\n' "$name" "$hash" | tee -a "$work/table"
+tiny() { # binary, further arguments
+    binary=$1; shift
+    "$binary" run configs/tiny.toml --out "$out" "$@" >/dev/null 2>"$work/log"
+}
+
+row() { # name: the hashes of what lies in $out, beside the known ones
+    (cd "$out" && sha256sum $files) >"$work/found"
+    printf '%-34s' "$1"
+    awk '{ printf " %s", substr($1, 1, 8) }' "$work/found"
+    rm -rf "$out"
+    if [ "$mode" = bless ]; then
+        cp "$work/found" "$known"
+    elif ! cmp -s "$work/found" "$known"; then
+        differ=$((differ + 1))
+        printf '  differs:'
+        diff "$work/found" "$known" | awk '/^>/ { printf " %s", $3 }'
+    fi
+    echo
+}
+
+run() { # name, binary, further arguments
+    name=$1; shift
+    tiny "$@" || { cat "$work/log"; exit 1; }
+    row "$name"
+}
+
+killed() { # name, binary: killed after 0.1 s, 0.2 s ... of work, and resumed, until it gets through
+    kills=0
+    while :; do
+        "$2" run configs/tiny.toml --out "$out" --resume >/dev/null 2>"$work/log" &
+        process=$!
+        sleep "$(awk "BEGIN { print ($kills % 10 + 1) / 10 }")"
+        kill -9 $process 2>/dev/null || true
+        status=0
+        wait $process 2>/dev/null || status=$?
+        [ $status -ne 0 ] || break
+        [ $status -eq 137 ] || { cat "$work/log"; exit 1; }
+        kills=$((kills + 1))
+    done
+    row "$1, $kills times"
 }
 
 build() { # name, target-cpu
@@ -23,28 +64,38 @@ build() { # name, target-cpu
     echo "target/determinism/$1/release/instructgpt"
 }
 
-machine=$(uname -m)
+printf '%-34s' "build and how it ran"
+printf ' %-8s' pretrain sft reward init ppo ppo_ptx metrics results samples
+echo
 cargo build --release --quiet
-native=target/release/instructgpt
-for threads in 1 2 3 7; do
-    hash_run "native, $threads threads" "$native" --threads "$threads"
+native=${CARGO_TARGET_DIR:-target}/release/instructgpt
+run "native, 1 thread" "$native" --threads 1
+[ "$mode" != bless ] || exit 0
+for threads in 2 3 7; do
+    run "native, $threads threads" "$native" --threads "$threads"
 done
-hash_run "native, micro-batches of 128 tokens" "$native" --set micro_batch_tokens=128
-if [ "$machine" = x86_64 ]; then
-    hash_run "x86-64-v3" "$(build v3 x86-64-v3)"
+run "native, a second run" "$native"
+run "native, micro-batches of 128" "$native" --set micro_batch_tokens=128
+killed "native, killed" "$native"
+if [ "$(uname -m)" = x86_64 ]; then
+    run "x86-64-v3" "$(build v3 x86-64-v3)"
     if grep -q avx512f /proc/cpuinfo 2>/dev/null; then
-        hash_run "x86-64-v4" "$(build v4 x86-64-v4)"
+        run "x86-64-v4" "$(build v4 x86-64-v4)"
     else
         echo "x86-64-v4: skipped, this machine has no AVX-512"
     fi
-    if [ "$quick" != quick ]; then
-        hash_run "x86-64, no FMA instruction" "$(build v1 x86-64)"
-        cargo build --quiet
-        hash_run "native, development build" target/debug/instructgpt
+    if [ "$mode" != quick ]; then
+        run "x86-64, no FMA instruction" "$(build v1 x86-64)"
     fi
 fi
-if [ "$(awk '{print $NF}' "$work/table" | sort -u | wc -l)" -ne 1 ]; then
-    echo "determinism: the hashes differ" >&2
+if [ "$mode" != quick ]; then
+    cargo build --quiet
+    run "development build" "${CARGO_TARGET_DIR:-target}/debug/instructgpt"
+    CARGO_PROFILE_DEV_OPT_LEVEL=0 cargo build --quiet --target-dir target/determinism/unoptimised
+    run "development build, unoptimised" target/determinism/unoptimised/debug/instructgpt
+fi
+if [ "$differ" -ne 0 ]; then
+    echo "determinism: $differ rows differ from tests/tiny_run.sha256" >&2
     exit 1
 fi
-echo "determinism: all hashes are equal"
+echo "determinism: every row has the known hashes"

@@ -6,6 +6,8 @@ mod runs;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
@@ -30,6 +32,26 @@ fn every_stage_leaves_its_files() {
     }
     let left = REFERENCE.keys().find(|name| name.starts_with("state/") || name.starts_with("sft_epochs/"));
     assert_eq!(left, None, "what only an interrupted run needs is gone");
+}
+
+/// The hashes that `make determinism` finds in every build; where `sha256sum` is, here as well.
+#[test]
+fn the_run_has_the_known_hashes() {
+    let run = tempfile::tempdir().unwrap();
+    for (name, bytes) in REFERENCE.iter() {
+        let path = run.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let known = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny_run.sha256");
+    assert_eq!(fs::read_to_string(&known).unwrap().lines().count(), 9);
+    let check =
+        Command::new("sha256sum").args(["--check", "--strict"]).arg(known).current_dir(run.path()).output();
+    let Ok(check) = check else { return println!("skipped: no sha256sum") };
+    let said = String::from_utf8_lossy(&check.stdout);
+    let hint =
+        "a definition was changed? then `sh tests/determinism.sh bless`, and say so in the release notes";
+    assert!(check.status.success(), "{said}\n{hint}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use instructgpt::checkpoint::checksum::renew;
 use instructgpt::checkpoint::{load_latest_state, load_model_directory};
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 use runs::{Files, assert_same, config_file, files};
@@ -301,20 +302,28 @@ fn a_full_disk_leaves_whole_lines() {
 fn a_directory_that_may_not_be_written_is_one_error() {
     use std::os::unix::fs::PermissionsExt;
     let parent = tempfile::tempdir().unwrap();
+    // A file where the directory, or the one above it, should be: nobody can write there, root included.
+    let file = parent.path().join("file");
+    fs::write(&file, "").unwrap();
+    for out in [file.clone(), file.join("run")] {
+        assert_refused(&run(&out, &[]).output().unwrap(), 1, &[out.to_str().unwrap()]);
+    }
+    // A directory that is there and takes no files from anyone.
+    if Path::new("/proc/self").exists() {
+        assert_refused(&run(Path::new("/proc/self"), &[]).output().unwrap(), 1, &["/proc/self/run.lock"]);
+        assert_refused(&run(Path::new("/proc/run"), &[]).output().unwrap(), 1, &["/proc/run"]);
+    }
+    // Permissions hold back everyone but root.
     let out = parent.path().join("run");
     fs::create_dir(&out).unwrap();
     fs::set_permissions(&out, fs::Permissions::from_mode(0o555)).unwrap();
     if fs::write(out.join("probe"), "").is_ok() {
-        println!("skipped: this user may write anywhere");
+        println!("permissions: skipped, as this user may write anywhere");
         return;
     }
     assert_refused(&run(&out, &[]).output().unwrap(), 1, &[out.to_str().unwrap()]);
     fs::set_permissions(&out, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(files(&out).is_empty());
-    // A file where the directory should be.
-    let file = parent.path().join("file");
-    fs::write(&file, "").unwrap();
-    assert_refused(&run(&file, &[]).output().unwrap(), 1, &[file.to_str().unwrap()]);
 }
 
 #[test]
@@ -347,6 +356,7 @@ fn broken_model(tensor: &str, value: f32) -> TempDir {
     let json: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
     let offset = 8 + header + json[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
     bytes[offset + 4..offset + 8].copy_from_slice(&value.to_le_bytes());
+    renew(&mut bytes);
     fs::write(weights, bytes).unwrap();
     directory
 }

@@ -2,6 +2,19 @@
 //! the alteration up to 64 bits in a row and all but one in 2^64 of the others. It is no signature.
 //!
 //! The definition works bit by bit; eight tables let the loop take eight bytes at a time.
+//!
+//! A safetensors file of ours carries it among the strings of its header, under [`CHECKSUM`]: 16 hexadecimal
+//! digits, the sum of the whole file with zeros in their place. Files without it are read unchecked.
+
+use alloc::format;
+use alloc::string::String;
+
+use crate::error::{Error, Result};
+
+/// The string of a safetensors header that holds the file's checksum.
+pub const CHECKSUM: &str = "crc64";
+/// What stands there while the sum is made.
+pub(super) const UNSET: &str = "0000000000000000";
 
 /// The reflected polynomial.
 const POLYNOMIAL: u64 = 0xC96C_5795_D787_0F42;
@@ -71,10 +84,99 @@ impl Crc64 {
     }
 }
 
+/// Puts the sum of a file into its `header`, which has [`UNSET`] there.
+pub(super) fn set(header: &mut [u8], sum: Crc64) {
+    let at = place(header).expect("a header with room for a checksum");
+    header[at..at + UNSET.len()].copy_from_slice(digits(sum).as_bytes());
+}
+
+/// Gives a whole file that was altered on purpose its right checksum; without any it stays without.
+pub fn renew(file: &mut [u8]) {
+    let Some(at) = place(file).filter(|at| at + UNSET.len() <= file.len()) else { return };
+    file[at..at + UNSET.len()].copy_from_slice(UNSET.as_bytes());
+    let mut sum = Crc64::default();
+    sum.update(file);
+    set(file, sum);
+}
+
+/// Compares the sum of a file with the one `stored` in its header; `origin` names it in messages.
+pub(super) fn verify(file: &[u8], stored: &str, origin: &str) -> Result<()> {
+    let bad = |found: &str| {
+        let hint = "the file was cut short or altered after it was written";
+        Err(Error::format(origin, "checksum", stored, found, hint))
+    };
+    let Some((before, rest)) = place(file).and_then(|at| file.split_at_checked(at)) else {
+        return bad("no 16 digits where the header says so");
+    };
+    let Some(after) = rest.strip_prefix(stored.as_bytes()).filter(|_| stored.len() == UNSET.len()) else {
+        return bad("no 16 digits where the header says so");
+    };
+    let mut sum = Crc64::default();
+    [before, UNSET.as_bytes(), after].into_iter().for_each(|piece| sum.update(piece));
+    if digits(sum) == stored { Ok(()) } else { bad(&digits(sum)) }
+}
+
+/// Where the digits begin. (Within a name or another string the quotation marks would be escaped.)
+fn place(file: &[u8]) -> Option<usize> {
+    let key = format!("\"{CHECKSUM}\":\"");
+    file.windows(key.len()).position(|window| window == key.as_bytes()).map(|at| at + key.len())
+}
+
+fn digits(sum: Crc64) -> String {
+    format!("{:016x}", sum.value())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::safetensors::{TensorView, encode, parse};
     use super::*;
+    use alloc::collections::BTreeMap;
+    use alloc::string::ToString;
     use proptest::prelude::*;
+
+    #[test]
+    fn every_changed_byte_of_a_file_is_found_but_in_the_name_of_the_checksum() {
+        let tensor = TensorView { name: "w", shape: &[2], values: &[1.0, 2.0] };
+        let notes = BTreeMap::from([("a".to_string(), "\"crc64\":\"0\"".to_string())]);
+        let file = encode(&[tensor], &notes);
+        let expected = parse(&file, "x").unwrap();
+        let name = place(&file).unwrap() - CHECKSUM.len() - 3..place(&file).unwrap() - 3;
+        for at in 0..file.len() {
+            let mut altered = file.clone();
+            altered[at] ^= 0x04;
+            match parse(&altered, "x") {
+                Err(error) => assert!(error.to_string().starts_with("x: "), "byte {at}: {error}"),
+                Ok(found) => assert!(name.contains(&at) && found.tensors == expected.tensors, "byte {at}"),
+            }
+        }
+        let mut altered = file.clone();
+        *altered.last_mut().unwrap() ^= 1;
+        let error = parse(&altered, "w.safetensors").unwrap_err().to_string();
+        let mut renewed = altered.clone();
+        renew(&mut renewed);
+        let [stored, computed] =
+            [&file, &renewed].map(|file| parse(file, "x").unwrap().metadata[CHECKSUM].clone());
+        assert!(error.contains(&format!("checksum: expected {stored}, found {computed}")), "{error}");
+    }
+
+    #[test]
+    fn a_checksum_that_is_none_is_refused() {
+        let tensor = TensorView { name: "w", shape: &[1], values: &[1.0] };
+        let file = encode(&[tensor], &BTreeMap::new());
+        let at = place(&file).unwrap();
+        let text = core::str::from_utf8(&file[8..file.len() - 4]).unwrap();
+        let stored = &text[at - 8..at + 8];
+        for wrong in ["", "0", "zzzzzzzzzzzzzzzz", "00000000000000000"] {
+            let header = text.replace(stored, wrong);
+            let file =
+                [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &1f32.to_le_bytes()].concat();
+            assert!(parse(&file, "x").unwrap_err().to_string().contains("checksum"), "{wrong:?}");
+        }
+        // As another program may write it: with a blank, which ours never has.
+        let header = text.replace("\"crc64\":", "\"crc64\": ");
+        let file = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &1f32.to_le_bytes()].concat();
+        assert!(parse(&file, "x").unwrap_err().to_string().contains("checksum"));
+    }
 
     #[test]
     fn the_published_check_value() {

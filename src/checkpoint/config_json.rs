@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::{Activation, AttentionPattern, Head, ModelConfig};
+use crate::text;
 
 /// Reads a `config.json`; `origin` names it in messages. The head is `None` where the file leaves it
 /// open (no `architectures`, or the bare `GPT2Model`): the tensors then decide.
@@ -21,7 +22,7 @@ use crate::model::{Activation, AttentionPattern, Head, ModelConfig};
 /// # Errors
 /// [`Error::Format`] naming the key.
 pub fn parse_config(bytes: &[u8], origin: &str) -> Result<(ModelConfig, Option<Head>)> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+    let value = text::json::parse(bytes).map_err(|error| {
         Error::format(origin, "", "a JSON object", error, "is this a Hugging Face config.json?")
     })?;
     let Value::Object(map) = value else {

@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use super::atomic::{read_file, read_text, write_atomic};
 use super::config_json::{config_json, parse_config};
-use super::hugging_face::{Model, load_model_with_warnings, parameter_count};
+use super::hugging_face::{Model, load_model_with_warnings};
 use super::safetensors::{TensorView, encode_to};
 use crate::error::{Error, Result};
-use crate::text::Tokenizer;
+use crate::text::{Tokenizer, json};
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -42,7 +42,7 @@ pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Model, Vec<Str
     // The weights in f32, the mask buffers of old files, and the headers. Known before anything is read,
     // so a wrong file cannot fill the memory.
     let (layers, context) = (config.layers as u128, config.context as u128);
-    let bytes = 4 * parameter_count(&config) + layers * (4 * context * context + 64) + (1 << 24);
+    let bytes = 4 * config.parameter_count() + layers * (4 * context * context + 64) + (1 << 24);
     let mut limit = u64::try_from(bytes).unwrap_or(u64::MAX);
 
     let mut shards = Vec::new();
@@ -67,15 +67,19 @@ fn weight_files(directory: &Path) -> Result<Vec<PathBuf>> {
     names.iter().map(|name| inside(directory, name, &index)).collect()
 }
 
-/// The file names in an index, each once, in order.
-fn shard_names(bytes: &[u8], origin: &str) -> Result<BTreeSet<String>> {
+/// The file names in an index, each once, in order; `origin` names it in messages.
+///
+/// # Errors
+/// [`Error::Format`], also for a name that is not that of a file in the same directory.
+pub fn shard_names(bytes: &[u8], origin: &str) -> Result<BTreeSet<String>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
     let expected = "{\"weight_map\": {tensor: file, ..}}";
-    let index: Index =
-        serde_json::from_slice(bytes).map_err(|error| Error::format(origin, "", expected, error, ""))?;
+    let index: Index = json::parse(bytes)
+        .and_then(serde_json::from_value)
+        .map_err(|error| Error::format(origin, "", expected, error, ""))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     if names.is_empty() {
         return Err(Error::format(origin, "weight_map", "at least one file", "none", ""));

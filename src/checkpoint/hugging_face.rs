@@ -202,24 +202,17 @@ fn check_size(config: &ModelConfig, config_name: &str, tensors: &Tensors) -> Res
         let found = format!("{} tensors in the weights", tensors.by_name.len());
         return Err(Error::format(config_name, "n_layer", format!("{} layers", config.layers), found, ""));
     }
-    if parameter_count(config) > isize::MAX as u128 / 4 {
+    if config.parameter_count() > isize::MAX as u128 / 4 {
         let expected = "sizes that fit into memory";
         return Err(Error::format(
             config_name,
             "",
             expected,
-            format!("{} parameters", parameter_count(config)),
+            format!("{} parameters", config.parameter_count()),
             "",
         ));
     }
     Ok(())
-}
-
-/// Number of parameters with an explicit head, the most there can be, in arithmetic that cannot overflow.
-pub(super) fn parameter_count(config: &ModelConfig) -> u128 {
-    let [v, t, c, l, f] = [config.vocab_size, config.context, config.width, config.layers, config.inner]
-        .map(|size| size as u128);
-    2 * v * c + t * c + l * (4 * c * c + 2 * c * f + 9 * c + f) + 2 * c
 }
 
 fn copy_finite(file: &str, name: &str, tensor: &Tensor, out: &mut [f32]) -> Result<()> {
@@ -402,7 +395,7 @@ mod tests {
     #[test]
     fn parameter_count_is_the_layouts() {
         let sample = Sample::new(false, Head::LanguageModel);
-        assert_eq!(parameter_count(&sample.config), Layout::new(&sample.config, sample.head).len as u128);
+        assert_eq!(sample.config.parameter_count(), Layout::new(&sample.config, sample.head).len as u128);
     }
 
     proptest! {

@@ -4,12 +4,14 @@
 //! 2^60 elements costs nothing: the `safetensors` crate checks that offsets follow each other without
 //! gap or overlap, that every shape fills its range exactly, and we check that the last one ends with
 //! the file and that no name comes twice. Values are f32, f16 or bf16 and become f32 exactly.
-//! Writing keeps the order it is given, so equal tensors give equal bytes.
+//! Writing keeps the order it is given, so equal tensors give equal bytes, and adds a checksum to the
+//! header's strings, which any other reader passes over (see [`super::checksum`]).
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::fmt;
 
 use half::{bf16, f16};
@@ -17,7 +19,9 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 
+use super::checksum::{self, CHECKSUM, Crc64, UNSET};
 use crate::error::{Error, Result};
+use crate::text::json::Strict;
 
 /// Longest header that is read, in bytes (the format's own limit).
 const MAX_HEADER: u64 = 100_000_000;
@@ -67,6 +71,9 @@ pub fn parse<'a>(bytes: &'a [u8], origin: &str) -> Result<TensorFile<'a>> {
     if checked.data_len() != data.len() {
         let found = format!("{} bytes after the header", data.len());
         return Err(bad("tensors", &format!("{} bytes", checked.data_len()), found));
+    }
+    if let Some(stored) = header.metadata.get(CHECKSUM) {
+        checksum::verify(bytes, stored, origin)?;
     }
     let tensors = entries
         .into_iter()
@@ -157,7 +164,10 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 return Err(A::Error::custom(format!("the name {name:?} twice")));
             }
             match name.as_str() {
-                "__metadata__" => header.metadata = map.next_value()?,
+                "__metadata__" => {
+                    let Strict(value) = map.next_value()?;
+                    header.metadata = serde_json::from_value(value).map_err(A::Error::custom)?;
+                }
                 _ => header.tensors.push((name, map.next_value()?)),
             }
         }
@@ -178,10 +188,7 @@ pub struct TensorView<'a> {
 
 /// The length field and the header, padded with spaces to a multiple of 8 so that the data is aligned.
 /// Each entry is (name, element type, shape, bytes); names must differ.
-pub(super) fn header(
-    entries: &[(&str, &str, &[usize], usize)],
-    metadata: &BTreeMap<String, String>,
-) -> Vec<u8> {
+fn header(entries: &[(&str, &str, &[usize], usize)], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let quoted = |text: &str| serde_json::to_string(text).expect("a string is valid JSON");
     let mut fields = Vec::with_capacity(entries.len() + 1);
     if !metadata.is_empty() {
@@ -210,18 +217,36 @@ pub(super) fn header(
 ///
 /// # Errors
 /// The first one that `emit` returns.
+///
+/// # Panics
+/// If two tensors have one name, or `metadata` has the name [`CHECKSUM`].
 pub fn encode_to<E>(
     tensors: &[TensorView],
     metadata: &BTreeMap<String, String>,
     mut emit: impl FnMut(&[u8]) -> core::result::Result<(), E>,
 ) -> core::result::Result<(), E> {
+    let mut metadata = metadata.clone();
+    let reserved = metadata.insert(CHECKSUM.to_string(), UNSET.to_string());
+    assert!(reserved.is_none(), "the name {CHECKSUM:?} is reserved");
     let entries: Vec<_> = tensors.iter().map(TensorView::entry).collect();
-    emit(&header(&entries, metadata))?;
+    let mut header = header(&entries, &metadata);
+
+    let mut crc = Crc64::default();
+    crc.update(&header);
+    tensors.iter().for_each(|tensor| {
+        let Ok(()) = emit_values(tensor.values, &mut |piece| {
+            crc.update(piece);
+            Ok::<(), Infallible>(())
+        });
+    });
+    checksum::set(&mut header, crc);
+
+    emit(&header)?;
     tensors.iter().try_for_each(|tensor| emit_values(tensor.values, &mut emit))
 }
 
 impl<'a> TensorView<'a> {
-    pub(super) fn entry(&self) -> (&'a str, &'static str, &'a [usize], usize) {
+    fn entry(&self) -> (&'a str, &'static str, &'a [usize], usize) {
         let length: usize = self.shape.iter().product();
         assert_eq!(length, self.values.len(), "{}: shape {:?} and values differ", self.name, self.shape);
         (self.name, "F32", self.shape, 4 * length)
@@ -229,7 +254,7 @@ impl<'a> TensorView<'a> {
 }
 
 /// Little-endian bytes of `values`, in pieces of 16 KiB (no second copy of a large buffer).
-pub(super) fn emit_values<E>(
+fn emit_values<E>(
     values: &[f32],
     emit: &mut impl FnMut(&[u8]) -> core::result::Result<(), E>,
 ) -> core::result::Result<(), E> {
@@ -246,11 +271,10 @@ pub(super) fn emit_values<E>(
 /// A whole file as bytes.
 pub fn encode(tensors: &[TensorView], metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let written: core::result::Result<(), core::convert::Infallible> =
-        encode_to(tensors, metadata, |piece| {
-            bytes.extend_from_slice(piece);
-            Ok(())
-        });
+    let written: core::result::Result<(), Infallible> = encode_to(tensors, metadata, |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    });
     let Ok(()) = written;
     bytes
 }
@@ -311,54 +335,6 @@ mod tests {
     fn other_element_types_are_named() {
         let bytes = file(r#"{"i":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, &[0; 8]);
         assert_eq!(parse(&bytes, "x").unwrap().tensors["i"].copy_to(&mut [0.0]), Err("I64".to_string()));
-    }
-
-    #[test]
-    fn hostile_headers_are_one_error() {
-        let huge = 1u64 << 60;
-        let cases = [
-            ("short", vec![1, 2, 3]),
-            ("header longer than the file", [&u64::MAX.to_le_bytes()[..], b"{}"].concat()),
-            ("not JSON", file("hello", &[])),
-            ("not an object", file("[1]", &[])),
-            (
-                "2^60 elements",
-                file(&format!(r#"{{"w":{{"dtype":"F32","shape":[{huge}],"data_offsets":[0,4]}}}}"#), &[0; 4]),
-            ),
-            (
-                "overflowing shape",
-                file(
-                    &format!(r#"{{"w":{{"dtype":"F32","shape":[{huge},{huge}],"data_offsets":[0,4]}}}}"#),
-                    &[0; 4],
-                ),
-            ),
-            (
-                "offsets beyond the end",
-                file(r#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, &[0; 4]),
-            ),
-            ("backward offsets", file(r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#, &[0; 4])),
-            (
-                "overlap",
-                file(
-                    r#"{"v":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
-                    &[0; 4],
-                ),
-            ),
-            ("gap", file(r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, &[0; 8])),
-            ("bytes left over", file(r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, &[0; 8])),
-            (
-                "duplicate name",
-                file(
-                    r#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
-                    &[0; 4],
-                ),
-            ),
-            ("deep nesting", file(&"[".repeat(100_000), &[])),
-        ];
-        for (name, bytes) in cases {
-            let error = parse(&bytes, "w.safetensors").expect_err(name).to_string();
-            assert!(error.contains("w.safetensors"), "{name}: {error}");
-        }
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! What a run resumes from: named f32 buffers and named strings in one checked file per step.
 //!
-//! `state-00000120.safetensors` is an ordinary safetensors file whose last tensor, eight bytes named
-//! `crc64`, is the CRC-64/XZ of everything before it, so that any reader of the format can open it and
-//! a torn or altered file is found. The buffers are whatever the caller must have back (parameters,
+//! `state-00000120.safetensors` is an ordinary safetensors file with its [`CHECKSUM`], so that any reader of
+//! the format can open it and a torn or altered file is found. The buffers are whatever the caller must have back (parameters,
 //! moments, averages of one or several networks); counters and everything else go into the strings,
 //! as JSON. Buffers are written from where they lie, in pieces: saving holds no second copy.
 //! The last two states are kept; if the newest is damaged, the one before is used and the caller told.
@@ -13,14 +12,13 @@ use std::io;
 use std::path::Path;
 
 use super::atomic::{TEMPORARY_SUFFIX, read_file, write_atomic};
-use super::checksum::Crc64;
-use super::safetensors::{self, TensorView};
+use super::checksum::CHECKSUM;
+use super::safetensors::{self, TensorView, encode_to};
 use crate::error::{Error, Result};
 
 /// How many states a directory keeps.
 pub const KEPT: usize = 2;
 
-const CHECKSUM: &str = "crc64";
 /// Under this key the step stands in the file itself; callers' strings must not use it.
 const STEP: &str = "step";
 
@@ -59,7 +57,7 @@ pub fn state_name(step: u64) -> String {
 /// [`Error::Io`]; the earlier states are then untouched.
 ///
 /// # Panics
-/// If two buffers have one name, or a name is the reserved `crc64` or string `step`.
+/// If two buffers have one name, or a string has the reserved name `crc64` or `step`.
 pub fn save_state(
     directory: &Path,
     step: u64,
@@ -67,28 +65,16 @@ pub fn save_state(
     strings: &BTreeMap<String, String>,
 ) -> Result<()> {
     let shapes: Vec<[usize; 1]> = buffers.iter().map(|(_, values)| [values.len()]).collect();
-    let mut entries: Vec<_> = buffers
+    let tensors: Vec<_> = buffers
         .iter()
         .zip(&shapes)
-        .map(|(&(name, values), shape)| TensorView { name, shape, values }.entry())
+        .map(|(&(name, values), shape)| TensorView { name, shape, values })
         .collect();
-    entries.push((CHECKSUM, "U8", &[8], 8));
     let mut metadata = strings.clone();
     let reserved = metadata.insert(STEP.to_string(), step.to_string());
     assert!(reserved.is_none(), "the string name {STEP:?} is reserved");
-    let header = safetensors::header(&entries, &metadata);
-
     write_atomic(&directory.join(state_name(step)), |writer| {
-        let mut crc = Crc64::default();
-        let mut emit = |piece: &[u8]| -> io::Result<()> {
-            crc.update(piece);
-            writer.write_all(piece)
-        };
-        emit(&header)?;
-        for (_, values) in buffers {
-            safetensors::emit_values(values, &mut emit)?;
-        }
-        writer.write_all(&crc.value().to_le_bytes())
+        encode_to(&tensors, &metadata, |piece| writer.write_all(piece))
     })?;
     remove_others(directory, step)
 }
@@ -156,26 +142,23 @@ fn load_state(path: &Path, step: u64) -> Result<State> {
     parse_state(&bytes, &path.display().to_string(), step)
 }
 
-fn parse_state(bytes: &[u8], origin: &str, step: u64) -> Result<State> {
+/// Reads the state that was saved after `step`; `origin` names it in messages.
+///
+/// # Errors
+/// [`Error::Format`] for anything but a whole, unaltered state of that step.
+pub fn parse_state(bytes: &[u8], origin: &str, step: u64) -> Result<State> {
     let hint = "the file was cut short or altered; an earlier state or a fresh run is the way on";
     let bad = |at: &str, expected: String, found: String| Error::format(origin, at, expected, found, hint);
-    let Some((checked, stored)) = bytes.split_last_chunk::<8>() else {
-        return Err(bad("checksum", "8 bytes".into(), format!("{} bytes in all", bytes.len())));
-    };
-    let (stored, computed) = (u64::from_le_bytes(*stored), Crc64::of(checked));
-    if stored != computed {
-        return Err(bad("checksum", format!("{computed:016x}"), format!("{stored:016x}")));
-    }
     let file = safetensors::parse(bytes, origin)?;
     let mut state = State { buffers: BTreeMap::new(), strings: file.metadata };
+    if state.strings.remove(CHECKSUM).is_none() {
+        return Err(bad("checksum", "16 digits".into(), "none".into()));
+    }
     let found = state.strings.remove(STEP);
     if found.as_deref() != Some(&step.to_string()) {
         return Err(bad("step", format!("{step}, as the file name says"), format!("{found:?}")));
     }
     for (name, tensor) in file.tensors {
-        if name == CHECKSUM {
-            continue;
-        }
         if tensor.dtype() != "F32" {
             return Err(bad(&format!("buffer {name:?}"), "F32".into(), tensor.dtype()));
         }
@@ -192,6 +175,7 @@ fn parse_state(bytes: &[u8], origin: &str, step: u64) -> Result<State> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::checksum::renew;
     use super::*;
     use proptest::prelude::*;
 
@@ -302,14 +286,12 @@ mod tests {
             byte in any::<u8>(),
             random in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
+            let _ = parse_state(&random, "x", 3);
             let mut bytes = sample();
-            bytes.truncate(bytes.len() - 8);
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            for mut bytes in [bytes, random] {
-                bytes.extend(Crc64::of(&bytes).to_le_bytes());
-                let _ = parse_state(&bytes, "x", 3);
-            }
+            renew(&mut bytes);
+            let _ = parse_state(&bytes, "x", 3);
         }
     }
 }

@@ -1,7 +1,9 @@
-//! The arithmetic contract in miniature: a few small computations whose bits must be the same in every
-//! build, on every machine, with any number of threads. `doctor` compares their hashes with those of the
-//! reference build.
+//! The arithmetic contract in miniature: a small computation whose bits must be the same in every build, on
+//! every machine, with any number of threads. `doctor` compares the hash of each operation's results with the
+//! reference build's. They stand in the order of the computation, so the first that differs names the operation
+//! to blame: what went into it was still the same.
 
+use crate::learn::adamw::{AdamStyle, AdamW};
 use crate::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Draw, Gradients, Head, ModelConfig,
     Sampling, Transformer, generate_one,
@@ -11,15 +13,26 @@ use crate::ops::dropout::Dropout;
 use crate::ops::log_prob::{self, Outputs, Target, Workspace};
 
 /// What is hashed, and the reference build's hash.
-pub const REFERENCE: [(&str, u64); 3] = [
-    ("initial weights", 0x43e9_221d_8686_32fd),
-    ("log-probs and gradients", 0x814f_ef94_2546_974e),
-    ("sampled tokens and their log-probs", 0x23e2_787d_3a17_b3dd),
+pub const REFERENCE: [(&str, u64); 13] = [
+    ("random numbers", 0x43e9_221d_8686_32fd),
+    ("embedding", 0x7808_c9b5_f3a9_6cca),
+    ("layer_norm", 0xae1e_d673_5d6f_2f98),
+    ("linear", 0x55a8_8a93_f70c_8d93),
+    ("attention", 0x75d8_0bcd_093b_60f0),
+    ("dropout", 0xb5ed_a1e8_62b2_7baf),
+    ("gelu", 0x5259_77e1_da36_a21a),
+    ("attention in the second block", 0x542e_fe8e_f6d0_d800),
+    ("the whole trunk", 0x7df4_ef93_98c4_3961),
+    ("log_prob", 0x1ec5_5088_7f9f_4110),
+    ("gradients", 0xf5b2_3b6c_f70f_1f33),
+    ("adamw", 0xc27e_f59f_923b_a0f8),
+    ("decoding", 0x23e2_787d_3a17_b3dd),
 ];
 
 /// The hashes of this build, in the order of [`REFERENCE`].
-pub fn hashes() -> [u64; 3] {
-    let [mut initial, mut training, mut decoding] = [Fnv::new(); 3];
+pub fn hashes() -> [u64; 13] {
+    let mut hashes = [Fnv::new(); 13];
+    let [initial, of_training @ .., decoding] = &mut hashes;
     for config in configurations() {
         let model = Transformer::new(config, Head::LanguageModel);
         let mut parameters = model.initialise(1);
@@ -27,15 +40,19 @@ pub fn hashes() -> [u64; 3] {
         // Far from the initialisation, so that every term matters.
         let mut noise = Rng::at(1, Stage::Test, Purpose::Noise, 0, 0, 0);
         parameters.iter_mut().for_each(|p| *p += 0.1 * noise.normal());
-        train(&model, &parameters, &mut training);
-        decode(&model, &parameters, &mut decoding);
+        train(&model, &parameters, of_training);
+        decode(&model, &parameters, decoding);
     }
-    [initial.0, training.0, decoding.0]
+    hashes.map(|hash| hash.0)
 }
 
-/// The parts that differ from the reference build, each with this build's hash.
+/// The operations that differ from the reference build, in order, each with this build's hash.
 pub fn differences() -> Vec<String> {
-    let parts = REFERENCE.into_iter().zip(hashes()).filter(|((_, reference), found)| reference != found);
+    from_reference(hashes())
+}
+
+fn from_reference(found: [u64; 13]) -> Vec<String> {
+    let parts = REFERENCE.into_iter().zip(found).filter(|((_, reference), found)| reference != found);
     parts.map(|((name, _), found)| format!("{name} ({found:#018x})")).collect()
 }
 
@@ -49,8 +66,8 @@ fn configurations() -> [ModelConfig; 2] {
     [tied, banded]
 }
 
-/// Log-probs of three sequences and the gradient of their mean, with dropout.
-fn train(model: &Transformer, parameters: &[f32], hash: &mut Fnv) {
+/// Log-probs of three sequences, the gradient of their mean with dropout, and an update.
+fn train(model: &Transformer, parameters: &[f32], hashes: &mut [Fnv; 11]) {
     let config = &model.config;
     let mut rng = Rng::at(1, Stage::Test, Purpose::Text, 0, 0, 0);
     let mut batch = Batch::with_capacity(0, 3);
@@ -80,9 +97,31 @@ fn train(model: &Transformer, parameters: &[f32], hash: &mut Fnv) {
     );
     model.backward(parameters, &mut gradients, &batch, &mut activations, dropout);
     gradients.finish(&model.layout);
-    hash.add(&log_probs);
-    hash.add(&entropies);
-    hash.add(&gradients.flat);
+
+    let mut updated = parameters.to_vec();
+    let mut moments = [vec![0.0; updated.len()], vec![0.0; updated.len()]];
+    let adam = AdamW { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, style: AdamStyle::PyTorch };
+    let [first, second] = &mut moments;
+    adam.step(&mut updated, &gradients.flat, first, second, None, &model.layout, 1e-3, 1, 0.5);
+
+    let (rows, c) = (batch.len(), config.width);
+    let [first, second] = &activations.blocks[..] else { unreachable!("two blocks") };
+    let results: [&[&[f32]]; 11] = [
+        &[&activations.x[0][..rows * c]],
+        &[&first.ln_1[..rows * c]],
+        &[&first.q[..rows * c], &first.k[..rows * c], &first.v[..rows * c]],
+        &[&first.attention[..rows * c]],
+        &[&first.x_middle[..rows * c]],
+        &[&first.gelu[..rows * config.inner]],
+        &[&second.attention[..rows * c]],
+        &[&activations.hidden[..rows * c]],
+        &[&log_probs, &entropies],
+        &[&gradients.flat],
+        &[&updated],
+    ];
+    for (hash, buffers) in hashes.iter_mut().zip(results) {
+        buffers.iter().for_each(|buffer| hash.add(buffer));
+    }
 }
 
 /// Sixteen sampled tokens.
@@ -128,6 +167,15 @@ mod tests {
             let found = with_threads(threads, hashes);
             assert_eq!(found, REFERENCE.map(|(_, hash)| hash), "{found:#x?}");
         }
+    }
+
+    #[test]
+    fn the_first_difference_is_the_operation_to_blame() {
+        let mut found = REFERENCE.map(|(_, hash)| hash);
+        assert!(from_reference(found).is_empty());
+        found[4..].iter_mut().for_each(|hash| *hash = 7);
+        let differences = from_reference(found);
+        assert_eq!((differences.len(), differences[0].as_str()), (9, "attention (0x0000000000000007)"));
     }
 
     #[test]

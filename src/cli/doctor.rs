@@ -105,10 +105,17 @@ pub fn run() -> Result<()> {
         out.text(&format!("same bits as the reference build: yes ({parts})"))?;
         return Ok(());
     }
-    let differences = differences.join(", ");
-    out.text(&format!("same bits as the reference build: no (different: {differences})"))?;
+    let first = &differences[0];
+    out.text(&format!("same bits as the reference build: no, from {first} on"))?;
+    out.text(&format!("different: {}", differences.join(", ")))?;
     let hint = "no result of this build can be compared to the bit; please report it with these lines";
-    Err(Error::format("this build", "", "the reference build's bits", format!("others: {differences}"), hint))
+    Err(Error::format(
+        "this build",
+        "",
+        "the reference build's bits",
+        format!("others from {first} on"),
+        hint,
+    ))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the stages of a run will need, asked for before hours of training instead of after them.
 
 use crate::error::{Error, Result};
+use crate::model::ModelConfig;
 use crate::train::dataset::Dataset;
 use crate::train::settings::{Select, Settings};
 
@@ -21,6 +22,26 @@ pub fn check_settings(settings: &Settings) -> Result<()> {
 pub fn reward_model() -> Error {
     let hint = "train one (reward_model.epochs), or set sft.select = \"validation_loss\"";
     Error::usage("sft.select", "a reward model to select by", "none", hint)
+}
+
+/// Memory to train a fresh model in: what is plainly too large is said at once.
+///
+/// # Errors
+/// [`Error::Usage`] if the system does not have as much as one network and one micro-batch need.
+pub fn check_memory(config: &ModelConfig, micro_batch_tokens: usize) -> Result<()> {
+    let parameters = config.parameter_count();
+    let [layers, c, f] = [config.layers, config.width, config.inner].map(|size| size as u128);
+    let rows = micro_batch_tokens.max(config.context) as u128;
+    // Weights, gradient and two moments; what a block keeps of each token; the layout's table.
+    let bytes = 16 * parameters + 4 * rows * layers * (8 * c + 2 * f) + 4096 * layers;
+    // Asked for and given back untouched: only the system knows what it has.
+    let there = isize::try_from(bytes).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n as usize).is_ok());
+    if there {
+        return Ok(());
+    }
+    let found = format!("{parameters} parameters and {rows} tokens at once: {} GiB or more", bytes >> 30);
+    let hint = "lower model.width, model.layers, model.context or micro_batch_tokens";
+    Err(Error::usage("model", "a size that fits into memory", found, hint))
 }
 
 /// Data for every stage that is to run.

@@ -146,6 +146,7 @@ impl Pipeline<'_> {
             None => {
                 let config = self.settings.model.config(self.data.tokenizer.vocab_size());
                 config.validate("model")?;
+                needs::check_memory(&config, self.settings.micro_batch_tokens)?;
                 Model::random(config, Head::LanguageModel, self.settings.seed)
             }
         };

@@ -28,6 +28,14 @@ pub fn load_text(path: &Path) -> Result<Loaded<String>> {
     if name.ends_with(".jsonl") || name.ends_with(".json") {
         return read_text_records(source);
     }
+    read_documents(source)
+}
+
+/// Reads plain text.
+///
+/// # Errors
+/// As [`load_text`].
+pub fn read_documents(source: Source) -> Result<Loaded<String>> {
     let origin = source.origin().to_string();
     let records = split_documents(&source.read_all()?);
     Loaded { records, skipped: Vec::new() }.not_empty(&origin)

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::source::{Source, read_error};
 use crate::error::{Error, Result};
+use crate::text::json::{self, Strict};
 
 /// One record and where it stands.
 pub struct Fields {
@@ -29,7 +30,7 @@ pub fn for_each_record(mut source: Source, mut visit: impl FnMut(&Fields) -> Res
             continue;
         }
         let at = format!("line {number}");
-        let value = serde_json::from_str(&line).map_err(|error| {
+        let value = json::parse(line.as_bytes()).map_err(|error| {
             let hint = "the format is one JSON object per line, or one JSON array";
             Error::format(source.origin(), &at, "a JSON object", error, hint)
         })?;
@@ -71,7 +72,7 @@ impl<'de> Visitor<'de> for &mut Elements<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> std::result::Result<(), A::Error> {
         let mut count = 0;
-        while let Some(value) = sequence.next_element::<Value>()? {
+        while let Some(Strict(value)) = sequence.next_element()? {
             count += 1;
             let record = Fields::new(value, self.origin, format!("record {count}"));
             if let Err(error) = record.and_then(|record| (self.visit)(&record)) {

@@ -21,7 +21,7 @@ pub mod split;
 pub mod template;
 
 pub use comparisons::{load_comparisons, read_comparisons};
-pub use corpus::{load_text, read_text_records, split_documents};
+pub use corpus::{load_text, read_documents, read_text_records, split_documents};
 pub use demonstrations::{load_demonstrations, read_demonstrations};
 pub use prompts::{load_prompts, read_prompts};
 pub use source::Source;

@@ -1,5 +1,7 @@
 //! All memory of a forward and backward pass, planned once; a step allocates nothing.
 
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -124,5 +126,27 @@ impl Activations {
             d_hidden: back(n * c),
             d_x: back(n * c),
         }
+    }
+    /// Where a forward pass of `rows` tokens first left the numbers: the layer whose output it was, and what was
+    /// found. A pass planned for inference overwrites its blocks, so there only `hidden` tells.
+    pub fn first_non_finite(&self, rows: usize) -> Option<(String, f32)> {
+        let kept = if self.x.len() > 1 { self.blocks.as_slice() } else { &[] };
+        let mut outputs = vec![];
+        if !kept.is_empty() {
+            outputs.push(("the embedding".to_string(), &self.x[0]));
+        }
+        for (layer, (block, leaving)) in kept.iter().zip(self.x.iter().skip(1)).enumerate() {
+            let names = ["ln_1", "attn.c_attn", "attn.c_attn", "attn.c_attn", "attn", "attn.c_proj", "ln_2"];
+            let buffers =
+                [&block.ln_1, &block.q, &block.k, &block.v, &block.attention, &block.x_middle, &block.ln_2];
+            let inner = [("mlp.c_fc", &block.fc), ("mlp.act", &block.gelu), ("mlp.c_proj", leaving)];
+            let all = names.into_iter().zip(buffers).chain(inner);
+            outputs.extend(all.map(|(name, buffer)| (format!("h.{layer}.{name}"), buffer)));
+        }
+        outputs.push(("ln_f".to_string(), &self.hidden));
+        outputs.into_iter().find_map(|(name, buffer)| {
+            let row = buffer.len() / self.max_tokens;
+            Some((name, buffer[..rows * row].iter().copied().find(|x| !x.is_finite())?))
+        })
     }
 }

@@ -73,6 +73,13 @@ impl ModelConfig {
         }
     }
 
+    /// Number of parameters with an explicit head, the most there can be, in arithmetic that cannot overflow.
+    pub fn parameter_count(&self) -> u128 {
+        let [v, t, c, l, f] =
+            [self.vocab_size, self.context, self.width, self.layers, self.inner].map(|size| size as u128);
+        2 * v * c + t * c + l * (4 * c * c + 2 * c * f + 9 * c + f) + 2 * c
+    }
+
     /// Checks what a user can get wrong; `origin` names the file or section for the message.
     pub fn validate(&self, origin: &str) -> Result<()> {
         let positive = [

@@ -10,6 +10,8 @@ pub mod charts;
 mod page;
 pub mod record;
 
+pub use page::page;
+
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::write_atomic;
@@ -52,7 +54,7 @@ pub fn render(dir: &Path) -> Result<String> {
         Some(text) => record::samples(&text, &origin("samples.jsonl"))?,
         None => Vec::new(),
     };
-    Ok(page::page(&stages, &results, &samples, read("config.toml")?.as_deref()))
+    Ok(page(&stages, &results, &samples, read("config.toml")?.as_deref()))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::encode::Merge;
+use super::json::Strict;
 use super::{END_OF_TEXT, MAX_VOCAB_SIZE, Tokenizer, bytes};
 use crate::error::{Error, Result};
 
@@ -172,9 +173,9 @@ struct File {
     #[serde(default)]
     added_tokens: Vec<AddedToken>,
     #[serde(default)]
-    normalizer: Value,
+    normalizer: Strict,
     #[serde(default)]
-    pre_tokenizer: Value,
+    pre_tokenizer: Strict,
     model: Model,
 }
 
@@ -204,7 +205,7 @@ struct Model {
 impl File {
     /// Refuses what would tokenize otherwise than GPT-2.
     fn check(&self, origin: &str) -> Result<()> {
-        let (model, pre) = (&self.model, &self.pre_tokenizer);
+        let (model, normalizer, pre) = (&self.model, &self.normalizer.0, &self.pre_tokenizer.0);
         let absent = |value: &Value| value.is_null() || *value == "";
         let (splits, prefix) = (&pre["use_regex"], &pre["add_prefix_space"]);
         let settings = [
@@ -220,7 +221,7 @@ impl File {
                 absent(&model.end_of_word_suffix),
             ),
             ("model.ignore_merges", "false", &model.ignore_merges, model.ignore_merges != true),
-            ("normalizer", "null", &self.normalizer, self.normalizer.is_null()),
+            ("normalizer", "null", normalizer, normalizer.is_null()),
             ("pre_tokenizer.type", "\"ByteLevel\"", &pre["type"], pre["type"] == "ByteLevel"),
             ("pre_tokenizer.use_regex", "true", splits, splits.is_null() || *splits == true),
             ("pre_tokenizer.add_prefix_space", "false", prefix, *prefix == false),
@@ -229,13 +230,7 @@ impl File {
             None => Ok(()),
             Some((field, expected, found, _)) => {
                 let at = format!("field \"{field}\"");
-                Err(Error::format(
-                    origin,
-                    at,
-                    expected,
-                    shortened(found.to_string()),
-                    "only GPT-2's byte-level BPE is read",
-                ))
+                Err(Error::format(origin, at, expected, found, "only GPT-2's byte-level BPE is read"))
             }
         }
     }
@@ -319,21 +314,12 @@ fn json_error(error: serde_json::Error, origin: &str, part: &str) -> Error {
     let message = error.to_string();
     let found = message.strip_suffix(&format!(" at {position}")).unwrap_or(&message);
     let at = if part.is_empty() { position } else { format!("{part}, {position}") };
-    Error::format(origin, at, "a tokenizer's JSON", shortened(found.to_string()), "")
+    Error::format(origin, at, "a tokenizer's JSON", found, "")
 }
 
 /// A text in quotation marks, for a message.
 fn quoted(text: &str) -> String {
-    shortened(format!("{text:?}"))
-}
-
-/// The beginning of what a message quotes: a line of a wrong file may be the whole file.
-fn shortened(mut text: String) -> String {
-    if let Some((cut, _)) = text.char_indices().nth(120) {
-        text.truncate(cut);
-        text.push_str(" ...");
-    }
-    text
+    format!("{text:?}")
 }
 
 #[cfg(test)]
@@ -482,6 +468,6 @@ mod tests {
         }
         assert!(message(Tokenizer::from_tokenizer_json("{}", "t")).contains("missing field `model`"));
         let long = "x".repeat(1 << 20);
-        assert!(message(Tokenizer::from_vocab_and_merges(&vocab, &long, "t")).len() < 400);
+        assert!(message(Tokenizer::from_vocab_and_merges(&vocab, &long, "t")).len() < 700);
     }
 }

@@ -10,6 +10,7 @@
 //! | [`decode`] | bytes and text of tokens, whole or as they arrive |
 //! | `files` | reading `vocab.json` with `merges.txt`, or `tokenizer.json` |
 //! | `export` | writing them, for `transformers` |
+//! | [`json`] | JSON whose objects have each key once, for these and all other files |
 //! | `train` | learning merges from text (feature `std`) |
 //!
 //! A token that no merge makes (`<|endoftext|>`, padding, anything a file adds) never comes out of
@@ -20,6 +21,7 @@ pub mod decode;
 mod encode;
 mod export;
 mod files;
+pub mod json;
 pub mod split;
 mod table;
 #[cfg(feature = "std")]

@@ -87,7 +87,7 @@ impl Learner {
     ///
     /// # Errors
     /// [`Error::Numeric`] naming the tensor, if the gradient is not finite; nothing is changed then. Also if
-    /// an updated weight is not.
+    /// an updated weight is not; the learner is then of no use, and the last state stands.
     pub fn update(&mut self, stage: &str, learning_rate: f32, average_decay: f32) -> Result<f32> {
         self.gradients.finish(&self.model.layout);
         let norm = gradient_norm(&self.gradients.flat);
@@ -96,7 +96,7 @@ impl Learner {
                 Some(index) => {
                     (self.gradients.flat[index], format!("the gradient of {}", self.name_of(index)))
                 }
-                None => (norm, "the norm of the gradient".into()),
+                None => (norm, format!("the norm of the gradient (largest in {})", self.largest_gradient())),
             };
             return Err(self.not_finite(stage, self.updates + 1, what, found));
         }
@@ -114,11 +114,18 @@ impl Learner {
             scale,
         );
         self.gradients.clear();
+        // The moments are finite, as the sum of the gradient's squares is.
         if let Some(index) = first_non_finite(&self.parameters) {
             let what = format!("the updated {}", self.name_of(index));
             return Err(self.not_finite(stage, self.updates, what, self.parameters[index]));
         }
         Ok(norm)
+    }
+
+    fn largest_gradient(&self) -> &str {
+        let gradients = self.gradients.flat.iter().enumerate();
+        let largest = gradients.max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
+        largest.map_or("", |(index, _)| self.name_of(index))
     }
 
     fn name_of(&self, index: usize) -> &str {
@@ -128,6 +135,7 @@ impl Learner {
     fn not_finite(&self, stage: &str, step: u64, what: String, found: f32) -> Error {
         let hint = "nothing of this step was saved: start again with a lower learning rate or a gradient_clip \
             (finished stages can be given as init_from)";
+        let what = self.pass.blame(&what).into();
         Error::Numeric { stage: stage.into(), step, what, found: found.to_string(), hint: hint.into() }
     }
 

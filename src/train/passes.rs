@@ -3,7 +3,9 @@
 //! changes no bit.
 
 use core::ops::Range;
+use std::borrow::Cow;
 
+use crate::learn::gradient_norm::first_non_finite;
 use crate::model::{Activations, Batch, Gradients, Head, ModelConfig, Transformer};
 use crate::ops::dropout::Dropout;
 use crate::ops::log_prob::{self, Outputs, Target, Workspace};
@@ -38,6 +40,8 @@ pub struct Pass {
     rows: Vec<usize>,
     /// The language-model head's, made at its first use.
     head: Option<Workspace>,
+    /// Where the numbers were first left.
+    fault: Option<String>,
 }
 
 impl Pass {
@@ -58,7 +62,24 @@ impl Pass {
             d_values: Vec::with_capacity(n),
             rows: Vec::with_capacity(n),
             head: None,
+            fault: None,
         }
+    }
+
+    /// `what`, and where a pass first left the numbers, if one has: "the loss (h.1.mlp.c_fc gave inf)".
+    pub fn blame<'a>(&self, what: &'a str) -> Cow<'a, str> {
+        match &self.fault {
+            None => what.into(),
+            Some(fault) => format!("{what} ({fault})").into(),
+        }
+    }
+
+    /// Remembers where the numbers were left, if one of the head's results is not finite.
+    fn watch(&mut self, of: fn(&Pass) -> &[f32], results: usize) {
+        let Some(index) = first_non_finite(&of(self)[..results]) else { return };
+        let head = ("the head".to_string(), of(self)[index]);
+        let (layer, found) = self.activations.first_non_finite(self.batch.len()).unwrap_or(head);
+        self.fault.get_or_insert(format!("{layer} gave {found}"));
     }
 
     /// Log-probs of all target tokens, in order: `each(target number, log-prob, entropy)`.
@@ -82,6 +103,7 @@ impl Pass {
             let (vocab_size, targets) = (model.config.vocab_size, self.targets.capacity());
             let work = self.head.get_or_insert_with(|| Workspace::new(vocab_size, c, targets));
             log_prob::forward(outputs, hidden, weight, c, &self.targets, temperature, work);
+            self.watch(|pass| &pass.log_probs, n);
             for t in 0..n {
                 each(number + t, self.log_probs[t], self.entropies[t]);
             }
@@ -131,6 +153,7 @@ impl Pass {
                 slope,
                 work,
             );
+            self.watch(|pass| &pass.log_probs, n);
             model.backward(parameters, gradients, &self.batch, &mut self.activations, dropout);
             for t in 0..n {
                 each(number + t, self.log_probs[t], self.entropies[t]);
@@ -266,5 +289,6 @@ impl Pass {
         self.values.extend(
             self.rows.iter().map(|row| scalar_head::forward(&hidden[row * c..(row + 1) * c], weight)),
         );
+        self.watch(|pass| &pass.values, self.values.len());
     }
 }

@@ -212,6 +212,10 @@ pub fn train(
 
         // 3. What they are worth.
         let kl = estimate(&mut episodes, &mut reference, &mut value, s, kl_coef);
+        if let Some(&found) = episodes.iter().flat_map(|e| &e.values).find(|value| !value.is_finite()) {
+            let what = value.pass.blame("a value of the value function").into_owned();
+            bound(stage, iteration + 1, &what, found.into(), 0.0, true)?;
+        }
         let mean_kl = kl.k1 / episodes.len() as f64;
         bound(stage, iteration + 1, "the mean KL to the reference", mean_kl, run.settings.limits.kl, true)?;
         let least = run.settings.limits.min_entropy;

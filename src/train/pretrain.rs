@@ -45,7 +45,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
 
         // 2. The mean loss over their tokens, and its gradient.
         let loss = learner.cross_entropy_gradient(&windows, None);
-        run.check_loss(STAGE, step + 1, "the loss", loss)?;
+        run.check_loss(STAGE, step + 1, &learner.pass.blame("the loss"), loss)?;
 
         // 3. One update.
         let learning_rate = schedule.learning_rate(s.learning_rate, step, s.steps);

@@ -137,7 +137,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Res
             step,
         });
         let loss = learner.cross_entropy_gradient(&batch, dropout);
-        run.check_loss(stage, step + 1, "the loss", loss)?;
+        run.check_loss(stage, step + 1, &learner.pass.blame("the loss"), loss)?;
 
         // 3. One update.
         let learning_rate = schedule.learning_rate(recipe.learning_rate, step, total);

@@ -1,5 +1,7 @@
 //! A tiny model directory, and the program to run on it.
 
+#![allow(dead_code, reason = "each test uses its part")]
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -1,0 +1,384 @@
+//! Hostile files, through the front door: each gets one clear message that names the file, in bounded memory
+//! and time. (Random hostility is the fuzz targets' matter, and the proptests' beside each reader.)
+#![cfg(unix)]
+
+#[path = "common/tiny.rs"]
+mod tiny;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use instructgpt::checkpoint::checksum::renew;
+use instructgpt::model::Head;
+use tempfile::TempDir;
+use tiny::{Outcome, run};
+
+/// Address space of the program under attack, in KiB: 1 GiB, threads and libraries included.
+const MEMORY: usize = 1 << 20;
+/// Processor time, in seconds.
+const TIME: usize = 20;
+
+/// Runs the program within [`MEMORY`] and [`TIME`].
+fn limited(arguments: &[&str], input: &[u8]) -> Outcome {
+    let script = format!("ulimit -v {MEMORY} && ulimit -t {TIME} && exec \"$@\"");
+    let program = env!("CARGO_BIN_EXE_instructgpt");
+    let whole = [&["-c", &script, "sh", program], arguments, &["--threads", "1"]].concat();
+    run(Path::new("/bin/sh"), &whole, input)
+}
+
+/// Asserts that the program refuses its files with one message that has those words.
+fn refused(arguments: &[&str], input: &[u8], words: &[&str]) {
+    let outcome = limited(arguments, input);
+    let what = format!("{arguments:?}, {words:?}: {outcome:?}");
+    assert!(matches!(outcome.code, 1 | 2), "{what}");
+    assert_eq!(outcome.stderr.matches("error: ").count(), 1, "{what}");
+    assert!(words.iter().all(|word| outcome.stderr.contains(word)), "{what}");
+    assert!(outcome.stderr.len() < 2000, "{what}");
+}
+
+/// A good model directory, to be spoiled.
+fn model() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    tiny::save(directory.path(), Head::LanguageModel);
+    directory
+}
+
+/// `logprobs` on a model directory with one file replaced.
+fn refused_model(file: &str, contents: &[u8], words: &[&str]) {
+    let directory = model();
+    fs::write(directory.path().join(file), contents).unwrap();
+    let path = directory.path().to_str().unwrap();
+    refused(&["logprobs", "--model", path], b"{\"tokens\":[1,2]}\n", &[&[file], words].concat());
+}
+
+/// A safetensors file of that header.
+fn safetensors(header: &str, data: usize) -> Vec<u8> {
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &vec![0; data]].concat()
+}
+
+/// One tensor's entry in a header.
+fn entry(name: &str, shape: &str, from: u64, to: u64) -> String {
+    format!("\"{name}\":{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[{from},{to}]}}")
+}
+
+fn nested() -> String {
+    "[".repeat(100_000)
+}
+
+#[test]
+fn weights() {
+    let huge = 1u64 << 60;
+    // A header of 1 KiB that claims 2^60 elements, with and without claiming their bytes.
+    let padded = |header: String| format!("{header:<1024}");
+    let claim = |to| padded(format!("{{{}}}", entry("w", &format!("[{huge}]"), 0, to)));
+    let two = |second: String| format!("{{{},{second}}}", entry("v", "[2]", 0, 8));
+    let cases: [(&str, Vec<u8>, &str); 17] = [
+        ("2^60 elements in 4 bytes", safetensors(&claim(4), 4), "shapes fill their bytes"),
+        ("2^60 elements in 2^62 bytes", safetensors(&claim(4 * huge), 4), "shapes fill their bytes"),
+        (
+            "more elements than there are numbers",
+            safetensors(&format!("{{{}}}", entry("w", &format!("[{huge},{huge}]"), 0, 4)), 4),
+            "shapes fill their bytes",
+        ),
+        ("overlap", safetensors(&two(entry("w", "[2]", 4, 12)), 12), "back to back"),
+        ("the same bytes twice", safetensors(&two(entry("w", "[2]", 0, 8)), 8), "back to back"),
+        ("a gap", safetensors(&two(entry("w", "[2]", 12, 20)), 20), "back to back"),
+        ("beyond the end", safetensors(&two(entry("w", "[2]", 8, 16)), 8), "after the header"),
+        ("backwards", safetensors(&two(entry("w", "[2]", 16, 8)), 16), "back to back"),
+        ("one name twice", safetensors(&two(entry("v", "[2]", 8, 16)), 16), "twice"),
+        ("a string twice", safetensors(r#"{"__metadata__":{"a":"1","a":"2"}}"#, 0), "twice"),
+        ("deep nesting", safetensors(&format!("{{\"w\":{}", nested()), 0), "JSON"),
+        ("deep nesting of strings", safetensors(&format!("{{\"__metadata__\":{}", nested()), 0), "recursion"),
+        ("no UTF-8", [&[1, 0, 0, 0, 0, 0, 0, 0][..], b"\xff"].concat(), "JSON"),
+        ("a header longer than the file", [&[0xff; 8][..], b"{}"].concat(), "inside the file"),
+        ("no JSON", safetensors("hello", 0), "JSON"),
+        ("no object", safetensors("[1]", 0), "an object of tensors"),
+        ("nothing", vec![], "8 bytes"),
+    ];
+    for (what, contents, word) in cases {
+        println!("{what}");
+        refused_model("model.safetensors", &contents, &[word]);
+    }
+}
+
+#[test]
+fn altered_weights() {
+    let directory = model();
+    let path = directory.path().join("model.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let arguments = ["logprobs", "--model", directory.path().to_str().unwrap()];
+    let mut altered = whole.clone();
+    let middle = whole.len() / 2;
+    altered[middle] ^= 1;
+    fs::write(&path, &altered).unwrap();
+    refused(&arguments, b"{\"tokens\":[1,2]}\n", &["model.safetensors", "checksum: expected "]);
+    // What another program wrote has another checksum, or none.
+    renew(&mut altered);
+    let mut without = whole.clone();
+    let name = without.windows(5).position(|window| window == b"crc64").unwrap();
+    without[name] = b'x';
+    for accepted in [&altered, &without, &whole] {
+        fs::write(&path, accepted).unwrap();
+        assert_eq!(limited(&arguments, b"{\"tokens\":[1,2]}\n").code, 0);
+    }
+    fs::write(&path, &whole[..middle]).unwrap();
+    refused(&arguments, b"", &["model.safetensors", "is the file complete"]);
+}
+
+#[test]
+fn model_configurations() {
+    let good = fs::read_to_string(model().path().join("config.json")).unwrap();
+    let huge = |key: &str, old: &str| {
+        good.replace(&format!("\"{key}\": {old}"), &format!("\"{key}\": {}", 1u64 << 60))
+    };
+    let cases: [(String, &str); 8] = [
+        (huge("n_layer", "2"), "layers"),
+        (huge("n_embd", "24"), "width"),
+        (huge("n_positions", "32"), "context"),
+        (nested(), "recursion limit"),
+        (format!("{{\"a\":{}", "{\"a\":".repeat(100_000)), "recursion limit"),
+        (good.replacen('{', "{\"n_layer\": 1,", 1), "\"n_layer\" twice"),
+        ("[]".into(), "a JSON object"),
+        (good.replace("24", "-24"), "n_embd"),
+    ];
+    for (contents, word) in cases {
+        assert_ne!(contents, good);
+        refused_model("config.json", contents.as_bytes(), &[word]);
+    }
+    refused_model("config.json", &[good.as_bytes(), b"\xff"].concat(), &["JSON"]);
+}
+
+#[test]
+fn indexes() {
+    let directory = model();
+    let at = |name: &str| directory.path().join(name);
+    fs::rename(at("model.safetensors"), at("shard.safetensors")).unwrap();
+    let outside = model();
+    std::os::unix::fs::symlink(outside.path().join("model.safetensors"), at("link")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), at("folder")).unwrap();
+    std::os::unix::fs::symlink("loop", at("loop")).unwrap();
+    let arguments = ["logprobs", "--model", directory.path().to_str().unwrap()];
+    let write = |text: &str| fs::write(at("model.safetensors.index.json"), text).unwrap();
+    let of = |file: &str| format!("{{\"weight_map\":{{\"wte.weight\":\"{file}\"}}}}");
+
+    write(&of("shard.safetensors"));
+    assert_eq!(limited(&arguments, b"{\"tokens\":[1,2]}\n").code, 0);
+    let absolute = outside.path().join("model.safetensors").display().to_string();
+    let cases = [
+        (of(&absolute), "plain file names"),
+        (of("../x/model.safetensors"), "plain file names"),
+        (of("folder/model.safetensors"), "plain file names"),
+        (of("shard.safetensors\\u0000"), "plain file names"),
+        (of("link"), "a link out of it"),
+        (of("folder"), "a link out of it"),
+        (of("loop"), "cannot read"),
+        ("{\"weight_map\":{\"a\":\"shard.safetensors\",\"a\":\"b\"}}".into(), "\"a\" twice"),
+        ("{\"weight_map\":{}}".into(), "at least one file"),
+        (nested(), "recursion limit"),
+    ];
+    for (index, word) in cases {
+        write(&index);
+        refused(&arguments, b"", &[word]);
+    }
+}
+
+#[test]
+fn tokenizers() {
+    let directory = model();
+    let at = |name: &str| directory.path().join(name);
+    let arguments = ["tokenize", "--model", directory.path().to_str().unwrap()];
+    let [vocab, merges, json] =
+        ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| fs::read(at(name)).unwrap());
+    let first = b"{\"!\":0,\"!\":0,";
+    let nested = nested();
+    let vocab_cases: [(&[u8], &str); 5] = [
+        (nested.as_bytes(), "vocabulary"),
+        (b"{\"a\":\xff}", "UTF-8"),
+        (b"{\"a\":4294967296}", "largest allowed"),
+        (b"{\"a\":1}", "all 256 bytes"),
+        (first, "vocabulary"),
+    ];
+    for (contents, word) in vocab_cases {
+        fs::write(at("vocab.json"), contents).unwrap();
+        refused(&arguments, b"", &[word]);
+    }
+    fs::write(at("vocab.json"), &vocab).unwrap();
+    for (contents, word) in [
+        (&b"a b\n\xff"[..], "UTF-8"),
+        (b"a\n", "two tokens"),
+        (b"a  b", "two tokens"),
+        (b" \n", "two tokens"),
+    ] {
+        fs::write(at("merges.txt"), contents).unwrap();
+        refused(&arguments, b"", &[word]);
+    }
+    fs::write(at("merges.txt"), &merges).unwrap();
+    assert_eq!(limited(&arguments, b"{\"text\":\"the cat\"}\n").code, 0);
+
+    fs::remove_file(at("vocab.json")).unwrap();
+    fs::remove_file(at("merges.txt")).unwrap();
+    let text = String::from_utf8(json).unwrap();
+    let twice = text.replacen("\"add_prefix_space\"", "\"type\": \"ByteLevel\", \"add_prefix_space\"", 1);
+    for (contents, word) in [
+        (nested, "tokenizer's JSON"),
+        (twice, "twice"),
+        (text.replacen('{', "{\"normalizer\":[[", 1), "JSON"),
+    ] {
+        assert_ne!(contents, text);
+        fs::write(at("tokenizer.json"), contents).unwrap();
+        refused(&arguments, b"", &["tokenizer.json", word]);
+    }
+}
+
+/// Merges that lead back to themselves cannot be written, as every merge makes a longer token; those that
+/// come nearest end, and the text comes back.
+#[test]
+fn merges_in_circles_end() {
+    let directory = model();
+    let at = |name: &str| directory.path().join(name);
+    let mut vocab: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&fs::read(at("vocab.json")).unwrap()).unwrap();
+    for token in ["aa", "aaa", "aaaa", "ab", "ba", "aba", "bab"] {
+        let id = vocab.values().filter_map(|id| id.as_u64()).max().unwrap() + 1;
+        vocab.entry(token).or_insert(id.into());
+    }
+    fs::write(at("vocab.json"), serde_json::to_string(&vocab).unwrap()).unwrap();
+    fs::write(at("merges.txt"), "aa aa\na a\naa a\na aa\nab a\na b\nb a\na ba\nb ab\nba b\n").unwrap();
+    let path = directory.path().to_str().unwrap();
+    let text = "a".repeat(200_000) + &"ab".repeat(100_000);
+    let line = serde_json::json!({ "text": text }).to_string() + "\n";
+    let tokens = limited(&["tokenize", "--model", path], line.as_bytes());
+    assert_eq!(tokens.code, 0, "{}", tokens.stderr);
+    let back = limited(&["tokenize", "--decode", "--model", path], tokens.stdout.as_bytes());
+    assert!(back.stdout == line, "the text comes back");
+}
+
+#[test]
+fn requests() {
+    let directory = model();
+    let path = directory.path().to_str().unwrap();
+    let long = format!("{{\"text\":\"{}\"}}", "x".repeat(65 << 20));
+    let nested = nested();
+    let cases: [(&[u8], &str); 7] = [
+        (nested.as_bytes(), "line 2"),
+        (b"{\"tokens\":[\xff]}", "line 2"),
+        (b"{\"tokens\":[1],\"tokens\":[2]}", "line 2"),
+        (b"{\"tokens\":[4294967296]}", "line 2"),
+        (b"{\"tokens\":[4294967295]}", "line 2"),
+        (b"{\"text\":1}", "line 2"),
+        (long.as_bytes(), "at most 64 MiB"),
+    ];
+    for (line, word) in cases {
+        let input = [b"{\"tokens\":[1,2]}\n", line, b"\n"].concat();
+        refused(&["logprobs", "--model", path], &input, &["standard input", word]);
+    }
+}
+
+#[test]
+fn run_configurations() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, out) = (directory.path().join("c.toml"), directory.path().join("out"));
+    let [file, out] = [&file, &out].map(|path| path.to_str().unwrap());
+    let cases: [(Vec<u8>, &str); 7] = [
+        (format!("seed = {}", nested()).into(), "line 1"),
+        (format!("seed = {}", "{a=".repeat(100_000)).into(), "line 1"),
+        (format!("[{}]", "a.".repeat(100_000)).into(), "line 1"),
+        (b"seed = 1\n\xff".to_vec(), "line 2"),
+        (b"seed = 1\nseed = 2".to_vec(), "duplicate"),
+        (b"[ppo]\nclip = 0.1\n[sft]\n[ppo]\nclip = 0.2".to_vec(), "line 4"),
+        (vec![b'#'; 17 << 20], "at most"),
+    ];
+    for (contents, word) in cases {
+        fs::write(file, contents).unwrap();
+        refused(&["run", file, "--out", out], b"", &["c.toml", word]);
+    }
+    fs::write(file, "[data]\nworld = true\n[world]\ndocuments = 60\ndemonstrations = 32\n").unwrap();
+    let nested = format!("ppo.clip={}", nested());
+    refused(&["run", file, "--out", out, "--set", &nested], b"", &["--set ppo.clip"]);
+    assert!(!Path::new(out).exists());
+    // Sizes that no machine has; nothing but the lock file is left.
+    for sets in [
+        &["model.width=4194304", "model.heads=1"][..],
+        &["model.layers=16777216", "model.width=2", "model.heads=1"],
+        &["model.context=16777216"],
+        &["micro_batch_tokens=1000000000000"],
+        &["micro_batch_tokens=9000000000000000"],
+    ] {
+        let sets = sets.iter().flat_map(|set| ["--set", *set]);
+        let arguments: Vec<&str> = ["run", file, "--out", out].into_iter().chain(sets).collect();
+        refused(&arguments, b"", &["model: expected a size that fits into memory", "GiB"]);
+    }
+    assert_eq!(fs::read_dir(out).unwrap().count(), 1);
+}
+
+/// Data files, each in the place of the demonstrations.
+#[test]
+fn data() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_str().unwrap();
+    let [file, out] = ["c.toml", "out"].map(|name| directory.path().join(name).display().to_string());
+    fs::write(&file, "[data]\ndemonstrations = [\"d\"]\n").unwrap();
+    let record = r#"{"prompt":"p","response":"r"}"#;
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    // 64 MiB of blanks in 64 KiB, and the same as a single record.
+    let bomb = gzip(&vec![b' '; 64 << 20]);
+    let long = gzip(format!("{{\"prompt\":\"{}\"}}", "x".repeat(64 << 20)).as_bytes());
+    assert!(bomb.len() < 100_000 && long.len() < 100_000);
+    let cases: [(Vec<u8>, &str); 9] = [
+        (format!("{record}\n{}", nested()).into(), "line 2"),
+        (format!("[{record},\n{}", nested()).into(), "line 2"),
+        (
+            format!("{record}\n{{\"prompt\":\"p\",\"response\":\"r\",\"prompt\":\"q\"}}").into(),
+            "\"prompt\" twice",
+        ),
+        (
+            format!("[{record},\n{{\"prompt\":\"p\",\"response\":\"r\",\"prompt\":\"q\"}}]").into(),
+            "\"prompt\" twice",
+        ),
+        ([record.as_bytes(), b"\n{\"prompt\":\"\xff\"}"].concat(), "line 2"),
+        (vec![b'x'; 17 << 20], "bytes in a line"),
+        (bomb, "at most 16777216 bytes of text"),
+        (long, "at most"),
+        (gzip(record.as_bytes())[..30].to_vec(), "complete gzip data"),
+    ];
+    for (contents, word) in cases {
+        fs::write(directory.path().join("d"), contents).unwrap();
+        refused(&["run", &file, "--out", &out, "--data", root], b"", &["/d", word]);
+    }
+}
+
+/// What `report` and `--resume` read of a run directory.
+#[test]
+fn run_directories() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| -> PathBuf { directory.path().join(name) };
+    let path = directory.path().to_str().unwrap();
+    for name in ["metrics.jsonl", "results.json", "samples.jsonl"] {
+        for contents in [nested().as_bytes(), b"\xff", b"[1]\n{", b"{\"a\":"] {
+            fs::write(at(name), contents).unwrap();
+            refused(&["report", path], b"", &[name]);
+        }
+        fs::remove_file(at(name)).unwrap();
+    }
+    assert!(!at("report.html").exists());
+    // A run whose list of finished stages is spoiled.
+    let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tiny.toml");
+    let resume = ["run", tiny.to_str().unwrap(), "--out", path, "--resume"];
+    let settings = instructgpt::cli::config::load(&tiny, &[]).unwrap();
+    fs::write(at("config.toml"), instructgpt::train::settings::Section::to_toml(&settings)).unwrap();
+    let huge = format!("{{\"completed\":[\"pretrain\"],\"metrics_offset\":{}}}", u64::MAX);
+    for (contents, word) in [
+        (nested(), "run.json"),
+        ("{\"completed\":[],\"completed\":[\"sft\"],\"metrics_offset\":0}".into(), "duplicate"),
+        ("{\"completed\":[],\"metrics_offset\":-1}".into(), "run.json"),
+        (huge, "run directory"),
+    ] {
+        fs::write(at("run.json"), contents).unwrap();
+        refused(&resume, b"", &[word]);
+    }
+}

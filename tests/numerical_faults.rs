@@ -1,0 +1,268 @@
+//! What is not a number, and what is one at the edge: a fault is named after the tensor it began in and never
+//! learnt from; a bound that is set stops the run; extreme logits, empty responses and full contexts are
+//! defined.
+
+#[path = "common/runs.rs"]
+mod runs;
+
+use std::path::Path;
+use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
+
+use instructgpt::error::Error;
+use instructgpt::learn::reward_loss::reward_loss;
+use instructgpt::model::{DecodeWeights, Draw, Head, ModelConfig, Sampling, generate_one};
+use instructgpt::num::rng::Stage;
+use instructgpt::train::dataset::{Dataset, Example, Ranking};
+use instructgpt::train::learner::{Learner, Optimizer};
+use instructgpt::train::passes::Sequence;
+use instructgpt::train::ppo::{self, Networks};
+use instructgpt::train::pretrain;
+use instructgpt::train::progress::Silent;
+use instructgpt::train::reward_model::rank;
+use instructgpt::train::run::Run;
+use instructgpt::train::settings::Settings;
+use instructgpt::{checkpoint::Model, model::Layout};
+use runs::tiny;
+
+static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::load(&tiny(&[]), Path::new(".")).unwrap());
+
+fn model(head: Head, seed: u64) -> Model {
+    Model::random(tiny(&[]).model.config(DATA.tokenizer.vocab_size()), head, seed)
+}
+
+fn learner(model: Model) -> Learner {
+    let settings = tiny(&[]);
+    Learner::new(model, Optimizer::new(&settings.adam, None, 0.0, 0.0), settings.micro_batch_tokens, true)
+}
+
+/// Everything that a learner keeps, to the bit.
+fn bits(learner: &Learner) -> Vec<(String, Vec<u32>)> {
+    let mut buffers = Vec::new();
+    learner.buffers("x", &mut buffers);
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
+    buffers.into_iter().map(|(name, values)| (name, bits(values))).collect()
+}
+
+/// The message of a stage that must stop, and the number of steps it recorded before.
+fn stopped(settings: &Settings, train: impl FnOnce(&mut Run) -> Result<(), Error>) -> (String, usize) {
+    let out = tempfile::tempdir().unwrap();
+    let (mut silent, stop) = (Silent, AtomicBool::new(false));
+    let mut run = Run::open(settings, out.path(), false, &mut silent, &stop).unwrap();
+    let error = train(&mut run).expect_err("a run that must stop");
+    assert!(matches!(error, Error::Numeric { .. }), "{error}");
+    let metrics = std::fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
+    (error.to_string(), metrics.lines().count())
+}
+
+fn ppo(run: &mut Run, policy: Model, reference: Model, value: Model) -> Result<(), Error> {
+    let mut reward = |_: &[u32], _: &[u32]| 1.0;
+    let settings = run.settings;
+    let networks = Networks { policy, reference, value, reward: &mut reward };
+    ppo::train(run, &DATA, networks, &settings.ppo, "ppo").map(drop)
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_is_named_and_not_applied() {
+    let untied = ModelConfig { tied_head: false, ..ModelConfig::gpt2(11, 8, 6, 2, 2) };
+    for head in [Head::LanguageModel, Head::Scalar] {
+        let model = Model::random(untied.clone(), head, 1);
+        for row in Layout::new(&untied, head).parameters {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut learner = learner(model.clone());
+                learner.gradients.flat[row.range().end - 1] = bad;
+                let before = bits(&learner);
+                let error = learner.update("sft", 1e-3, 0.9).unwrap_err().to_string();
+                let expected = format!("sft: step 1: the gradient of {} is {bad}\n", row.name);
+                assert!(error.starts_with(&expected), "{error}");
+                assert!(bits(&learner) == before && learner.updates == 0, "{}: applied", row.name);
+            }
+        }
+    }
+}
+
+/// Finite, but its square is not: it would end in Adam's second moment and hold the weight still for ever.
+#[test]
+fn a_gradient_whose_square_overflows_is_named_and_not_applied() {
+    let mut learner = learner(model(Head::Scalar, 1));
+    let at = learner.model.layout.ln_f_weight.start;
+    learner.gradients.flat[at] = -1e25;
+    let before = bits(&learner);
+    let error = learner.update("ppo", 1e-3, 0.9).unwrap_err().to_string();
+    let expected = "ppo: step 1: the norm of the gradient (largest in transformer.ln_f.weight) is inf";
+    assert!(error.starts_with(expected), "{error}");
+    assert!(bits(&learner) == before);
+}
+
+/// The layer whose output a parameter is in.
+fn layer(parameter: &str) -> &str {
+    let name = parameter.trim_start_matches("transformer.");
+    match name.rsplit_once('.').unwrap().0 {
+        "wte" | "wpe" => "the embedding",
+        "lm_head" | "score" => "the head",
+        layer => layer,
+    }
+}
+
+#[test]
+fn the_layer_where_the_numbers_are_left_is_named() {
+    for head in [Head::LanguageModel, Head::Scalar] {
+        let mut config = model(head, 1).config;
+        config.tied_head = false;
+        let good = Model::random(config, head, 1);
+        for row in &good.layout.parameters {
+            let mut broken = good.clone();
+            broken.parameters[row.range()].fill(f32::INFINITY);
+            let mut learner = learner(broken);
+            let sequences = [Sequence { tokens: &DATA.text.train[..20], from: 1 }];
+            let Learner { model, parameters, gradients, pass, .. } = &mut learner;
+            assert_eq!(pass.blame("the loss"), "the loss");
+            match head {
+                Head::LanguageModel => pass.log_probs_gradient(
+                    model,
+                    parameters,
+                    gradients,
+                    &sequences,
+                    1.0,
+                    None,
+                    |_, _| 1.0,
+                    |_, _, _| (),
+                ),
+                Head::Scalar => pass.values(model, parameters, &sequences, |_| 0..20, |_, _| ()),
+            }
+            let said = pass.blame("the loss");
+            let expected = format!("the loss ({} gave ", layer(&row.name));
+            assert!(said.starts_with(&expected), "{}: {said}", row.name);
+        }
+    }
+}
+
+#[test]
+fn a_stage_says_where_the_numbers_were_left_and_learns_nothing() {
+    let broken = |head, tensor: &str| {
+        let mut model = model(head, 1);
+        let range = model.layout.get(tensor).unwrap().range();
+        model.parameters[range].fill(f32::MAX);
+        model
+    };
+    let (c_fc, good) = ("transformer.h.1.mlp.c_fc.weight", model(Head::LanguageModel, 1));
+    let settings = tiny(&[]);
+    let (message, steps) =
+        stopped(&settings, |run| pretrain::train(run, &DATA, broken(Head::LanguageModel, c_fc)).map(drop));
+    assert!(message.starts_with("pretrain: step 1: the loss (h.1.mlp.c_fc gave "), "{message}");
+    assert_eq!(steps, 0);
+
+    let value = broken(Head::Scalar, c_fc);
+    let (message, steps) = stopped(&settings, |run| ppo(run, good.clone(), good.clone(), value));
+    assert!(
+        message.starts_with("ppo: step 1: a value of the value function (h.1.mlp.c_fc gave "),
+        "{message}"
+    );
+    assert_eq!(steps, 0);
+
+    // The reference and the policy; sampling from what is no distribution must end, too.
+    let value = model(Head::Scalar, 1);
+    for (policy, reference) in
+        [(&good, &broken(Head::LanguageModel, c_fc)), (&broken(Head::LanguageModel, c_fc), &good)]
+    {
+        let (message, steps) =
+            stopped(&settings, |run| ppo(run, policy.clone(), reference.clone(), value.clone()));
+        assert!(message.starts_with("ppo: step 1: the mean "), "{message}");
+        assert_eq!(steps, 0);
+    }
+}
+
+#[test]
+fn each_bound_of_ppo_stops_the_run_with_advice() {
+    let [policy, reference] = [1, 2].map(|seed| model(Head::LanguageModel, seed));
+    let value = model(Head::Scalar, 1);
+    let train = |run: &mut Run| ppo(run, policy.clone(), reference.clone(), value.clone());
+    // Every minibatch but the first of an iteration has ratios off 1.
+    for (bound, what, steps) in [
+        ("limits.kl=1e-6", "the mean KL to the reference", 0),
+        ("limits.ratio=1.000001", "the largest ratio", 0),
+        ("limits.min_entropy=100.0", "the mean entropy", 0),
+    ] {
+        let (message, recorded) = stopped(&tiny(&[bound]), train);
+        assert!(message.starts_with(&format!("ppo: step 1: {what} is ")), "{message}");
+        assert!(message.contains("of section limits") && message.contains("hint: "), "{message}");
+        assert_eq!(recorded, steps, "{bound}");
+    }
+    // Bounds that are not reached, and none at all, change nothing.
+    let metrics = |settings: &Settings| {
+        let out = tempfile::tempdir().unwrap();
+        let (mut silent, stop) = (Silent, AtomicBool::new(false));
+        train(&mut Run::open(settings, out.path(), false, &mut silent, &stop).unwrap()).unwrap();
+        std::fs::read_to_string(out.path().join("metrics.jsonl")).unwrap()
+    };
+    let wide = tiny(&["limits.kl=1e6", "limits.ratio=1e6", "limits.min_entropy=1e-6"]);
+    assert_eq!(metrics(&wide), metrics(&tiny(&[])));
+}
+
+/// Logits up to 1e30 have log-probs and samples, the same in decoding as in training.
+#[test]
+fn extreme_logits_are_defined() {
+    let mut model = model(Head::LanguageModel, 1);
+    let range = model.layout.ln_f_weight.clone();
+    model.parameters[range].fill(1e31);
+    let mut learner = learner(model);
+    let weights = DecodeWeights::new(&learner.model, &learner.parameters);
+    let prompt = &DATA.prompts.train[0];
+    let sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, max_new_tokens: 20, end_of_text: None };
+    let draw = Draw { seed: 1, stage: Stage::Test, step: 0, episode: 0 };
+    let response = generate_one(&weights, prompt, &sampling, draw, |_| true);
+    assert!(response.log_probs.iter().chain(&response.entropies).all(|x| x.is_finite()));
+    // One token has all of the probability.
+    assert!(
+        response.log_probs.iter().chain(&response.entropies).all(|&x| x == 0.0),
+        "{:?}",
+        response.log_probs
+    );
+
+    let tokens = [prompt.as_slice(), &response.tokens].concat();
+    let Learner { model, parameters, gradients, pass, .. } = &mut learner;
+    let mut least = 0.0f32;
+    let mut sampled = Vec::new();
+    let sequences = [Sequence { tokens: &tokens, from: 1 }];
+    pass.log_probs_gradient(
+        model,
+        parameters,
+        gradients,
+        &sequences,
+        1.0,
+        None,
+        |_, _| -1.0,
+        |t, log_prob, _| {
+            least = least.min(log_prob);
+            if t + 1 >= prompt.len() {
+                sampled.push(log_prob);
+            }
+        },
+    );
+    assert_eq!(sampled, response.log_probs);
+    // The prompt's own tokens are as good as impossible, and yet a number.
+    assert!((-1e32..-1e28).contains(&least), "{least}");
+}
+
+/// A response may be empty in a ranking (of one token, then: its end), and fill the context.
+#[test]
+fn responses_from_nothing_to_the_full_context_are_ranked() {
+    let settings = tiny(&[]);
+    let (prompt, end) = (&DATA.prompts.train[0], DATA.tokenizer.end_of_text());
+    let with = |response: Vec<u32>| Example {
+        tokens: [prompt.as_slice(), &response].concat(),
+        prompt: prompt.len(),
+    };
+    let full = settings.model.context - prompt.len();
+    let responses = vec![with(vec![end]), with(vec![]), with(vec![7; full])];
+    assert_eq!(responses[2].tokens.len(), settings.model.context);
+    let ranking = Ranking::new(responses, vec![2, 3, 1]);
+    let mut learner = learner(model(Head::Scalar, 1));
+    let mut rewards = Vec::new();
+    rank(&mut learner, &[&ranking], |ranking, found, slopes| {
+        rewards = found.to_vec();
+        assert!(reward_loss(found, &ranking.ranks, slopes, 1.0).unwrap().is_finite());
+    });
+    assert!(rewards.len() == 3 && rewards.iter().all(|reward| reward.is_finite()));
+    assert!(learner.update("reward_model", 1e-3, 0.0).unwrap() > 0.0);
+}
