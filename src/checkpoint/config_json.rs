@@ -26,7 +26,7 @@ pub fn parse_config(bytes: &[u8], origin: &str) -> Result<(ModelConfig, Option<H
         Error::format(origin, "", "a JSON object", error, "is this a Hugging Face config.json?")
     })?;
     let Value::Object(map) = value else {
-        return Err(Error::format(origin, "", "a JSON object", kind(&value), ""));
+        return Err(Error::format(origin, "", "a JSON object", text::json::kind(&value), ""));
     };
     let fields = Fields { map: &map, origin };
     fields.refuse_other_arithmetic()?;
@@ -171,21 +171,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
-    }
-}
-
 /// A value for a message: scalars and short strings in full, the rest by kind.
 fn brief(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= 80 { text } else { kind(value).to_string() }
+    if text.chars().count() <= 80 { text } else { text::json::kind(value).to_string() }
 }
 
 /// Writes a `config.json` that `transformers` loads unchanged.

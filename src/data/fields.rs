@@ -88,7 +88,7 @@ impl Fields {
     fn new(value: Value, origin: &str, at: String) -> Result<Fields> {
         match value {
             Value::Object(map) => Ok(Fields { map, origin: origin.to_string(), at }),
-            other => Err(Error::format(origin, at, "a JSON object", describe(&other), "")),
+            other => Err(Error::format(origin, at, "a JSON object", json::kind(&other), "")),
         }
     }
 
@@ -110,7 +110,7 @@ impl Fields {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(self.error(name, "a string", describe(other))),
+            Some(other) => Err(self.error(name, "a string", json::kind(other))),
         }
     }
 
@@ -130,7 +130,7 @@ impl Fields {
         match self.get(name) {
             None => Err(self.missing(name)),
             Some(Value::Array(values)) => Ok(values),
-            Some(other) => Err(self.error(name, "an array", describe(other))),
+            Some(other) => Err(self.error(name, "an array", json::kind(other))),
         }
     }
 
@@ -143,7 +143,7 @@ impl Fields {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(other) => Err(self.error(name, "a string or a number", describe(other))),
+            Some(other) => Err(self.error(name, "a string or a number", json::kind(other))),
         }
     }
 
@@ -167,17 +167,6 @@ impl Fields {
     /// A record inside this one, at the same place.
     pub(super) fn inner(&self, value: &Value) -> Result<Fields> {
         Fields::new(value.clone(), &self.origin, self.at.clone())
-    }
-}
-
-fn describe(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "an array",
-        Value::Object(_) => "an object",
     }
 }
 
