@@ -1,7 +1,7 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo test exact fixtures fixtures-check mutants bench docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo test exact fixtures fixtures-check mutants bench bench-trl docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature, a report and a table (some minutes)"
@@ -13,7 +13,9 @@ help:
 	@echo "make soak         20,000 updates of PPO: memory and open files stay what they were"
 	@echo "make miri         Miri on the embedded example's allocator (needs nightly Rust with miri)"
 	@echo "make no-std       the core without std, and the embedded example against the program"
-	@echo "make bench        our speed beside PyTorch's (makes its own Python environment, 6 GB)"
+	@echo "make bench        our speed beside PyTorch, Transformers and the gemm crate (the same environment as"
+	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
+	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
 	@echo "make fixtures     regenerate fixtures/ with PyTorch (its own Python environment, 6 GB)"
 	@echo "make mutants      break the reference in 41 ways; the golden tests must notice each"
 
@@ -75,8 +77,18 @@ mutants: .venv-fixtures/done
 	.venv-fixtures/bin/python reference/mutants.py
 
 bench: build .venv-fixtures/done
-	.venv-fixtures/bin/python reference/bench_side_by_side.py
+	cargo build --release --manifest-path reference/bench_gemm/Cargo.toml --target-dir target/bench_gemm
+	.venv-fixtures/bin/python reference/bench_side_by_side.py $(if $(CORPUS),--corpus $(CORPUS))
+
+# TRL's last version with PPO needs older versions of everything.
+.venv-trl/done: reference/requirements-trl.txt
+	python3 -m venv .venv-trl
+	.venv-trl/bin/pip install --quiet --requirement reference/requirements-trl.txt
+	touch $@
+
+bench-trl: build .venv-trl/done
+	.venv-trl/bin/python reference/bench_side_by_side.py --against trl
 
 clean:
 	cargo clean
-	rm -rf runs .venv-fixtures
+	rm -rf runs .venv-fixtures .venv-trl
