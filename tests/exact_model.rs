@@ -90,12 +90,14 @@ const LENGTHS: [usize; 5] = [9, 1, 23, 40, 17];
 fn threads_do_not_show() {
     for config in configurations() {
         let model = Transformer::new(config.clone(), Head::LanguageModel);
-        let sequences = sequences(&config, &LENGTHS);
-        let one = with_threads(1, || pass(&model, &sequences, 5, 64, true));
-        for threads in [2, 3, 7] {
-            let many = with_threads(threads, || pass(&model, &sequences, 5, 64, true));
-            assert!(one.hidden == many.hidden && one.log_probs == many.log_probs);
-            assert!(one.gradients == many.gradients, "{threads} threads");
+        // Enough for a region of sequences per thread, and too little for a second region.
+        for sequences in [sequences(&config, &LENGTHS.repeat(15)), sequences(&config, &LENGTHS)] {
+            let one = with_threads(1, || pass(&model, &sequences, 75, 64, true));
+            for threads in [2, 3, 7] {
+                let many = with_threads(threads, || pass(&model, &sequences, 75, 64, true));
+                assert!(one.hidden == many.hidden && one.log_probs == many.log_probs);
+                assert!(one.gradients == many.gradients, "{threads} threads");
+            }
         }
     }
 }

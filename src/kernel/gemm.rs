@@ -284,9 +284,14 @@ pub(crate) fn pack<const W: usize>(
                 let rows = core::array::from_fn(|i| {
                     from[(w + i).min(W - 1)][block * 8..][..8].try_into().expect("8 of 8")
                 });
-                for (to, row) in to.chunks_exact_mut(W).zip(transpose_8x8(rows)) {
-                    let count = (W - w).min(8);
-                    to[w..w + count].copy_from_slice(&row[..count]);
+                let transposed = transpose_8x8(rows);
+                for (to, row) in to.chunks_exact_mut(W).zip(&transposed) {
+                    // Both lengths are constants: a call of memcpy costs more than the copy.
+                    if w + 8 <= W {
+                        to[w..w + 8].copy_from_slice(row);
+                    } else {
+                        to[w..w + W % 8].copy_from_slice(&row[..W % 8]);
+                    }
                 }
             }
         }

@@ -16,13 +16,13 @@ pub struct BlockActivations {
     pub ln_1: Vec<f32>,
     /// Its mean and 1/deviation, (N, 2).
     pub ln_1_stats: Vec<f32>,
-    /// Queries, (NH, N, HS).
+    /// Queries, (N; NH, HS): head-major within each sequence, see [`attention`].
     pub q: Vec<f32>,
-    /// Keys, (NH, N, HS).
+    /// Keys, (N; NH, HS).
     pub k: Vec<f32>,
-    /// Values, (NH, N, HS).
+    /// Values, (N; NH, HS).
     pub v: Vec<f32>,
-    /// Maximum and 1/sum of every softmax, (NH, N, 2).
+    /// Maximum and 1/sum of every softmax, (N; NH, 2).
     pub attention_stats: Vec<f32>,
     /// Attention's output as token rows, (N, C).
     pub attention: Vec<f32>,
@@ -42,15 +42,19 @@ pub struct BlockActivations {
 pub struct Shared {
     /// Queries, keys and values side by side, (N, 3C); in the backward their gradient.
     pub qkv: Vec<f32>,
-    /// Attention's output, head-major, (NH, N, HS).
+    /// Attention's output, head-major, (N; NH, HS).
     pub out: Vec<f32>,
-    /// A branch before it joins the residual stream, (N, C); in the backward its gradient.
+    /// A branch before it joins the residual stream, (N, C); in the backward the gradient of attention's.
     pub branch: Vec<f32>,
-    /// Gradient of a layer norm's output or of the attention rows, (N, C).
+    /// Gradient of the MLP's branch, (N, C).
+    pub d_branch: Vec<f32>,
+    /// Gradient of the second layer norm's output, (N, C).
+    pub d_ln_2: Vec<f32>,
+    /// Gradient of the attention rows, and then of the first layer norm's output, (N, C).
     pub d_rows: Vec<f32>,
     /// Gradient inside the MLP, (N, F).
     pub d_inner: Vec<f32>,
-    /// Gradients of out, q, k, v, head-major, (NH, N, HS) each.
+    /// Gradients of out, q, k, v, head-major, (N; NH, HS) each.
     pub d_heads: [Vec<f32>; 4],
 }
 
@@ -59,7 +63,7 @@ pub struct Activations {
     /// Rows there is room for.
     pub max_tokens: usize,
     /// The residual stream entering each block and leaving the last, (N, C) each: L + 1 of them for
-    /// training, a single one for inference.
+    /// training, two for inference, which blocks read and write by turns.
     pub x: Vec<Vec<f32>>,
     /// L for training, a single one for inference.
     pub blocks: Vec<BlockActivations>,
@@ -111,12 +115,14 @@ impl Activations {
         gemm::reserve();
         Activations {
             max_tokens: n,
-            x: (0..if training { kept + 1 } else { 1 }).map(|_| vec![0.0; n * c]).collect(),
+            x: (0..kept + 1).map(|_| vec![0.0; n * c]).collect(),
             blocks: (0..kept).map(|_| block()).collect(),
             shared: Shared {
                 qkv: vec![0.0; n * 3 * c],
                 out: vec![0.0; n * c],
                 branch: vec![0.0; n * c],
+                d_branch: back(n * c),
+                d_ln_2: back(n * c),
                 d_rows: back(n * c),
                 d_inner: back(n * f),
                 d_heads: core::array::from_fn(|_| back(n * c)),
@@ -130,7 +136,7 @@ impl Activations {
     /// Where a forward pass of `rows` tokens first left the numbers: the layer whose output it was, and what was
     /// found. A pass planned for inference overwrites its blocks, so there only `hidden` tells.
     pub fn first_non_finite(&self, rows: usize) -> Option<(String, f32)> {
-        let kept = if self.x.len() > 1 { self.blocks.as_slice() } else { &[] };
+        let kept = if self.d_x.is_empty() { &[] } else { self.blocks.as_slice() };
         let mut outputs = vec![];
         if !kept.is_empty() {
             outputs.push(("the embedding".to_string(), &self.x[0]));

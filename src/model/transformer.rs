@@ -127,8 +127,9 @@ impl Transformer {
         // x_l+1 = block_l(x_l)
         for layer in 0..layers {
             let (block, kept) = (self.block(layer), &mut a.blocks[layer % kept]);
-            block.forward(parameters, &a.x[layer % entries], kept, &mut a.shared, batch, dropout);
-            block.leave(&mut a.x[(layer + 1) % entries], kept, &a.shared, batch, dropout);
+            let entries = [layer % entries, (layer + 1) % entries];
+            let [x, x_out] = a.x.get_disjoint_mut(entries).expect("two entries at least");
+            block.forward(parameters, x_out, x, kept, &mut a.shared, batch, dropout);
         }
         // hidden = LN(x_L)
         let (hidden, stats) = (&mut a.hidden[..n * c], &mut a.ln_f_stats[..n * 2]);
@@ -158,7 +159,9 @@ impl Transformer {
         let [d_gamma, d_beta] = disjoint(&mut gradients.flat, [&layout.ln_f_weight, &layout.ln_f_bias]);
         let gamma = &parameters[layout.ln_f_weight.clone()];
         let (d_hidden, stats) = (&a.d_hidden[..n * c], &a.ln_f_stats[..n * 2]);
-        layer_norm::backward(d_x, d_gamma, d_beta, d_hidden, &a.x[layers][..n * c], stats, gamma);
+        let x = &a.x[layers][..n * c];
+        layer_norm::backward_input(d_x, d_hidden, x, stats, gamma);
+        layer_norm::backward_parameters(d_gamma, d_beta, d_hidden, x, stats);
         // x_l+1 = block_l(x_l)
         for layer in (0..layers).rev() {
             let (block, kept) = (self.block(layer), &a.blocks[layer]);

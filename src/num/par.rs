@@ -69,6 +69,23 @@ impl<A: Split, B: Split, C: Split, D: Split> Split for (A, B, C, D) {
     }
 }
 
+impl<S: Split, const K: usize> Split for [S; K] {
+    fn rows(&self) -> usize {
+        self[0].rows()
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let mut tails = [const { None }; K];
+        let mut tail = tails.iter_mut();
+        let heads = self.map(|part| {
+            let (head, rest) = part.split_at(row);
+            *tail.next().expect("K of K") = Some(rest);
+            head
+        });
+        (heads, tails.map(|tail| tail.expect("K of K")))
+    }
+}
+
 /// Cuts `outputs` into pieces of at least `grain` rows (a multiple of it, but for the last) and runs
 /// `body(first row, piece)` on each, on all threads of the current pool. `grain` is what makes a piece
 /// worth a hand-over: a few microseconds of work.
@@ -94,6 +111,40 @@ fn recurse<S: Split>(first: usize, outputs: S, grain: usize, body: &(impl Fn(usi
     join(|| recurse(first, head, grain, body), || recurse(first + middle, tail, grain, body));
 }
 
+/// Cuts `rows` between its runs, run i being rows `offsets[i]..offsets[i + 1]`, into regions of at least
+/// `least` rows and runs `body(offsets of the region's runs, its rows)` on each, on all threads of the current
+/// pool. Loops inside a region run on its one thread: many small operations in a row then cost one hand-over
+/// instead of one each, and what one writes the next finds in the thread's own cache. Where the rows make one
+/// region only, loops inside it use all threads as ever.
+pub fn regions<S: Split>(offsets: &[usize], rows: S, least: usize, body: impl Fn(&[usize], S) + Sync) {
+    let total = offsets[offsets.len() - 1] - offsets[0];
+    // A few regions per thread, because runs differ in length.
+    let least = least.max(total / (4 * threads()));
+    match (threads() > 1).then(|| cut(offsets, least)).flatten() {
+        Some(_) => recurse_regions(offsets, rows, least, &body),
+        None => body(offsets, rows),
+    }
+}
+
+fn recurse_regions<S: Split>(offsets: &[usize], rows: S, least: usize, body: &(impl Fn(&[usize], S) + Sync)) {
+    let Some(run) = cut(offsets, least) else { return alone(|| body(offsets, rows)) };
+    let (head, tail) = rows.split_at(offsets[run] - offsets[0]);
+    join(
+        || recurse_regions(&offsets[..=run], head, least, body),
+        || recurse_regions(&offsets[run..], tail, least, body),
+    );
+}
+
+/// The run to cut before, so that both sides have at least `least` rows, as near to the middle as runs allow.
+fn cut(offsets: &[usize], least: usize) -> Option<usize> {
+    let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+    let middle = first.midpoint(last);
+    let after = offsets.partition_point(|&offset| offset < middle);
+    let far = |run: &usize| offsets[*run].abs_diff(middle);
+    let run = [after.saturating_sub(1), after].into_iter().min_by_key(far)?;
+    (offsets[run] - first >= least && last - offsets[run] >= least).then_some(run)
+}
+
 /// Runs both, in parallel where there are threads.
 pub fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     #[cfg(feature = "std")]
@@ -105,12 +156,27 @@ pub fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     }
 }
 
-/// Threads of the current pool.
+/// Threads that a loop started here is split over: those of the current pool, or one inside a region.
 pub fn threads() -> usize {
     #[cfg(feature = "std")]
-    return rayon::current_num_threads();
+    return if ALONE.get() { 1 } else { rayon::current_num_threads() };
     #[cfg(not(feature = "std"))]
     1
+}
+
+#[cfg(feature = "std")]
+std::thread_local! {
+    /// Whether this thread is inside one of several regions.
+    static ALONE: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
+}
+
+/// Runs `body` with its loops on this thread.
+fn alone(body: impl FnOnce()) {
+    #[cfg(feature = "std")]
+    let before = ALONE.replace(true);
+    body();
+    #[cfg(feature = "std")]
+    ALONE.set(before);
 }
 
 /// Runs `body` on a pool of `threads` threads (0: one per core). Everything inside, down to the smallest
@@ -149,6 +215,36 @@ mod tests {
                 });
                 assert!(visits.iter().all(|&count| count == 1));
                 assert!(squares.chunks_exact(3).enumerate().all(|(i, row)| row == [i * i; 3]));
+            }
+        }
+    }
+
+    #[test]
+    fn regions_cut_between_runs_and_visit_every_row_once() {
+        for threads in [1, 2, 3, 7] {
+            for lengths in
+                [vec![], vec![0], vec![5], vec![0, 40, 0, 3, 0], vec![9; 30], vec![1, 100, 1, 7, 50]]
+            {
+                let mut offsets = vec![10];
+                lengths.iter().for_each(|length| offsets.push(offsets[offsets.len() - 1] + length));
+                let mut visits = vec![0u8; offsets[offsets.len() - 1] - 10];
+                let most = core::sync::atomic::AtomicUsize::new(0);
+                with_threads(threads, || {
+                    regions(&offsets, [rows(&mut visits, 1)], 8, |runs, [rows]| {
+                        assert_eq!(rows.data.len(), runs[runs.len() - 1] - runs[0]);
+                        assert!(runs.windows(2).all(|run| offsets.windows(2).any(|known| known == run)));
+                        let one_of_many = runs.len() < offsets.len();
+                        assert_eq!(super::threads(), if one_of_many { 1 } else { threads });
+                        assert!(!one_of_many || rows.data.len() >= 8);
+                        rows.data.iter_mut().for_each(|count| *count += 1);
+                        most.fetch_max(runs.len() - 1, core::sync::atomic::Ordering::Relaxed);
+                    });
+                    assert_eq!(super::threads(), threads, "loops after the regions use all threads");
+                });
+                assert!(visits.iter().all(|&count| count == 1));
+                if lengths.len() == 30 && threads > 1 {
+                    assert!((1..=15).contains(&most.into_inner()), "30 equal runs make regions");
+                }
             }
         }
     }

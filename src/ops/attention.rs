@@ -10,8 +10,9 @@
 //! so the code below runs them on the same register tile, a group of `MR` queries at a time; at the ragged
 //! ends of the triangle, where the group's rows see different positions, it steps row by row.
 //!
-//! Buffers are head-major: `(NH, N, HS)`, so that a head of a sequence is contiguous. [`split_heads`] and
-//! [`merge_heads`] go between that and the token rows of the linear layers.
+//! Buffers are head-major within each sequence: for a sequence of T tokens `(NH, T, HS)`, and the sequences one
+//! after the other, written (N; NH, HS) below. A head of a sequence is contiguous, and so is a sequence.
+//! [`split_heads`] and [`merge_heads`] go between that and the token rows of the linear layers.
 
 use core::ops::Range;
 
@@ -29,7 +30,7 @@ const BLOCK: usize = 4 * MR;
 /// The shape of a call.
 #[derive(Clone, Copy)]
 pub struct Shape<'a> {
-    /// Token offsets of the sequences, (B + 1), from 0 to N.
+    /// Token offsets of the sequences, (B + 1). The buffers' first row is the first offset's.
     pub offsets: &'a [usize],
     /// NH.
     pub heads: usize,
@@ -41,7 +42,7 @@ pub struct Shape<'a> {
 
 impl Shape<'_> {
     fn tokens(&self) -> usize {
-        self.offsets[self.offsets.len() - 1]
+        self.offsets[self.offsets.len() - 1] - self.offsets[0]
     }
 
     fn sequences(&self) -> usize {
@@ -58,35 +59,50 @@ impl Shape<'_> {
     }
 }
 
-/// Cuts token rows (N, NH * HS), taken from column `from` of rows `width` wide, into heads (NH, N, HS).
-pub fn split_heads(heads: &mut [f32], rows: &[f32], width: usize, from: usize, head_size: usize) {
-    let n = rows.len() / width;
-    // Split over heads: each copies its own columns.
-    par::for_each(par::rows(heads, (n * head_size).max(1)), 1, |first, heads| {
-        for (h, head) in heads.data.chunks_exact_mut(n * head_size).enumerate() {
-            let column = from + (first + h) * head_size;
-            for (to, row) in head.chunks_exact_mut(head_size).zip(rows.chunks_exact(width)) {
-                to.copy_from_slice(&row[column..][..head_size]);
+/// Cuts token rows (N, NH * HS), taken from column `from` of rows `width` wide, into heads (N; NH, HS).
+pub fn split_heads(heads: &mut [f32], rows: &[f32], width: usize, from: usize, shape: Shape) {
+    let hs = shape.head_size;
+    // Split over pairs of sequence and head: each copies its own columns of its own rows.
+    par::for_each(Pairs::new(heads, shape, hs), 1, |_, mut heads| {
+        for pair in heads.pairs.clone() {
+            let (sequence, h) = (pair / shape.heads, pair % shape.heads);
+            let rows = &rows[(shape.offsets[sequence] - shape.offsets[0]) * width..];
+            for (to, row) in heads.of(pair).chunks_exact_mut(hs).zip(rows.chunks_exact(width)) {
+                copy(to, &row[from + h * hs..][..hs]);
             }
         }
     });
 }
 
-/// The inverse of [`split_heads`]: writes heads (NH, N, HS) into columns `from..` of the token rows.
-pub fn merge_heads(rows: &mut [f32], heads: &[f32], width: usize, from: usize, head_size: usize) {
-    let n = rows.len() / width;
+/// The inverse of [`split_heads`]: writes heads (N; NH, HS) into columns `from..` of the token rows.
+pub fn merge_heads(rows: &mut [f32], heads: &[f32], width: usize, from: usize, shape: Shape) {
+    let hs = shape.head_size;
+    let start = |sequence: usize| shape.offsets[sequence] - shape.offsets[0];
     // Split over rows.
     par::for_each(par::rows(rows, width), row_grain(width), |first, rows| {
-        for (t, row) in rows.data.chunks_exact_mut(width).enumerate() {
-            for (h, head) in heads.chunks_exact(n * head_size).enumerate() {
-                row[from + h * head_size..][..head_size]
-                    .copy_from_slice(&head[(first + t) * head_size..][..head_size]);
+        let mut sequence = shape.offsets.partition_point(|&o| o - shape.offsets[0] <= first) - 1;
+        for (t, row) in (first..).zip(rows.data.chunks_exact_mut(width)) {
+            while t >= start(sequence + 1) {
+                sequence += 1;
+            }
+            let tokens = start(sequence + 1) - start(sequence);
+            let own = &heads[start(sequence) * shape.heads * hs..];
+            for (h, to) in row[from..][..shape.heads * hs].chunks_exact_mut(hs).enumerate() {
+                copy(to, &own[(h * tokens + t - start(sequence)) * hs..][..hs]);
             }
         }
     });
 }
 
-/// One output of the loop over (head, sequence) pairs, `width` floats per token, head-major.
+/// `to = from`, eight at a time: of a row this short, a call of memcpy costs more than the copy.
+#[inline(always)]
+fn copy(to: &mut [f32], from: &[f32]) {
+    let ((to, to_rest), (from, from_rest)) = (to.as_chunks_mut::<8>(), from.as_chunks::<8>());
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
+}
+
+/// One output of the loop over (sequence, head) pairs, `width` floats per token of each.
 struct Pairs<'a> {
     data: &'a mut [f32],
     shape: Shape<'a>,
@@ -101,10 +117,12 @@ impl<'a> Pairs<'a> {
         Pairs { data, shape, width, pairs: 0..shape.heads * shape.sequences() }
     }
 
-    /// First token row (over all heads) of a pair.
+    /// First of the rows, one for each token and head, of a pair.
     fn start(&self, pair: usize) -> usize {
-        let b = self.shape.sequences();
-        (pair / b) * self.shape.tokens() + self.shape.offsets[pair % b]
+        let Shape { offsets, heads, .. } = self.shape;
+        let (sequence, h) = (pair / heads, pair % heads);
+        let before = (offsets[sequence] - offsets[0]) * heads;
+        if h == 0 { before } else { before + h * (offsets[sequence + 1] - offsets[sequence]) }
     }
 
     fn of(&mut self, pair: usize) -> &mut [f32] {
@@ -128,12 +146,12 @@ impl Split for Pairs<'_> {
     }
 }
 
-/// `out = attention(q, k, v)`; q, k, v, out (NH, N, HS); stats (NH, N, 2) receives `m` and `1 / sum` of
+/// `out = attention(q, k, v)`; q, k, v, out (N; NH, HS); stats (N; NH, 2) receives `m` and `1 / sum` of
 /// every query, from which the backward makes the same probabilities again.
 pub fn forward(out: &mut [f32], stats: &mut [f32], q: &[f32], k: &[f32], v: &[f32], shape: Shape) {
     let hs = shape.head_size;
     let outputs = (Pairs::new(out, shape, hs), Pairs::new(stats, shape, 2));
-    // Split over pairs of head and sequence: each is an attention of its own.
+    // Split over pairs of sequence and head: each is an attention of its own.
     par::for_each(outputs, 1, |_, (mut out, mut stats)| {
         for pair in out.pairs.clone() {
             let rows = out.start(pair)..out.start(pair + 1);
@@ -171,7 +189,7 @@ pub fn forward(out: &mut [f32], stats: &mut [f32], q: &[f32], k: &[f32], v: &[f3
 /// dq[t]     = chain over s ascending of dscore[t][s] k[s]
 /// dk[s]     = chain over t ascending of dscore[t][s] q[t]
 /// ```
-/// All (NH, N, HS); dq, dk, dv are overwritten.
+/// All (N; NH, HS); dq, dk, dv are overwritten.
 pub fn backward(
     dq: &mut [f32],
     dk: &mut [f32],
@@ -185,10 +203,8 @@ pub fn backward(
     shape: Shape,
 ) {
     let hs = shape.head_size;
-    dk.fill(0.0);
-    dv.fill(0.0);
     let outputs = (Pairs::new(dq, shape, hs), Pairs::new(dk, shape, hs), Pairs::new(dv, shape, hs));
-    // Split over pairs of head and sequence.
+    // Split over pairs of sequence and head.
     par::for_each(outputs, 1, |_, (mut dq, mut dk, mut dv)| {
         for pair in dq.pairs.clone() {
             let rows = dq.start(pair)..dq.start(pair + 1);
@@ -205,7 +221,10 @@ pub fn backward(
                 stats: &stats[rows.start * 2..rows.end * 2],
                 shape,
             };
-            one.backward(dq.of(pair), dk.of(pair), dv.of(pair));
+            let (dk, dv) = (dk.of(pair), dv.of(pair));
+            dk.fill(0.0);
+            dv.fill(0.0);
+            one.backward(dq.of(pair), dk, dv);
         }
     });
 }
@@ -636,9 +655,10 @@ mod tests {
                 forward(&mut out, &mut stats, &q, &k, &v, shape);
                 backward(&mut dq, &mut dk, &mut dv, &dout, &out, &stats, &q, &k, &v, shape);
             });
-            for h in 0..heads {
-                for b in 0..lengths.len() {
-                    let at = (h * n + offsets[b]) * hs..(h * n + offsets[b + 1]) * hs;
+            for b in 0..lengths.len() {
+                for h in 0..heads {
+                    let start = offsets[b] * heads + h * lengths[b];
+                    let at = start * hs..(start + lengths[b]) * hs;
                     let [q, k, v, dout] = [&q, &k, &v, &dout].map(|x| &x[at.clone()]);
                     let (defined, p) = definition(q, k, v, hs, window);
                     prop_assert_eq!(bits(&out[at.clone()]), bits(&defined));
@@ -675,12 +695,16 @@ mod tests {
 
     #[test]
     fn heads_split_and_merge() {
+        // Rows 12 wide, of which columns 4..10 are two heads of 3; sequences of 2, 0 and 3 tokens.
         let rows: Vec<f32> = (0..5 * 12).map(|x| x as f32).collect();
+        let shape = Shape { offsets: &[7, 9, 9, 12], heads: 2, head_size: 3, window: 9 };
         let (mut heads, mut back) = (vec![0.0; 5 * 6], rows.clone());
-        split_heads(&mut heads, &rows, 12, 4, 3);
-        assert_eq!(heads[5 * 3..][..3], [7.0, 8.0, 9.0]);
+        split_heads(&mut heads, &rows, 12, 4, shape);
+        assert_eq!(heads[..3], [4.0, 5.0, 6.0]);
+        assert_eq!(heads[2 * 3..][..3], [7.0, 8.0, 9.0]);
+        assert_eq!(heads[2 * 6 + 4 * 3..][..3], [43.0, 44.0, 45.0]);
         back.iter_mut().for_each(|x| *x = if (4..10).contains(&(*x as usize % 12)) { -1.0 } else { *x });
-        merge_heads(&mut back, &heads, 12, 4, 3);
+        merge_heads(&mut back, &heads, 12, 4, shape);
         assert_eq!(back, rows);
     }
 }

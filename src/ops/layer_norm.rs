@@ -33,18 +33,10 @@ fn statistics(x: &[f32], epsilon: f32) -> (f32, f32) {
     (mean, 1.0 / sqrt(variance + epsilon))
 }
 
-/// Differentiates `y = x_hat * gamma + beta`. With `g = dy * gamma`:
-/// `dx += r * (g - mean(g) - x_hat * mean(g * x_hat))`, `dgamma += sum over rows of dy * x_hat`,
-/// `dbeta += sum over rows of dy`. `dx` adds, because the residual's gradient already stands there.
-pub fn backward(
-    dx: &mut [f32],
-    dgamma: &mut [f32],
-    dbeta: &mut [f32],
-    dy: &[f32],
-    x: &[f32],
-    stats: &[f32],
-    gamma: &[f32],
-) {
+/// Differentiates `y = x_hat * gamma + beta` with respect to x. With `g = dy * gamma`:
+/// `dx += r * (g - mean(g) - x_hat * mean(g * x_hat))`. It adds, because the residual's gradient already
+/// stands there.
+pub fn backward_input(dx: &mut [f32], dy: &[f32], x: &[f32], stats: &[f32], gamma: &[f32]) {
     let c = gamma.len();
     assert_eq!((dx.len(), dy.len(), x.len()), (stats.len() / 2 * c, dx.len(), dx.len()), "not (N, {c})");
     // Split over rows.
@@ -65,6 +57,13 @@ pub fn backward(
             }
         }
     });
+}
+
+/// Differentiates `y = x_hat * gamma + beta` with respect to gamma and beta:
+/// `dgamma += sum over rows of dy * x_hat`, `dbeta += sum over rows of dy`.
+pub fn backward_parameters(dgamma: &mut [f32], dbeta: &mut [f32], dy: &[f32], x: &[f32], stats: &[f32]) {
+    let c = dgamma.len();
+    assert_eq!((dy.len(), x.len()), (stats.len() / 2 * c, dy.len()), "not (N, {c})");
     // Split over columns: each keeps its own chain over all rows.
     par::for_each((par::rows(dgamma, 1), par::rows(dbeta, 1)), 64, |first, (dgamma, dbeta)| {
         let n = dgamma.data.len();
@@ -122,7 +121,7 @@ mod tests {
         let (mut y, mut stats, mut dx) = ([0.0; 37], [0.0; 2], [0.0; 37]);
         let gamma = [1.5; 37];
         forward(&mut y, &mut stats, &x, &gamma, &[0.0; 37], 0.0);
-        backward(&mut dx, &mut [0.0; 37], &mut [0.0; 37], &dy, &x, &stats, &gamma);
+        backward_input(&mut dx, &dy, &x, &stats, &gamma);
         assert!(rows::sum(&dx).abs() < 1e-5);
         let centred: Vec<f32> = x.iter().map(|x| x - stats[0]).collect();
         assert!(rows::dot(&dx, &centred).abs() < 1e-4);

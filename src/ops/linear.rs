@@ -11,20 +11,19 @@ pub fn forward(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
     gemm(n, o, i, Matrix::new(x, i), Matrix::new(weight, o), Init::Bias(bias), y);
 }
 
-/// Differentiates `y = x W + b`:
-/// `dx = dy W^T` (overwrites), `dW += x^T dy`, `db += sum over rows of dy`.
-pub fn backward(
-    dx: &mut [f32],
-    dweight: &mut [f32],
-    dbias: &mut [f32],
-    dy: &[f32],
-    x: &[f32],
-    weight: &[f32],
-) {
-    let o = dbias.len();
-    let (n, i) = (dy.len() / o, weight.len() / o);
-    assert_eq!((x.len(), dx.len()), (n * i, n * i), "x or dx is not ({n}, {i})");
+/// Differentiates `y = x W + b` with respect to x: `dx = dy W^T` (overwrites).
+pub fn backward_input(dx: &mut [f32], dy: &[f32], weight: &[f32], outputs: usize) {
+    let (o, i) = (outputs, weight.len() / outputs);
+    let n = dy.len() / o;
+    assert_eq!((dy.len(), dx.len()), (n * o, n * i), "dy is not ({n}, {o}) or dx not ({n}, {i})");
     gemm(n, i, o, Matrix::new(dy, o), Matrix::transposed(weight, o), Init::Zero, dx);
+}
+
+/// Differentiates `y = x W + b` with respect to W and b: `dW += x^T dy`, `db += sum over rows of dy`.
+pub fn backward_parameters(dweight: &mut [f32], dbias: &mut [f32], dy: &[f32], x: &[f32]) {
+    let o = dbias.len();
+    let (n, i) = (dy.len() / o, dweight.len() / o);
+    assert_eq!((dy.len(), x.len()), (n * o, n * i), "dy is not ({n}, {o}) or x not ({n}, {i})");
     gemm(i, o, n, Matrix::transposed(x, i), Matrix::new(dy, o), Init::Accumulate, dweight);
     sum_rows(dbias, dy);
 }

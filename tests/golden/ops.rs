@@ -47,7 +47,8 @@ fn linear() {
 
     let (mut dx, mut dweight, mut dbias) =
         (overwritten(x.len()), vec![0.0; weight.len()], vec![0.0; bias.len()]);
-    linear::backward(&mut dx, &mut dweight, &mut dbias, &dy, &x, &weight);
+    linear::backward_input(&mut dx, &dy, &weight, dbias.len());
+    linear::backward_parameters(&mut dweight, &mut dbias, &dy, &x);
     fixture.check("linear.dx", &dx);
     fixture.check("linear.dweight", &dweight);
     fixture.check("linear.dbias", &dbias);
@@ -65,7 +66,8 @@ fn layer_norm() {
     fixture.check("layer_norm.y", &y);
 
     let (mut dx, mut dgamma, mut dbeta) = (vec![0.0; x.len()], vec![0.0; gamma.len()], vec![0.0; beta.len()]);
-    layer_norm::backward(&mut dx, &mut dgamma, &mut dbeta, &dy, &x, &stats, &gamma);
+    layer_norm::backward_input(&mut dx, &dy, &x, &stats, &gamma);
+    layer_norm::backward_parameters(&mut dgamma, &mut dbeta, &dy, &x, &stats);
     fixture.check("layer_norm.dx", &dx);
     fixture.check("layer_norm.dweight", &dgamma);
     fixture.check("layer_norm.dbias", &dbeta);
@@ -126,13 +128,13 @@ fn attention(prefix: &str) {
     // Head-major, as the block has it.
     let split = |rows: &[f32], width: usize, from: usize| {
         let mut out = overwritten(n * c);
-        attention::split_heads(&mut out, rows, width, from, hs);
+        attention::split_heads(&mut out, rows, width, from, shape);
         out
     };
     let [q, k, v] = [0, c, 2 * c].map(|from| split(&qkv, 3 * c, from));
     let (mut out, mut stats, mut y) = (overwritten(n * c), overwritten(2 * n * heads), overwritten(n * c));
     attention::forward(&mut out, &mut stats, &q, &k, &v, shape);
-    attention::merge_heads(&mut y, &out, c, 0, hs);
+    attention::merge_heads(&mut y, &out, c, 0, shape);
     fixture.check(&name("y"), &y);
 
     let dout = split(&fixture.values(&name("dy")), c, 0);
@@ -140,7 +142,7 @@ fn attention(prefix: &str) {
     attention::backward(&mut dq, &mut dk, &mut dv, &dout, &out, &stats, &q, &k, &v, shape);
     let mut dqkv = overwritten(n * 3 * c);
     for (from, heads) in [(0, &dq), (c, &dk), (2 * c, &dv)] {
-        attention::merge_heads(&mut dqkv, heads, 3 * c, from, hs);
+        attention::merge_heads(&mut dqkv, heads, 3 * c, from, shape);
     }
     fixture.check(&name("dqkv"), &dqkv);
     fixture.assert_all_read(|name| name.starts_with(prefix));
