@@ -115,22 +115,17 @@ fn the_layer_where_the_numbers_are_left_is_named() {
             broken.parameters[row.range()].fill(f32::INFINITY);
             let mut learner = learner(broken);
             let sequences = [Sequence { tokens: &DATA.text.train[..20], from: 1 }];
-            let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-            assert_eq!(pass.blame("the loss"), "the loss");
+            assert_eq!(learner.pass.blame("the loss"), "the loss");
             match head {
-                Head::LanguageModel => pass.log_probs_gradient(
-                    model,
-                    parameters,
-                    gradients,
-                    &sequences,
-                    1.0,
-                    None,
-                    |_, _| 1.0,
-                    |_, _, _| (),
-                ),
-                Head::Scalar => pass.values(model, parameters, &sequences, |_| 0..20, |_, _| ()),
+                Head::LanguageModel => {
+                    learner.log_probs_gradient(&sequences, 1.0, None, |_, _| 1.0, |_, _, _| ());
+                }
+                Head::Scalar => {
+                    let Learner { model, parameters, pass, .. } = &mut learner;
+                    pass.values(model, parameters, &sequences, |_| 0..20, |_, _| ());
+                }
             }
-            let said = pass.blame("the loss");
+            let said = learner.pass.blame("the loss");
             let expected = format!("the loss ({} gave ", layer(&row.name));
             assert!(said.starts_with(&expected), "{}: {said}", row.name);
         }
@@ -220,14 +215,10 @@ fn extreme_logits_are_defined() {
     );
 
     let tokens = [prompt.as_slice(), &response.tokens].concat();
-    let Learner { model, parameters, gradients, pass, .. } = &mut learner;
     let mut least = 0.0f32;
     let mut sampled = Vec::new();
     let sequences = [Sequence { tokens: &tokens, from: 1 }];
-    pass.log_probs_gradient(
-        model,
-        parameters,
-        gradients,
+    learner.log_probs_gradient(
         &sequences,
         1.0,
         None,

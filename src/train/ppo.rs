@@ -416,30 +416,16 @@ pub fn policy_gradient(policy: &mut Learner, batch: &[Episode], s: &PpoSettings,
         slope[0]
     };
     let slope = |t: usize, new: f32| one(t, new, &mut PolicySums::default());
-    let Learner { model, parameters, gradients, pass, .. } = policy;
-    pass.log_probs_gradient(
-        model,
-        parameters,
-        gradients,
-        &sequences,
-        s.temperature,
-        None,
-        slope,
-        |t, new, _| {
-            one(t, new, &mut sums.policy);
-        },
-    );
+    policy.log_probs_gradient(&sequences, s.temperature, None, slope, |t, new, _| {
+        one(t, new, &mut sums.policy);
+    });
 }
 
 /// Adds `ptx_coef` times the gradient of the mean loss per token over windows of text.
 pub fn ptx_gradient(policy: &mut Learner, windows: &[Sequence], ptx_coef: f32, sums: &mut Sums) {
     let tokens: usize = windows.iter().map(Sequence::targets).sum();
     let slope = -ptx_coef / tokens as f32;
-    let Learner { model, parameters, gradients, pass, .. } = policy;
-    pass.log_probs_gradient(
-        model,
-        parameters,
-        gradients,
+    policy.log_probs_gradient(
         windows,
         1.0,
         None,
@@ -460,21 +446,12 @@ pub fn value_gradient(value: &mut Learner, batch: &[Episode], s: &PpoSettings, s
     let weight = 1.0 / old.len().max(1) as f32;
     let positions = |sequence: &Sequence| value_positions(sequence, s);
     let mut at = 0;
-    let Learner { model, parameters, gradients, pass, .. } = value;
-    pass.values_gradient(
-        model,
-        parameters,
-        gradients,
-        &groups,
-        &sequences,
-        positions,
-        |_, values, d_values| {
-            let range = at..at + values.len();
-            let (old, returns) = (&old[range.clone()], &returns[range.clone()]);
-            value_loss(d_values, values, old, returns, s.value_clip, s.value_coef, weight, &mut sums.value);
-            at = range.end;
-        },
-    );
+    value.values_gradient(&groups, &sequences, positions, |_, values, d_values| {
+        let range = at..at + values.len();
+        let (old, returns) = (&old[range.clone()], &returns[range.clone()]);
+        value_loss(d_values, values, old, returns, s.value_clip, s.value_coef, weight, &mut sums.value);
+        at = range.end;
+    });
 }
 
 /// Whitens one field of all episodes together, in their order.

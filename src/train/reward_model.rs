@@ -137,24 +137,15 @@ pub fn rank(learner: &mut Learner, batch: &[&Ranking], mut slopes: impl FnMut(&R
         sequences.extend(ranking.responses.iter().map(last_token));
         groups.push(first..sequences.len());
     }
-    let Learner { model, parameters, gradients, pass, .. } = learner;
     let last = |s: &Sequence| s.from..s.tokens.len();
-    pass.values_gradient(
-        model,
-        parameters,
-        gradients,
-        &groups,
-        &sequences,
-        last,
-        |piece, rewards, d_rewards| {
-            let mut at = 0;
-            for ranking in &batch[piece] {
-                let k = at..at + ranking.responses.len();
-                slopes(ranking, &rewards[k.clone()], &mut d_rewards[k.clone()]);
-                at = k.end;
-            }
-        },
-    );
+    learner.values_gradient(&groups, &sequences, last, |piece, rewards, d_rewards| {
+        let mut at = 0;
+        for ranking in &batch[piece] {
+            let k = at..at + ranking.responses.len();
+            slopes(ranking, &rewards[k.clone()], &mut d_rewards[k.clone()]);
+            at = k.end;
+        }
+    });
 }
 
 fn last_token(example: &Example) -> Sequence<'_> {

@@ -29,16 +29,14 @@ fn a_model_in_three_settings() {
         let rates = fixture.values("learning_rates");
         for &rate in &rates {
             let (mut loss, slope) = (0.0, -1.0 / targets as f32);
-            let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-            pass.log_probs_gradient(
-                model,
-                parameters,
-                gradients,
+            learner.log_probs_gradient(
                 &sequences,
                 1.0,
                 None,
                 |_, _| slope,
-                |_, log_prob, _| loss -= f64::from(log_prob),
+                |_, log_prob, _| {
+                    loss -= f64::from(log_prob);
+                },
             );
             losses.push((loss / targets as f64) as f32);
             learner.update(run, rate, 0.0).unwrap();

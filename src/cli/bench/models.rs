@@ -119,8 +119,7 @@ fn step(bench: &mut Bench, name: &str, config: ModelConfig, tokens: usize, seque
     };
     bench.measure(case, || {
         let start = Instant::now();
-        let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-        pass.log_probs_gradient(model, parameters, gradients, &batch, 1.0, None, |_, _| slope, |_, _, _| ());
+        learner.log_probs_gradient(&batch, 1.0, None, |_, _| slope, |_, _, _| ());
         learner.update("bench", 1e-5, 0.0)?;
         Ok(start.elapsed().as_secs_f64())
     })
