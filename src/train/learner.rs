@@ -86,19 +86,20 @@ impl Learner {
         pass.log_probs_gradient(model, parameters, gradients, sequences, temperature, dropout, slope, each);
     }
 
-    /// The mean cross-entropy of the batch's targets in nats; its gradient is added to `gradients`.
-    pub fn cross_entropy_gradient(&mut self, batch: &[Sequence], dropout: Option<Dropout>) -> f64 {
-        let tokens: usize = batch.iter().map(Sequence::targets).sum();
-        let slope = -1.0 / tokens as f32;
-        let mut sum = 0.0;
-        self.log_probs_gradient(
-            batch,
-            1.0,
-            dropout,
-            |_, _| slope,
-            |_, log_prob, _| sum -= f64::from(log_prob),
-        );
-        sum / tokens as f64
+    /// Adds to `gradients` that of `coefficient` times the mean cross-entropy of the batch's targets, and to
+    /// `sum` their cross-entropies in nats; returns how many targets there are.
+    pub fn cross_entropy_gradient(
+        &mut self,
+        batch: &[Sequence],
+        coefficient: f32,
+        dropout: Option<Dropout>,
+        sum: &mut f64,
+    ) -> usize {
+        let targets = batch.iter().map(Sequence::targets).sum();
+        let slope = -coefficient / targets as f32;
+        let count = |_: usize, log_prob: f32, _: f32| *sum -= f64::from(log_prob);
+        self.log_probs_gradient(batch, 1.0, dropout, |_, _| slope, count);
+        targets
     }
 
     /// [`Pass::values_gradient`] of this network.

@@ -239,7 +239,8 @@ pub fn train(
                     let (text, context) = (&data.text.train, policy.model.config.context);
                     let windows: Vec<Sequence> =
                         (0..count).map(|i| window(text, context, seed, Stage::Ppo, update, i)).collect();
-                    ptx_gradient(&mut policy, &windows, s.ptx_coef, &mut sums);
+                    sums.ptx_tokens +=
+                        policy.cross_entropy_gradient(&windows, s.ptx_coef, None, &mut sums.ptx);
                 }
                 let ratio = f64::from(sums.policy.ratio_max);
                 bound(stage, iteration + 1, "the largest ratio", ratio, run.settings.limits.ratio, true)?;
@@ -419,22 +420,6 @@ pub fn policy_gradient(policy: &mut Learner, batch: &[Episode], s: &PpoSettings,
     policy.log_probs_gradient(&sequences, s.temperature, None, slope, |t, new, _| {
         one(t, new, &mut sums.policy);
     });
-}
-
-/// Adds `ptx_coef` times the gradient of the mean loss per token over windows of text.
-pub fn ptx_gradient(policy: &mut Learner, windows: &[Sequence], ptx_coef: f32, sums: &mut Sums) {
-    let tokens: usize = windows.iter().map(Sequence::targets).sum();
-    let slope = -ptx_coef / tokens as f32;
-    policy.log_probs_gradient(
-        windows,
-        1.0,
-        None,
-        |_, _| slope,
-        |_, log_prob, _| {
-            sums.ptx -= f64::from(log_prob);
-        },
-    );
-    sums.ptx_tokens += tokens;
 }
 
 /// Adds the gradient of the clipped value loss, a mean over the minibatch's positions.

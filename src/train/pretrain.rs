@@ -44,7 +44,9 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
             .collect();
 
         // 2. The mean loss over their tokens, and its gradient.
-        let loss = learner.cross_entropy_gradient(&windows, None);
+        let mut loss = 0.0;
+        let tokens = learner.cross_entropy_gradient(&windows, 1.0, None, &mut loss);
+        loss /= tokens as f64;
         run.check_loss(STAGE, step + 1, &learner.pass.blame("the loss"), loss)?;
 
         // 3. One update.
@@ -53,7 +55,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
 
         // 4. What happened.
         let done = step + 1;
-        clock.count(windows.iter().map(Sequence::targets).sum());
+        clock.count(tokens);
         let mut fields = vec![
             ("loss", loss.into()),
             ("learning_rate", learning_rate.into()),

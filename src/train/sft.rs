@@ -136,7 +136,9 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Res
             stage: recipe.address,
             step,
         });
-        let loss = learner.cross_entropy_gradient(&batch, dropout);
+        let mut loss = 0.0;
+        let targets = learner.cross_entropy_gradient(&batch, 1.0, dropout, &mut loss);
+        loss /= targets as f64;
         run.check_loss(stage, step + 1, &learner.pass.blame("the loss"), loss)?;
 
         // 3. One update.
