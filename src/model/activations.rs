@@ -128,8 +128,8 @@ impl Activations {
         }
     }
 
-    /// Where a forward pass of `rows` tokens first left the numbers: the layer whose output it was, and what was
-    /// found. A pass planned for inference overwrites its blocks, so there only `hidden` tells.
+    /// Where a forward pass of `rows` tokens first left the numbers: the layer whose output it was, and what
+    /// was found. A pass planned for inference overwrites its blocks, so there only `hidden` tells.
     pub fn first_non_finite(&self, rows: usize) -> Option<(String, f32)> {
         let kept = if self.x.len() > 1 { self.blocks.as_slice() } else { &[] };
         let mut outputs = vec![];
