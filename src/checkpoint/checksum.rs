@@ -87,7 +87,7 @@ impl Crc64 {
 /// Puts the sum of a file into its `header`, which has [`UNSET`] there.
 pub(super) fn set(header: &mut [u8], sum: Crc64) {
     let at = place(header).expect("a header with room for a checksum");
-    header[at..at + UNSET.len()].copy_from_slice(digits(sum).as_bytes());
+    header[at..at + UNSET.len()].copy_from_slice(digits(sum.value()).as_bytes());
 }
 
 /// Gives a whole file that was altered on purpose its right checksum; without any it stays without.
@@ -113,7 +113,8 @@ pub(super) fn verify(file: &[u8], stored: &str, origin: &str) -> Result<()> {
     };
     let mut sum = Crc64::default();
     [before, UNSET.as_bytes(), after].into_iter().for_each(|piece| sum.update(piece));
-    if digits(sum) == stored { Ok(()) } else { bad(&digits(sum)) }
+    let found = digits(sum.value());
+    if found == stored { Ok(()) } else { bad(&found) }
 }
 
 /// Where the digits begin. (Within a name or another string the quotation marks would be escaped.)
@@ -122,8 +123,9 @@ fn place(file: &[u8]) -> Option<usize> {
     file.windows(key.len()).position(|window| window == key.as_bytes()).map(|at| at + key.len())
 }
 
-fn digits(sum: Crc64) -> String {
-    format!("{:016x}", sum.value())
+/// A sum as it is written.
+pub(super) fn digits(sum: u64) -> String {
+    format!("{sum:016x}")
 }
 
 #[cfg(test)]
