@@ -401,14 +401,23 @@ fn run_directories() {
     let resume = ["run", tiny.to_str().unwrap(), "--out", path, "--resume"];
     let settings = instructgpt::cli::config::load(&tiny, &[]).unwrap();
     fs::write(at("config.toml"), instructgpt::train::settings::Section::to_toml(&settings)).unwrap();
-    let huge = format!("{{\"completed\":[\"pretrain\"],\"metrics_offset\":{}}}", u64::MAX);
-    for (contents, word) in [
-        (nested(), "run.json"),
-        ("{\"completed\":[],\"completed\":[\"sft\"],\"metrics_offset\":0}".into(), "duplicate"),
-        ("{\"completed\":[],\"metrics_offset\":-1}".into(), "run.json"),
-        (huge, "run directory"),
+    let zeros = "0000000000000000";
+    let record = |bytes: &str, stages: &str| {
+        let metrics = format!("{{\"bytes\":{bytes},\"checksum\":\"{zeros}\"}}");
+        format!("{{\"crc64\":\"{zeros}\",\"stages\":{stages},\"metrics\":{metrics},\"results\":{{}}}}")
+    };
+    for (contents, words) in [
+        (nested(), &["run.json"][..]),
+        (record("0", "[],\"stages\":[\"sft\"]"), &["run.json", "duplicate"]),
+        (record("-1", "[]"), &["run.json", "-1"]),
+        (record(&u64::MAX.to_string(), "[]"), &["metrics.jsonl", "18446744073709551615 bytes", "0 bytes"]),
+        (record("0", "[\"pretrain\"]"), &["pretrain in the run directory"]),
     ] {
+        let mut contents = contents.into_bytes();
+        renew(&mut contents);
         fs::write(at("run.json"), contents).unwrap();
-        refused(&resume, b"", &[word]);
+        refused(&resume, b"", words);
     }
+    fs::write(at("run.json"), record("0", "[]")).unwrap();
+    refused(&resume, b"", &["run.json: checksum: expected 0000000000000000"]);
 }

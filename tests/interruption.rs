@@ -278,6 +278,38 @@ fn without_any_good_state_nothing_is_touched() {
     assert_resumes(out.path(), "without its states");
 }
 
+/// Whatever a run goes on from is refused by name once it was altered; what it only writes is written again.
+#[test]
+fn an_altered_record_of_the_run_is_named() {
+    let out = tempfile::tempdir().unwrap();
+    let mut child = run(out.path(), &[]).spawn().unwrap();
+    wait_for_step(&mut child, out.path(), "ppo_ptx", 2);
+    signal(&child, "INT");
+    child.wait().unwrap();
+    for name in
+        ["config.toml", "metrics.jsonl", "run.json", "reward_model/config.json", "rlhf_init/merges.txt"]
+    {
+        let path = out.path().join(name);
+        let good = fs::read(&path).unwrap();
+        let mut altered = good.clone();
+        altered[good.len() / 3] ^= 1;
+        for wrong in [&altered[..], &good[..good.len() / 3], b""] {
+            fs::write(&path, wrong).unwrap();
+            let before = files(out.path());
+            let output = run(out.path(), &["--resume"]).output().unwrap();
+            assert_refused(&output, if name == "config.toml" { 2 } else { 1 }, &[name]);
+            assert_same(&files(out.path()), &before, &[], name);
+        }
+        fs::remove_file(&path).unwrap();
+        if ["config.toml", "metrics.jsonl"].contains(&name) {
+            assert_refused(&run(out.path(), &["--resume"]).output().unwrap(), 1, &[name]);
+        }
+        fs::write(&path, good).unwrap();
+    }
+    fs::write(out.path().join("results.json"), "{}").unwrap();
+    assert_resumes(out.path(), "with altered results");
+}
+
 /// The same command, unable to write files larger than so many of the shell's blocks (512 or 1024 bytes).
 fn limited(command: &Command, blocks: usize) -> Command {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");

@@ -4,17 +4,18 @@
 //! The definition works bit by bit; eight tables let the loop take eight bytes at a time.
 //!
 //! A safetensors file of ours carries it among the strings of its header, under [`CHECKSUM`]: 16 hexadecimal
-//! digits, the sum of the whole file with zeros in their place. Files without it are read unchecked.
+//! digits, the sum of the whole file with zeros in their place. Files without it are read unchecked. A JSON file
+//! can carry it in the same way.
 
 use alloc::format;
 use alloc::string::String;
 
 use crate::error::{Error, Result};
 
-/// The string of a safetensors header that holds the file's checksum.
+/// The string of a safetensors header, or field of a JSON object, that holds the file's checksum.
 pub const CHECKSUM: &str = "crc64";
 /// What stands there while the sum is made.
-pub(super) const UNSET: &str = "0000000000000000";
+pub const UNSET: &str = "0000000000000000";
 
 /// The reflected polynomial.
 const POLYNOMIAL: u64 = 0xC96C_5795_D787_0F42;
@@ -99,17 +100,20 @@ pub fn renew(file: &mut [u8]) {
     set(file, sum);
 }
 
-/// Compares the sum of a file with the one `stored` in its header; `origin` names it in messages.
-pub(super) fn verify(file: &[u8], stored: &str, origin: &str) -> Result<()> {
+/// Compares the sum of a file with the one `stored` in it; `origin` names it in messages.
+///
+/// # Errors
+/// [`Error::Format`].
+pub fn verify(file: &[u8], stored: &str, origin: &str) -> Result<()> {
     let bad = |found: &str| {
         let hint = "the file was cut short or altered after it was written";
         Err(Error::format(origin, "checksum", stored, found, hint))
     };
     let Some((before, rest)) = place(file).and_then(|at| file.split_at_checked(at)) else {
-        return bad("no 16 digits where the header says so");
+        return bad("no 16 digits in their place");
     };
     let Some(after) = rest.strip_prefix(stored.as_bytes()).filter(|_| stored.len() == UNSET.len()) else {
-        return bad("no 16 digits where the header says so");
+        return bad("no 16 digits in their place");
     };
     let mut sum = Crc64::default();
     [before, UNSET.as_bytes(), after].into_iter().for_each(|piece| sum.update(piece));
@@ -124,7 +128,7 @@ fn place(file: &[u8]) -> Option<usize> {
 }
 
 /// A sum as it is written.
-pub(super) fn digits(sum: u64) -> String {
+pub fn digits(sum: u64) -> String {
     format!("{sum:016x}")
 }
 

@@ -5,6 +5,7 @@
 //! [`learner`] (a network under training), [`passes`] (forwards over many sequences), [`run`] (the run
 //! directory: metrics, states to resume from).
 
+pub mod completed;
 pub mod dataset;
 pub mod learner;
 pub mod metrics;
