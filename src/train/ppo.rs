@@ -239,8 +239,11 @@ pub fn train(
                     let (text, context) = (&data.text.train, policy.model.config.context);
                     let windows: Vec<Sequence> =
                         (0..count).map(|i| window(text, context, seed, Stage::Ppo, update, i)).collect();
-                    sums.ptx_tokens +=
-                        policy.cross_entropy_gradient(&windows, s.ptx_coef, None, &mut sums.ptx);
+                    let before = sums.ptx;
+                    let tokens = policy.cross_entropy_gradient(&windows, s.ptx_coef, None, &mut sums.ptx);
+                    sums.ptx_tokens += tokens;
+                    let loss = (sums.ptx - before) / tokens as f64;
+                    run.check_loss(stage, iteration + 1, &policy.pass, "the ptx loss", loss)?;
                 }
                 let ratio = f64::from(sums.policy.ratio_max);
                 bound(stage, iteration + 1, "the largest ratio", ratio, run.settings.limits.ratio, true)?;
@@ -250,7 +253,11 @@ pub fn train(
                     .map_err(|error| in_iteration(error, iteration + 1, "policy"))?;
                 sums.gradient_norm = sums.gradient_norm.max(norm);
 
+                let before = sums.value;
                 value_gradient(&mut value, &batch, s, &mut sums);
+                let tokens = (sums.value.tokens - before.tokens).max(1);
+                let loss = (sums.value.loss - before.loss) / tokens as f64;
+                run.check_loss(stage, iteration + 1, &value.pass, "the value loss", loss)?;
                 let rate = schedule.learning_rate(s.value_learning_rate, update, u64::MAX);
                 value
                     .update(stage, rate, 0.0)

@@ -47,7 +47,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
         let mut loss = 0.0;
         let tokens = learner.cross_entropy_gradient(&windows, 1.0, None, &mut loss);
         loss /= tokens as f64;
-        run.check_loss(STAGE, step + 1, &learner.pass.blame("the loss"), loss)?;
+        run.check_loss(STAGE, step + 1, &learner.pass, "the loss", loss)?;
 
         // 3. One update.
         let learning_rate = schedule.learning_rate(s.learning_rate, step, s.steps);

@@ -65,7 +65,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, sampler: Option<Model>
             accuracy.add(pair_accuracy(rewards, &ranking.ranks));
         });
         loss /= batch.len() as f64;
-        run.check_loss(STAGE, step + 1, &learner.pass.blame("the loss"), loss)?;
+        run.check_loss(STAGE, step + 1, &learner.pass, "the loss", loss)?;
 
         // 3. One update.
         let learning_rate = schedule.learning_rate(s.learning_rate, step, total);

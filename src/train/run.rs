@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use super::completed::Completed;
 use super::metrics::{Metrics, Value, write_results};
+use super::passes::Pass;
 use super::progress::Progress;
 use super::settings::{Section, Settings};
 use crate::checkpoint::{
@@ -32,6 +33,9 @@ const STATES: &str = "state";
 /// What complete stages left.
 const COMPLETED: &str = "run.json";
 
+/// Updates whose mean loss a new one is compared with.
+const LOOK_BACK: usize = 20;
+
 /// A run in progress.
 pub struct Run<'a> {
     /// The configuration.
@@ -46,7 +50,8 @@ pub struct Run<'a> {
     metrics: Option<Metrics>,
     completed: Completed,
     stop: &'a AtomicBool,
-    recent_losses: Vec<f64>,
+    /// By name, of the last [`LOOK_BACK`] updates.
+    recent_losses: BTreeMap<String, Vec<f64>>,
     _lock: RunLock,
 }
 
@@ -129,7 +134,7 @@ impl<'a> Run<'a> {
             metrics: None,
             completed,
             stop,
-            recent_losses: vec![],
+            recent_losses: BTreeMap::new(),
             _lock: lock,
         };
         // A kill between a stage's end and the removal of its states leaves them behind.
@@ -299,32 +304,33 @@ impl<'a> Run<'a> {
         self.metrics().record(stage, step, fields)
     }
 
-    /// Stops the run where the loss of a step is not finite, or has left the bound set for it.
+    /// Stops the run before an update whose loss is not finite, or has left the bound set for it. `what` tells
+    /// the losses of a stage apart; `pass` made it.
     ///
     /// # Errors
     /// [`Error::Numeric`].
-    pub fn check_loss(&mut self, stage: &str, step: u64, what: &str, loss: f64) -> Result<()> {
-        let hint = "nothing of this step was saved: start again with a lower learning rate (finished stages can be \
-            given as init_from), or see section limits";
-        let bad = |found: String, hint: &str| {
-            Err(Error::Numeric { stage: stage.into(), step, what: what.into(), found, hint: hint.into() })
+    pub fn check_loss(&mut self, stage: &str, step: u64, pass: &Pass, what: &str, loss: f64) -> Result<()> {
+        let bad = |found: String| {
+            let hint = "nothing of this step was saved: start again with a lower learning rate (finished stages \
+                can be given as init_from), or see section limits";
+            let what = pass.blame(what).into();
+            Err(Error::Numeric { stage: stage.into(), step, what, found, hint: hint.into() })
         };
         if !loss.is_finite() {
-            return bad(loss.to_string(), hint);
+            return bad(loss.to_string());
         }
+        let recent = self.recent_losses.entry(what.into()).or_default();
         let spike = self.settings.limits.loss_spike;
-        let n = self.recent_losses.len();
-        let mean = self.recent_losses.iter().sum::<f64>() / n.max(1) as f64;
-        if spike > 0.0 && n == 20 && loss > f64::from(spike) * mean {
-            return bad(
-                format!("{loss:.4}, over {spike} times the mean {mean:.4} of the last 20 steps"),
-                hint,
-            );
+        let mean = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
+        if recent.len() == LOOK_BACK {
+            if spike > 0.0 && loss > f64::from(spike) * mean {
+                return bad(format!(
+                    "{loss:.4}, over {spike} times the mean {mean:.4} of the last {LOOK_BACK} updates"
+                ));
+            }
+            recent.remove(0);
         }
-        if n == 20 {
-            self.recent_losses.remove(0);
-        }
-        self.recent_losses.push(loss);
+        recent.push(loss);
         Ok(())
     }
 
