@@ -61,7 +61,7 @@ fn library_samples(prompt: &[u32], count: usize, sampling: &Sampling) -> Vec<Res
     let weights = DecodeWeights::new(&model, &parameters);
     let draws: Vec<Draw> =
         (0..count as u64).map(|episode| Draw { seed: 7, stage: Stage::Sample, step: 0, episode }).collect();
-    generate(&weights, &vec![prompt; count], sampling, &draws, &|_| ())
+    generate(&weights, &vec![prompt; count], sampling, &draws, &|_| true)
 }
 
 fn default_sampling(max_new_tokens: usize) -> Sampling {

@@ -187,7 +187,7 @@ pub fn train(
             stage: Stage::Ppo,
             step: iteration,
         };
-        let responses = respond(&policy.model, &policy.parameters, &asked, &how, &|_| ());
+        let responses = respond(&policy.model, &policy.parameters, &asked, &how, &|_| true);
 
         // 2. Scores.
         let answers: Vec<&[u32]> = responses.iter().map(|response| response.tokens.as_slice()).collect();
@@ -303,7 +303,7 @@ pub fn train(
             let asked = &held_out[..held_out.len().min(s.eval_prompts)];
             if !asked.is_empty() {
                 let how = Rollout { stage: Stage::Eval, ..how };
-                let responses = respond(&policy.model, &policy.parameters, asked, &how, &|_| ());
+                let responses = respond(&policy.model, &policy.parameters, asked, &how, &|_| true);
                 let answers: Vec<&[u32]> =
                     responses.iter().map(|response| response.tokens.as_slice()).collect();
                 fields.push(("validation_reward", mean(&reward.scores(asked, &answers)).into()));

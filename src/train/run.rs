@@ -18,12 +18,15 @@ use super::completed::Completed;
 use super::metrics::{Metrics, Value, write_results};
 use super::passes::Pass;
 use super::progress::Progress;
+use super::recent_losses::RecentLosses;
+use super::rollout::{Frozen, Rollout, respond};
 use super::settings::{Section, Settings};
 use crate::checkpoint::{
     Model, RunLock, State, load_latest_state, read_file, remove_temporaries, save_model_directory,
     save_state, write_atomic,
 };
 use crate::error::{Error, Result};
+use crate::model::Response;
 use crate::text::Tokenizer;
 
 /// The configuration as resolved; a directory that holds it is a run directory.
@@ -32,9 +35,6 @@ const CONFIG: &str = "config.toml";
 const STATES: &str = "state";
 /// What complete stages left.
 const COMPLETED: &str = "run.json";
-
-/// Updates whose mean loss a new one is compared with.
-const LOOK_BACK: usize = 20;
 
 /// A run in progress.
 pub struct Run<'a> {
@@ -50,8 +50,7 @@ pub struct Run<'a> {
     metrics: Option<Metrics>,
     completed: Completed,
     stop: &'a AtomicBool,
-    /// By name, of the last [`LOOK_BACK`] updates.
-    recent_losses: BTreeMap<String, Vec<f64>>,
+    recent_losses: RecentLosses,
     _lock: RunLock,
 }
 
@@ -134,7 +133,7 @@ impl<'a> Run<'a> {
             metrics: None,
             completed,
             stop,
-            recent_losses: BTreeMap::new(),
+            recent_losses: RecentLosses::default(),
             _lock: lock,
         };
         // A kill between a stage's end and the removal of its states leaves them behind.
@@ -155,7 +154,7 @@ impl<'a> Run<'a> {
     /// Begins (or goes on with) a stage of `total` steps.
     pub fn begin(&mut self, stage: &str, total: u64) -> StageClock {
         self.progress.stage(stage, total);
-        self.recent_losses.clear();
+        self.recent_losses = RecentLosses::default();
         StageClock { started: Instant::now(), tokens: 0 }
     }
 
@@ -248,16 +247,27 @@ impl<'a> Run<'a> {
         self.check_stop()
     }
 
-    /// Stops the run if the user asked to, in stages too short to be worth a state: they start over.
+    /// Stops the run if the user asked to, in parts too short to be worth a state: they start over.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
     pub fn check_stop(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
-            let hint = "the same command with --resume goes on from here".into();
+            let hint = "the same command with --resume goes on from there".into();
             return Err(Error::Interrupted { hint });
         }
         Ok(())
+    }
+
+    /// Samples a response to each prompt, unless the user asks to stop: then within a token.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn respond(&self, model: &Frozen, prompts: &[&[u32]], how: &Rollout) -> Result<Vec<Response>> {
+        let go_on = |_| !self.stop.load(Ordering::Relaxed);
+        let responses = respond(&model.model, &model.parameters, prompts, how, &go_on);
+        self.check_stop()?;
+        Ok(responses)
     }
 
     fn save(
@@ -310,28 +320,12 @@ impl<'a> Run<'a> {
     /// # Errors
     /// [`Error::Numeric`].
     pub fn check_loss(&mut self, stage: &str, step: u64, pass: &Pass, what: &str, loss: f64) -> Result<()> {
-        let bad = |found: String| {
+        self.recent_losses.add(what, loss, self.settings.limits.loss_spike).map_err(|found| {
             let hint = "nothing of this step was saved: start again with a lower learning rate (finished stages \
                 can be given as init_from), or see section limits";
             let what = pass.blame(what).into();
-            Err(Error::Numeric { stage: stage.into(), step, what, found, hint: hint.into() })
-        };
-        if !loss.is_finite() {
-            return bad(loss.to_string());
-        }
-        let recent = self.recent_losses.entry(what.into()).or_default();
-        let spike = self.settings.limits.loss_spike;
-        let mean = recent.iter().sum::<f64>() / recent.len().max(1) as f64;
-        if recent.len() == LOOK_BACK {
-            if spike > 0.0 && loss > f64::from(spike) * mean {
-                return bad(format!(
-                    "{loss:.4}, over {spike} times the mean {mean:.4} of the last {LOOK_BACK} updates"
-                ));
-            }
-            recent.remove(0);
-        }
-        recent.push(loss);
-        Ok(())
+            Error::Numeric { stage: stage.into(), step, what, found, hint: hint.into() }
+        })
     }
 
     /// Ends a training stage: saves its model as `name` in the run directory, then [`Run::end`].

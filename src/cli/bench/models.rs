@@ -154,7 +154,7 @@ fn generation(bench: &mut Bench, size: &str, sequences: usize, prompt: usize, ne
     };
     bench.measure(case, || {
         Ok(seconds(|| {
-            let responses = generate(&weights, &prompts, &sampling, &draws, &|_| ());
+            let responses = generate(&weights, &prompts, &sampling, &draws, &|_| true);
             assert!(responses.iter().all(|response| response.tokens.len() == new));
         }))
     })
