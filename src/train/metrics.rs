@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::atomic::{read_text, write_atomic};
 use crate::checkpoint::checksum::{Crc64, digits};
 use crate::error::{Error, Result};
+use crate::text::json;
 
 /// One measured value.
 #[derive(Debug, Clone, PartialEq)]
@@ -201,7 +202,7 @@ pub fn write_results(path: &Path, results: &serde_json::Value) -> Result<()> {
 /// [`Error::Format`] if it is not JSON, [`Error::Io`].
 pub fn read_results(path: &Path) -> Result<Option<serde_json::Value>> {
     let Some(text) = read_if_present(path)? else { return Ok(None) };
-    serde_json::from_str(&text)
+    json::parse(text.as_bytes())
         .map(Some)
         .map_err(|e| Error::format(path.display(), format!("line {}", e.line()), "JSON", e, ""))
 }
