@@ -51,9 +51,10 @@ soak:
 	cargo test --release --test soak -- --ignored --nocapture
 
 # Hostile files, one target per reader (fuzz/targets). Seeds are in fuzz/seeds; what is found goes to
-# fuzz/artifacts, and `cargo +nightly fuzz run TARGET FILE` repeats it. All but these read JSON.
+# fuzz/artifacts, and `cargo +nightly fuzz run TARGET FILE` repeats it.
 SECONDS ?= 600
 TARGETS ?= $$(cargo +nightly fuzz list)
+# To all others JSON's own words are of use.
 NO_JSON = gzip text run_configuration
 fuzz:
 	cargo +nightly fuzz build

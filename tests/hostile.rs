@@ -389,7 +389,7 @@ fn run_directories() {
     let at = |name: &str| -> PathBuf { directory.path().join(name) };
     let path = directory.path().to_str().unwrap();
     for name in ["metrics.jsonl", "results.json", "samples.jsonl"] {
-        for contents in [nested().as_bytes(), b"\xff", b"[1]\n{", b"{\"a\":"] {
+        for contents in [nested().as_bytes(), b"\xff", b"[1]\n{", b"{\"a\":", b"{\"a\":1,\"a\":1}"] {
             fs::write(at(name), contents).unwrap();
             refused(&["report", path], b"", &[name]);
         }
