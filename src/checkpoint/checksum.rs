@@ -4,8 +4,8 @@
 //! The definition works bit by bit; eight tables let the loop take eight bytes at a time.
 //!
 //! A safetensors file of ours carries it among the strings of its header, under [`CHECKSUM`]: 16 hexadecimal
-//! digits, the sum of the whole file with zeros in their place. Files without it are read unchecked. A JSON file
-//! can carry it in the same way.
+//! digits, the sum of the whole file with zeros in their place. Files without it are read unchecked. A JSON
+//! object can carry it in the same way.
 
 use alloc::format;
 use alloc::string::String;

@@ -113,8 +113,9 @@ fn inside(directory: &Path, name: &str, index: &Path) -> Result<PathBuf> {
 /// Writes `model` as a directory that `transformers` loads unchanged, creating the directory if needed.
 ///
 /// Each file is written whole or not at all, `config.json` last: a new directory without it is no model
-/// yet. `notes` are free-form strings for the safetensors header (stage, step ...), beside
-/// `{"format": "pt"}`. Existing tokenizer files stay when `tokenizer` is `None`.
+/// yet. The text files' checksums go into the [`super::manifest`]. `notes` are free-form strings for the
+/// safetensors header (stage, step ...), beside `{"format": "pt"}`. Existing tokenizer files stay when
+/// `tokenizer` is `None`.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Format`] if a parameter is not finite (nothing is written then).

@@ -100,7 +100,7 @@ mod tests {
         Model::random(ModelConfig::gpt2(300, 5, 6, 2, 2), Head::LanguageModel, 1)
     }
 
-    /// A whole directory, and the error that loading its model or its tokenizer ends in.
+    /// A whole directory.
     fn saved() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let tokenizer = Tokenizer::train(["a text"], 257).unwrap();
@@ -108,6 +108,7 @@ mod tests {
         directory
     }
 
+    /// What loading its model ends in, and loading its tokenizer.
     fn loads(directory: &Path) -> Result<()> {
         let tokenizer = load_tokenizer(directory).map(drop);
         assert_eq!(load_model_directory(directory).map(drop), tokenizer, "both verify");

@@ -262,8 +262,8 @@ pub struct Draw {
 /// Samples one response to each prompt. Responses end at `end_of_text`, at `max_new_tokens` or where the
 /// context ends. Neither the company of other prompts nor threads change a response.
 ///
-/// `progress` is called with the number of tokens just sampled, and returns whether to go on; if not, responses
-/// are left unfinished.
+/// `progress` is called with the number of tokens just sampled, and returns whether to go on; if not, the
+/// responses are left unfinished.
 pub fn generate(
     weights: &DecodeWeights,
     prompts: &[&[u32]],

@@ -1,5 +1,5 @@
-//! `run.json`: all that a run goes on from between two stages, in one file, so that there is one moment at which
-//! a stage is over. (Within a stage it goes on from a state.)
+//! `run.json`: all that a run goes on from between two stages, in one file, so that there is one moment at
+//! which a stage is over. (Within a stage it goes on from a state.)
 
 use std::path::Path;
 
