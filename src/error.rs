@@ -53,7 +53,7 @@ pub enum Error {
         /// How to go on.
         hint: String,
     },
-    /// The user stopped the run; everything is saved. Exit code 1.
+    /// The user stopped the run; all that is finished is saved. Exit code 1.
     Interrupted {
         /// How to go on.
         hint: String,
@@ -141,7 +141,7 @@ impl fmt::Display for Error {
                 hint
             }
             Error::Interrupted { hint } => {
-                write!(f, "interrupted; everything up to here is saved")?;
+                write!(f, "interrupted; all that is finished is saved")?;
                 hint
             }
         };

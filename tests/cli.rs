@@ -61,7 +61,7 @@ fn library_samples(prompt: &[u32], count: usize, sampling: &Sampling) -> Vec<Res
     let weights = DecodeWeights::new(&model, &parameters);
     let draws: Vec<Draw> =
         (0..count as u64).map(|episode| Draw { seed: 7, stage: Stage::Sample, step: 0, episode }).collect();
-    generate(&weights, &vec![prompt; count], sampling, &draws, &|_| ())
+    generate(&weights, &vec![prompt; count], sampling, &draws, &|_| true)
 }
 
 fn default_sampling(max_new_tokens: usize) -> Sampling {
@@ -307,7 +307,7 @@ fn broken_model_directories_are_named_and_stay_as_they_are() {
         (|d| fs::remove_dir_all(d).unwrap(), &["config.json", "cannot read"]),
         (|d| fs::remove_file(d.join("config.json")).unwrap(), &["config.json", "cannot read"]),
         (|d| fs::remove_file(d.join("model.safetensors")).unwrap(), &["model.safetensors", "cannot read"]),
-        (|d| fs::write(d.join("config.json"), "{\"n_embd\":").unwrap(), &["config.json", "EOF"]),
+        (|d| fs::write(d.join("config.json"), "{\"n_embd\":").unwrap(), &["config.json", "checksum"]),
         (|d| edit(d, "\"n_embd\": 24", "\"n_embd\": 27"), &["model.safetensors", "wte.weight", "27]", "24]"]),
         (|d| edit(d, "\"n_head\": 3", "\"n_head\": 5"), &["config.json", "24", "5"]),
         (|d| edit(d, "\"n_layer\": 2", "\"n_layer\": 3"), &["h.2.", "no such tensor"]),
@@ -342,6 +342,8 @@ fn edit(directory: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from} is not in {text}");
     fs::write(path, text.replace(from, to)).unwrap();
+    // On purpose.
+    fs::remove_file(directory.join("checksums.json")).unwrap();
 }
 
 fn truncate(directory: &Path, bytes: u64) {

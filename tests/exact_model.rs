@@ -1,6 +1,8 @@
 //! The arithmetic contract at the level of the model: not one bit depends on threads, on the other
 //! sequences of a batch, on how a batch is cut, or on decoding instead of training.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use instructgpt::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Decoder, Draw, Gradients, Head,
     ModelConfig, Sampling, Transformer, generate, generate_one,
@@ -155,7 +157,7 @@ fn decoding_equals_the_training_forward() {
             Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, max_new_tokens: 25, end_of_text: Some(3) };
         let draws: Vec<Draw> =
             (0..6).map(|episode| Draw { seed: 1, stage: Stage::Test, step: 2, episode }).collect();
-        let responses = generate(&weights, &prompts, &sampling, &draws, &|_| ());
+        let responses = generate(&weights, &prompts, &sampling, &draws, &|_| true);
         assert!(responses.iter().any(|r| r.tokens.len() == 25) || responses.iter().any(|r| r.ended));
 
         // The trainer's log-probs of the same tokens are the sampler's.
@@ -183,11 +185,22 @@ fn decoding_equals_the_training_forward() {
         }
         // Neither threads nor company change a response.
         for threads in [1, 3] {
-            let again = with_threads(threads, || generate(&weights, &prompts, &sampling, &draws, &|_| ()));
+            let again = with_threads(threads, || generate(&weights, &prompts, &sampling, &draws, &|_| true));
             assert_eq!(again, responses);
         }
-        let alone = generate(&weights, &prompts[2..3], &sampling, &draws[2..3], &|_| ());
+        let alone = generate(&weights, &prompts[2..3], &sampling, &draws[2..3], &|_| true);
         assert_eq!(alone[0], responses[2]);
+        // Told to end, they sample nothing more: neither a token nor the next prompt's first.
+        for calls in [1, 9] {
+            let left = AtomicUsize::new(calls);
+            let go_on = |_| left.fetch_sub(1, Ordering::Relaxed) > 1;
+            let cut = with_threads(1, || generate(&weights, &prompts, &sampling, &draws, &go_on));
+            assert_eq!(left.into_inner(), 0);
+            let most = if calls == 1 { [1, 0, 0, 0, 0, 0] } else { [4; 6] };
+            for ((cut, whole), most) in cut.iter().zip(&responses).zip(most) {
+                assert_eq!(cut.tokens, whole.tokens[..most.min(whole.tokens.len())]);
+            }
+        }
         // One by itself hands on the same tokens as they come, and ends when it is told to.
         let mut seen = vec![];
         let one = generate_one(&weights, prompts[2], &sampling, draws[2], |token| {
@@ -229,7 +242,7 @@ fn sampling_follows_its_settings() {
         let sampling = Sampling { temperature, top_k, top_p, max_new_tokens, end_of_text: None };
         let draws: Vec<Draw> =
             (0..20).map(|episode| Draw { seed: 1, stage: Stage::Test, step: 0, episode }).collect();
-        generate(&weights, &[prompt.as_slice(); 20], &sampling, &draws, &|_| ())
+        generate(&weights, &[prompt.as_slice(); 20], &sampling, &draws, &|_| true)
     };
     let greedy = sample(0.0, 0, 1.0, 10);
     assert!(greedy.windows(2).all(|pair| pair[0].tokens == pair[1].tokens));

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use instructgpt::error::Error;
 use instructgpt::num::par::with_threads;
@@ -105,6 +105,42 @@ fn stopped_after_every_single_step() {
         assert!(seen.contains(&step), "{step} among {seen:?}");
     }
     assert_same(&files(out.path()), &REFERENCE, &[], "stopped after every step");
+}
+
+/// Asks to stop as soon as a part of the run begins.
+struct StopAt<'a> {
+    part: &'a str,
+    stop: &'a AtomicBool,
+    steps: usize,
+}
+
+impl Progress for StopAt<'_> {
+    fn stage(&mut self, name: &str, _: u64) {
+        if name == self.part {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+    fn step(&mut self, _: u64, _: &str) {
+        self.steps += usize::from(self.stop.load(Ordering::Relaxed));
+    }
+    fn note(&mut self, _: &str) {}
+    fn finish(&mut self) {}
+}
+
+/// The parts that sample before their first step: they stop at once, and start over.
+#[test]
+fn stopped_while_sampling() {
+    let settings = tiny(&[]);
+    let out = tempfile::tempdir().unwrap();
+    for part in ["rankings", "sft_selection", "evaluation"] {
+        let stop = AtomicBool::new(false);
+        let mut progress = StopAt { part, stop: &stop, steps: 0 };
+        let result = with_threads(2, || go(&settings, out.path(), &mut progress, &stop));
+        assert!(matches!(result, Err(Error::Interrupted { .. })), "{part}: {result:?}");
+        assert_eq!(progress.steps, 0, "{part} goes on");
+    }
+    with_threads(2, || go(&settings, out.path(), &mut Silent, &AtomicBool::new(false))).unwrap();
+    assert_same(&files(out.path()), &REFERENCE, &[], "stopped while sampling");
 }
 
 /// Ends the run as a kill would, without saving anything: by unwinding from a call of the progress display.

@@ -7,6 +7,7 @@ mod tiny;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use instructgpt::checkpoint::checksum::renew;
@@ -37,19 +38,45 @@ fn refused(arguments: &[&str], input: &[u8], words: &[&str]) {
     assert!(outcome.stderr.len() < 2000, "{what}");
 }
 
-/// A good model directory, to be spoiled.
-fn model() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    tiny::save(directory.path(), Head::LanguageModel);
-    directory
-}
+/// A request that every model directory answers.
+const REQUEST: &[u8] = b"{\"tokens\":[1,2]}\n";
 
-/// `logprobs` on a model directory with one file replaced.
-fn refused_model(file: &str, contents: &[u8], words: &[&str]) {
-    let directory = model();
-    fs::write(directory.path().join(file), contents).unwrap();
-    let path = directory.path().to_str().unwrap();
-    refused(&["logprobs", "--model", path], b"{\"tokens\":[1,2]}\n", &[&[file], words].concat());
+/// A good model directory as other programs leave it, without checksums of its texts, to be spoiled.
+struct Spoilt(TempDir);
+
+impl Spoilt {
+    fn new() -> Spoilt {
+        let directory = tempfile::tempdir().unwrap();
+        tiny::save(directory.path(), Head::LanguageModel);
+        fs::remove_file(directory.path().join("checksums.json")).unwrap();
+        Spoilt(directory)
+    }
+
+    fn at(&self, file: &str) -> PathBuf {
+        self.0.path().join(file)
+    }
+
+    fn read(&self, file: &str) -> Vec<u8> {
+        fs::read(self.at(file)).unwrap()
+    }
+
+    fn write(&self, file: &str, contents: impl AsRef<[u8]>) {
+        fs::write(self.at(file), contents).unwrap();
+    }
+
+    /// A command's arguments.
+    fn on<'a>(&'a self, command: &'a str) -> [&'a str; 3] {
+        [command, "--model", self.0.path().to_str().unwrap()]
+    }
+
+    /// Asserts that the command is refused with these contents in place of a file, which is put back.
+    fn refuses(&self, command: &str, file: &str, contents: &[u8], words: &[&str]) {
+        let good = self.read(file);
+        assert_ne!(contents, good);
+        self.write(file, contents);
+        refused(&self.on(command), REQUEST, words);
+        self.write(file, good);
+    }
 }
 
 /// A safetensors file of that header.
@@ -73,7 +100,7 @@ fn weights() {
     let padded = |header: String| format!("{header:<1024}");
     let claim = |to| padded(format!("{{{}}}", entry("w", &format!("[{huge}]"), 0, to)));
     let two = |second: String| format!("{{{},{second}}}", entry("v", "[2]", 0, 8));
-    let cases: [(&str, Vec<u8>, &str); 17] = [
+    let cases: [(&str, Vec<u8>, &str); 19] = [
         ("2^60 elements in 4 bytes", safetensors(&claim(4), 4), "shapes fill their bytes"),
         ("2^60 elements in 2^62 bytes", safetensors(&claim(4 * huge), 4), "shapes fill their bytes"),
         (
@@ -94,41 +121,68 @@ fn weights() {
         ("a header longer than the file", [&[0xff; 8][..], b"{}"].concat(), "inside the file"),
         ("no JSON", safetensors("hello", 0), "JSON"),
         ("no object", safetensors("[1]", 0), "an object of tensors"),
+        ("bytes left over", safetensors(&two(entry("w", "[2]", 8, 16)), 20), "20 bytes after the header"),
         ("nothing", vec![], "8 bytes"),
+        ("less than a length", vec![2, 0, 0], "3 bytes in all"),
     ];
+    let model = Spoilt::new();
     for (what, contents, word) in cases {
         println!("{what}");
-        refused_model("model.safetensors", &contents, &[word]);
+        model.refuses("logprobs", "model.safetensors", &contents, &["model.safetensors", word]);
     }
 }
 
 #[test]
 fn altered_weights() {
-    let directory = model();
-    let path = directory.path().join("model.safetensors");
-    let whole = fs::read(&path).unwrap();
-    let arguments = ["logprobs", "--model", directory.path().to_str().unwrap()];
+    let (model, file) = (Spoilt::new(), "model.safetensors");
+    let whole = model.read(file);
     let mut altered = whole.clone();
     let middle = whole.len() / 2;
     altered[middle] ^= 1;
-    fs::write(&path, &altered).unwrap();
-    refused(&arguments, b"{\"tokens\":[1,2]}\n", &["model.safetensors", "checksum: expected "]);
+    model.refuses("logprobs", file, &altered, &["model.safetensors: checksum: expected "]);
     // What another program wrote has another checksum, or none.
     renew(&mut altered);
     let mut without = whole.clone();
     let name = without.windows(5).position(|window| window == b"crc64").unwrap();
     without[name] = b'x';
     for accepted in [&altered, &without, &whole] {
-        fs::write(&path, accepted).unwrap();
-        assert_eq!(limited(&arguments, b"{\"tokens\":[1,2]}\n").code, 0);
+        model.write(file, accepted);
+        assert_eq!(limited(&model.on("logprobs"), REQUEST).code, 0);
     }
-    fs::write(&path, &whole[..middle]).unwrap();
-    refused(&arguments, b"", &["model.safetensors", "is the file complete"]);
+    model.refuses("logprobs", file, &whole[..middle], &[file, "is the file complete"]);
+}
+
+#[test]
+fn checksums() {
+    let (model, nested) = (Spoilt::new(), nested());
+    let texts = ["config.json", "vocab.json", "merges.txt", "tokenizer.json"];
+    let good = texts.map(|file| model.read(file));
+    // The same files with checksums, and those checksums.
+    tiny::save(&model.at(""), Head::LanguageModel);
+    for (file, good) in texts.into_iter().zip(good) {
+        for command in ["logprobs", "tokenize"] {
+            let words = [&format!("{file}: checksum: expected "), "if you meant to, delete "];
+            model.refuses(command, file, &[&good[..], b"\n"].concat(), &words);
+        }
+    }
+    let outside = format!("{{\"{}\":\"0\"}}", "../".repeat(20) + "dev/zero");
+    let cases: [(&str, &[u8]); 4] = [
+        ("recursion limit", nested.as_bytes()),
+        ("\"a\" twice", b"{\"a\":\"0\",\"a\":\"0\"}"),
+        ("a string", b"{\"config.json\":{}}"),
+        ("unicode", b"\"\xff\""),
+    ];
+    for (word, contents) in cases {
+        model.refuses("logprobs", "checksums.json", contents, &["checksums.json", word]);
+    }
+    model.write("checksums.json", outside);
+    assert_eq!(limited(&model.on("logprobs"), REQUEST).code, 0, "other files are none of its business");
 }
 
 #[test]
 fn model_configurations() {
-    let good = fs::read_to_string(model().path().join("config.json")).unwrap();
+    let (model, file) = (Spoilt::new(), "config.json");
+    let good = String::from_utf8(model.read(file)).unwrap();
     let huge = |key: &str, old: &str| {
         good.replace(&format!("\"{key}\": {old}"), &format!("\"{key}\": {}", 1u64 << 60))
     };
@@ -143,28 +197,24 @@ fn model_configurations() {
         (good.replace("24", "-24"), "n_embd"),
     ];
     for (contents, word) in cases {
-        assert_ne!(contents, good);
-        refused_model("config.json", contents.as_bytes(), &[word]);
+        model.refuses("logprobs", file, contents.as_bytes(), &[file, word]);
     }
-    refused_model("config.json", &[good.as_bytes(), b"\xff"].concat(), &["JSON"]);
+    model.refuses("logprobs", file, &[good.as_bytes(), b"\xff"].concat(), &[file, "JSON"]);
 }
 
 #[test]
 fn indexes() {
-    let directory = model();
-    let at = |name: &str| directory.path().join(name);
-    fs::rename(at("model.safetensors"), at("shard.safetensors")).unwrap();
-    let outside = model();
-    std::os::unix::fs::symlink(outside.path().join("model.safetensors"), at("link")).unwrap();
-    std::os::unix::fs::symlink(outside.path(), at("folder")).unwrap();
-    std::os::unix::fs::symlink("loop", at("loop")).unwrap();
-    let arguments = ["logprobs", "--model", directory.path().to_str().unwrap()];
-    let write = |text: &str| fs::write(at("model.safetensors.index.json"), text).unwrap();
+    let (model, outside) = (Spoilt::new(), Spoilt::new());
+    fs::rename(model.at("model.safetensors"), model.at("shard.safetensors")).unwrap();
+    symlink(outside.at("model.safetensors"), model.at("link")).unwrap();
+    symlink(outside.at(""), model.at("folder")).unwrap();
+    symlink("loop", model.at("loop")).unwrap();
+    let file = "model.safetensors.index.json";
     let of = |file: &str| format!("{{\"weight_map\":{{\"wte.weight\":\"{file}\"}}}}");
 
-    write(&of("shard.safetensors"));
-    assert_eq!(limited(&arguments, b"{\"tokens\":[1,2]}\n").code, 0);
-    let absolute = outside.path().join("model.safetensors").display().to_string();
+    model.write(file, of("shard.safetensors"));
+    assert_eq!(limited(&model.on("logprobs"), REQUEST).code, 0);
+    let absolute = outside.at("model.safetensors").display().to_string();
     let cases = [
         (of(&absolute), "plain file names"),
         (of("../x/model.safetensors"), "plain file names"),
@@ -178,56 +228,39 @@ fn indexes() {
         (nested(), "recursion limit"),
     ];
     for (index, word) in cases {
-        write(&index);
-        refused(&arguments, b"", &[word]);
+        model.refuses("logprobs", file, index.as_bytes(), &[word]);
     }
 }
 
 #[test]
 fn tokenizers() {
-    let directory = model();
-    let at = |name: &str| directory.path().join(name);
-    let arguments = ["tokenize", "--model", directory.path().to_str().unwrap()];
-    let [vocab, merges, json] =
-        ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| fs::read(at(name)).unwrap());
-    let first = b"{\"!\":0,\"!\":0,";
-    let nested = nested();
-    let vocab_cases: [(&[u8], &str); 5] = [
-        (nested.as_bytes(), "vocabulary"),
-        (b"{\"a\":\xff}", "UTF-8"),
-        (b"{\"a\":4294967296}", "largest allowed"),
-        (b"{\"a\":1}", "all 256 bytes"),
-        (first, "vocabulary"),
+    let (model, nested) = (Spoilt::new(), nested());
+    let cases: [(&str, &[u8], &str); 9] = [
+        ("vocab.json", nested.as_bytes(), "vocabulary"),
+        ("vocab.json", b"{\"a\":\xff}", "UTF-8"),
+        ("vocab.json", b"{\"a\":4294967296}", "largest allowed"),
+        ("vocab.json", b"{\"a\":1}", "all 256 bytes"),
+        ("vocab.json", b"{\"!\":0,\"!\":0,", "vocabulary"),
+        ("merges.txt", b"a b\n\xff", "UTF-8"),
+        ("merges.txt", b"a\n", "two tokens"),
+        ("merges.txt", b"a  b", "two tokens"),
+        ("merges.txt", b" \n", "two tokens"),
     ];
-    for (contents, word) in vocab_cases {
-        fs::write(at("vocab.json"), contents).unwrap();
-        refused(&arguments, b"", &[word]);
+    for (file, contents, word) in cases {
+        model.refuses("tokenize", file, contents, &[word]);
     }
-    fs::write(at("vocab.json"), &vocab).unwrap();
-    for (contents, word) in [
-        (&b"a b\n\xff"[..], "UTF-8"),
-        (b"a\n", "two tokens"),
-        (b"a  b", "two tokens"),
-        (b" \n", "two tokens"),
-    ] {
-        fs::write(at("merges.txt"), contents).unwrap();
-        refused(&arguments, b"", &[word]);
-    }
-    fs::write(at("merges.txt"), &merges).unwrap();
-    assert_eq!(limited(&arguments, b"{\"text\":\"the cat\"}\n").code, 0);
+    assert_eq!(limited(&model.on("tokenize"), b"{\"text\":\"the cat\"}\n").code, 0);
 
-    fs::remove_file(at("vocab.json")).unwrap();
-    fs::remove_file(at("merges.txt")).unwrap();
-    let text = String::from_utf8(json).unwrap();
+    fs::remove_file(model.at("vocab.json")).unwrap();
+    fs::remove_file(model.at("merges.txt")).unwrap();
+    let text = String::from_utf8(model.read("tokenizer.json")).unwrap();
     let twice = text.replacen("\"add_prefix_space\"", "\"type\": \"ByteLevel\", \"add_prefix_space\"", 1);
     for (contents, word) in [
-        (nested, "tokenizer's JSON"),
+        (nested, "a tokenizer's JSON"),
         (twice, "twice"),
         (text.replacen('{', "{\"normalizer\":[[", 1), "JSON"),
     ] {
-        assert_ne!(contents, text);
-        fs::write(at("tokenizer.json"), contents).unwrap();
-        refused(&arguments, b"", &["tokenizer.json", word]);
+        model.refuses("tokenize", "tokenizer.json", contents.as_bytes(), &["tokenizer.json", word]);
     }
 }
 
@@ -235,31 +268,28 @@ fn tokenizers() {
 /// come nearest end, and the text comes back.
 #[test]
 fn merges_in_circles_end() {
-    let directory = model();
-    let at = |name: &str| directory.path().join(name);
+    let model = Spoilt::new();
     let mut vocab: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_slice(&fs::read(at("vocab.json")).unwrap()).unwrap();
+        serde_json::from_slice(&model.read("vocab.json")).unwrap();
     for token in ["aa", "aaa", "aaaa", "ab", "ba", "aba", "bab"] {
         let id = vocab.values().filter_map(|id| id.as_u64()).max().unwrap() + 1;
         vocab.entry(token).or_insert(id.into());
     }
-    fs::write(at("vocab.json"), serde_json::to_string(&vocab).unwrap()).unwrap();
-    fs::write(at("merges.txt"), "aa aa\na a\naa a\na aa\nab a\na b\nb a\na ba\nb ab\nba b\n").unwrap();
-    let path = directory.path().to_str().unwrap();
+    model.write("vocab.json", serde_json::to_string(&vocab).unwrap());
+    model.write("merges.txt", "aa aa\na a\naa a\na aa\nab a\na b\nb a\na ba\nb ab\nba b\n");
     let text = "a".repeat(200_000) + &"ab".repeat(100_000);
     let line = serde_json::json!({ "text": text }).to_string() + "\n";
-    let tokens = limited(&["tokenize", "--model", path], line.as_bytes());
+    let tokens = limited(&model.on("tokenize"), line.as_bytes());
     assert_eq!(tokens.code, 0, "{}", tokens.stderr);
-    let back = limited(&["tokenize", "--decode", "--model", path], tokens.stdout.as_bytes());
+    let decode = [&model.on("tokenize")[..], &["--decode"]].concat();
+    let back = limited(&decode, tokens.stdout.as_bytes());
     assert!(back.stdout == line, "the text comes back");
 }
 
 #[test]
 fn requests() {
-    let directory = model();
-    let path = directory.path().to_str().unwrap();
+    let (model, nested) = (Spoilt::new(), nested());
     let long = format!("{{\"text\":\"{}\"}}", "x".repeat(65 << 20));
-    let nested = nested();
     let cases: [(&[u8], &str); 7] = [
         (nested.as_bytes(), "line 2"),
         (b"{\"tokens\":[\xff]}", "line 2"),
@@ -270,8 +300,8 @@ fn requests() {
         (long.as_bytes(), "at most 64 MiB"),
     ];
     for (line, word) in cases {
-        let input = [b"{\"tokens\":[1,2]}\n", line, b"\n"].concat();
-        refused(&["logprobs", "--model", path], &input, &["standard input", word]);
+        let input = [REQUEST, line, b"\n"].concat();
+        refused(&model.on("logprobs"), &input, &["standard input", word]);
     }
 }
 
@@ -359,7 +389,7 @@ fn run_directories() {
     let at = |name: &str| -> PathBuf { directory.path().join(name) };
     let path = directory.path().to_str().unwrap();
     for name in ["metrics.jsonl", "results.json", "samples.jsonl"] {
-        for contents in [nested().as_bytes(), b"\xff", b"[1]\n{", b"{\"a\":"] {
+        for contents in [nested().as_bytes(), b"\xff", b"[1]\n{", b"{\"a\":", b"{\"a\":1,\"a\":1}"] {
             fs::write(at(name), contents).unwrap();
             refused(&["report", path], b"", &[name]);
         }
@@ -371,14 +401,23 @@ fn run_directories() {
     let resume = ["run", tiny.to_str().unwrap(), "--out", path, "--resume"];
     let settings = instructgpt::cli::config::load(&tiny, &[]).unwrap();
     fs::write(at("config.toml"), instructgpt::train::settings::Section::to_toml(&settings)).unwrap();
-    let huge = format!("{{\"completed\":[\"pretrain\"],\"metrics_offset\":{}}}", u64::MAX);
-    for (contents, word) in [
-        (nested(), "run.json"),
-        ("{\"completed\":[],\"completed\":[\"sft\"],\"metrics_offset\":0}".into(), "duplicate"),
-        ("{\"completed\":[],\"metrics_offset\":-1}".into(), "run.json"),
-        (huge, "run directory"),
+    let zeros = "0000000000000000";
+    let record = |bytes: &str, stages: &str| {
+        let metrics = format!("{{\"bytes\":{bytes},\"checksum\":\"{zeros}\"}}");
+        format!("{{\"crc64\":\"{zeros}\",\"stages\":{stages},\"metrics\":{metrics},\"results\":{{}}}}")
+    };
+    for (contents, words) in [
+        (nested(), &["run.json"][..]),
+        (record("0", "[],\"stages\":[\"sft\"]"), &["run.json", "duplicate"]),
+        (record("-1", "[]"), &["run.json", "-1"]),
+        (record(&u64::MAX.to_string(), "[]"), &["metrics.jsonl", "18446744073709551615 bytes", "0 bytes"]),
+        (record("0", "[\"pretrain\"]"), &["pretrain in the run directory"]),
     ] {
+        let mut contents = contents.into_bytes();
+        renew(&mut contents);
         fs::write(at("run.json"), contents).unwrap();
-        refused(&resume, b"", &[word]);
+        refused(&resume, b"", words);
     }
+    fs::write(at("run.json"), record("0", "[]")).unwrap();
+    refused(&resume, b"", &["run.json: checksum: expected 0000000000000000"]);
 }

@@ -163,20 +163,36 @@ fn ctrl_c_finishes_the_step_and_saves() {
 }
 
 /// Steps of a second or so, to be caught in the middle of one.
-const LONG_STEPS: [&str; 2] = ["--set", "pretrain.batch=3000"];
+const LONG_STEPS: [&str; 2] = ["--set", "pretrain.batch=1500"];
 
+/// Before there is any state, and with one: what was done of the step is lost, and nothing else.
 #[test]
-fn a_second_ctrl_c_stops_at_once() {
-    let out = tempfile::tempdir().unwrap();
-    let mut child = run(out.path(), &LONG_STEPS).spawn().unwrap();
-    wait_until(&mut child, "the first stage", || out.path().join("metrics.jsonl").exists());
-    signal(&child, "INT");
-    sleep(Duration::from_millis(100));
-    signal(&child, "INT");
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130), "{}", words(&output));
-    assert_eq!(fs::read_to_string(out.path().join("metrics.jsonl")).unwrap(), "", "not even one step");
-    assert_whole(out.path());
+fn a_second_ctrl_c_stops_at_once_and_the_run_goes_on_from_there() {
+    let sets = [&LONG_STEPS[..], &["--set", "pretrain.steps=2", "--set", "checkpoint_every=1"]].concat();
+    let undisturbed = tempfile::tempdir().unwrap();
+    assert!(run(undisturbed.path(), &sets).output().unwrap().status.success());
+    for steps in [0, 1] {
+        let out = tempfile::tempdir().unwrap();
+        let mut child = run(out.path(), &sets).spawn().unwrap();
+        wait_until(&mut child, "the step", || {
+            out.path().join("metrics.jsonl").exists() && states(out.path(), "pretrain").len() == steps
+        });
+        // Well into the next step.
+        sleep(Duration::from_millis(50));
+        signal(&child, "INT");
+        sleep(Duration::from_millis(50));
+        signal(&child, "INT");
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(130), "{}", words(&output));
+        let metrics = fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
+        assert_eq!(metrics.lines().count(), steps, "{metrics}");
+        assert_whole(out.path());
+        let output = run(out.path(), &[&sets[..], &["--resume"]].concat()).output().unwrap();
+        assert!(output.status.success(), "{}", words(&output));
+        assert_eq!(words(&output).contains("going on after step 1"), steps == 1);
+        let what = format!("stopped at once after {steps} steps");
+        assert_same(&files(out.path()), &files(undisturbed.path()), &[], &what);
+    }
 }
 
 #[test]
@@ -205,6 +221,8 @@ fn states(out: &Path, stage: &str) -> Vec<PathBuf> {
     let directory = out.join("state").join(stage);
     let mut states: Vec<PathBuf> =
         fs::read_dir(directory).map_or(vec![], |d| d.map(|entry| entry.unwrap().path()).collect());
+    // Not what is being written.
+    states.retain(|path| path.extension().is_some_and(|extension| extension == "safetensors"));
     states.sort();
     states
 }
@@ -258,6 +276,38 @@ fn without_any_good_state_nothing_is_touched() {
     // Giving the states up starts the stage over.
     fs::remove_dir_all(out.path().join("state")).unwrap();
     assert_resumes(out.path(), "without its states");
+}
+
+/// Whatever a run goes on from is refused by name once it was altered; what it only writes is written again.
+#[test]
+fn an_altered_record_of_the_run_is_named() {
+    let out = tempfile::tempdir().unwrap();
+    let mut child = run(out.path(), &[]).spawn().unwrap();
+    wait_for_step(&mut child, out.path(), "ppo_ptx", 2);
+    signal(&child, "INT");
+    child.wait().unwrap();
+    for name in
+        ["config.toml", "metrics.jsonl", "run.json", "reward_model/config.json", "rlhf_init/merges.txt"]
+    {
+        let path = out.path().join(name);
+        let good = fs::read(&path).unwrap();
+        let mut altered = good.clone();
+        altered[good.len() / 3] ^= 1;
+        for wrong in [&altered[..], &good[..good.len() / 3], b""] {
+            fs::write(&path, wrong).unwrap();
+            let before = files(out.path());
+            let output = run(out.path(), &["--resume"]).output().unwrap();
+            assert_refused(&output, if name == "config.toml" { 2 } else { 1 }, &[name]);
+            assert_same(&files(out.path()), &before, &[], name);
+        }
+        fs::remove_file(&path).unwrap();
+        if ["config.toml", "metrics.jsonl"].contains(&name) {
+            assert_refused(&run(out.path(), &["--resume"]).output().unwrap(), 1, &[name]);
+        }
+        fs::write(&path, good).unwrap();
+    }
+    fs::write(out.path().join("results.json"), "{}").unwrap();
+    assert_resumes(out.path(), "with altered results");
 }
 
 /// The same command, unable to write files larger than so many of the shell's blocks (512 or 1024 bytes).

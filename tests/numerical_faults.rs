@@ -23,7 +23,7 @@ use instructgpt::train::reward_model::rank;
 use instructgpt::train::run::Run;
 use instructgpt::train::settings::Settings;
 use instructgpt::{checkpoint::Model, model::Layout};
-use runs::tiny;
+use runs::{StopAfter, tiny};
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::load(&tiny(&[]), Path::new(".")).unwrap());
 
@@ -115,22 +115,17 @@ fn the_layer_where_the_numbers_are_left_is_named() {
             broken.parameters[row.range()].fill(f32::INFINITY);
             let mut learner = learner(broken);
             let sequences = [Sequence { tokens: &DATA.text.train[..20], from: 1 }];
-            let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-            assert_eq!(pass.blame("the loss"), "the loss");
+            assert_eq!(learner.pass.blame("the loss"), "the loss");
             match head {
-                Head::LanguageModel => pass.log_probs_gradient(
-                    model,
-                    parameters,
-                    gradients,
-                    &sequences,
-                    1.0,
-                    None,
-                    |_, _| 1.0,
-                    |_, _, _| (),
-                ),
-                Head::Scalar => pass.values(model, parameters, &sequences, |_| 0..20, |_, _| ()),
+                Head::LanguageModel => {
+                    learner.log_probs_gradient(&sequences, 1.0, None, |_, _| 1.0, |_, _, _| ());
+                }
+                Head::Scalar => {
+                    let Learner { model, parameters, pass, .. } = &mut learner;
+                    pass.values(model, parameters, &sequences, |_| 0..20, |_, _| ());
+                }
             }
-            let said = pass.blame("the loss");
+            let said = learner.pass.blame("the loss");
             let expected = format!("the loss ({} gave ", layer(&row.name));
             assert!(said.starts_with(&expected), "{}: {said}", row.name);
         }
@@ -199,6 +194,46 @@ fn each_bound_of_ppo_stops_the_run_with_advice() {
     assert_eq!(metrics(&wide), metrics(&tiny(&[])));
 }
 
+/// Rewards that are a thousandfold all of a sudden; and "above half the mean", which a ptx loss always is. A
+/// stop in between changes nothing.
+#[test]
+fn a_spike_of_the_value_loss_or_the_ptx_loss_stops_ppo() {
+    let small = ["ppo.episodes=60", "ppo.batch=2", "ppo.minibatches=1", "ppo.eval_every=0"];
+    for (sets, what) in [
+        (["limits.loss_spike=10.0", "ppo.ptx_coef=1.0"], "the value loss"),
+        (["limits.loss_spike=0.5", "ppo.ptx_coef=1.0"], "the ptx loss"),
+    ] {
+        let settings = tiny(&[&small[..], &sets].concat());
+        for before in [0, 13] {
+            let out = tempfile::tempdir().unwrap();
+            let mut asked = 0;
+            let mut reward = |_: &[u32], _: &[u32]| {
+                asked += 1;
+                if asked > 40 { 1000.0 } else { 1.0 }
+            };
+            let mut go_on = |steps: usize, resume: bool| {
+                let stop = AtomicBool::new(false);
+                let mut progress = StopAfter::new(steps, &stop);
+                let mut run = Run::open(&settings, out.path(), resume, &mut progress, &stop).unwrap();
+                let network = |head| model(head, 1);
+                let networks = Networks {
+                    policy: network(Head::LanguageModel),
+                    reference: network(Head::LanguageModel),
+                    value: network(Head::Scalar),
+                    reward: &mut reward,
+                };
+                ppo::train(&mut run, &DATA, networks, &settings.ppo, "ppo").map(drop).unwrap_err()
+            };
+            if before > 0 {
+                assert!(matches!(go_on(before, false), Error::Interrupted { .. }));
+            }
+            let message = go_on(usize::MAX, before > 0).to_string();
+            assert!(message.starts_with(&format!("ppo: step 21: {what} is ")), "{message}");
+            assert!(message.contains(" times the mean "), "{message}");
+        }
+    }
+}
+
 /// Logits up to 1e30 have log-probs and samples, the same in decoding as in training.
 #[test]
 fn extreme_logits_are_defined() {
@@ -220,14 +255,10 @@ fn extreme_logits_are_defined() {
     );
 
     let tokens = [prompt.as_slice(), &response.tokens].concat();
-    let Learner { model, parameters, gradients, pass, .. } = &mut learner;
     let mut least = 0.0f32;
     let mut sampled = Vec::new();
     let sequences = [Sequence { tokens: &tokens, from: 1 }];
-    pass.log_probs_gradient(
-        model,
-        parameters,
-        gradients,
+    learner.log_probs_gradient(
         &sequences,
         1.0,
         None,

@@ -4,17 +4,18 @@
 //! The definition works bit by bit; eight tables let the loop take eight bytes at a time.
 //!
 //! A safetensors file of ours carries it among the strings of its header, under [`CHECKSUM`]: 16 hexadecimal
-//! digits, the sum of the whole file with zeros in their place. Files without it are read unchecked.
+//! digits, the sum of the whole file with zeros in their place. Files without it are read unchecked. A JSON
+//! object can carry it in the same way.
 
 use alloc::format;
 use alloc::string::String;
 
 use crate::error::{Error, Result};
 
-/// The string of a safetensors header that holds the file's checksum.
+/// The string of a safetensors header, or field of a JSON object, that holds the file's checksum.
 pub const CHECKSUM: &str = "crc64";
 /// What stands there while the sum is made.
-pub(super) const UNSET: &str = "0000000000000000";
+pub const UNSET: &str = "0000000000000000";
 
 /// The reflected polynomial.
 const POLYNOMIAL: u64 = 0xC96C_5795_D787_0F42;
@@ -87,7 +88,7 @@ impl Crc64 {
 /// Puts the sum of a file into its `header`, which has [`UNSET`] there.
 pub(super) fn set(header: &mut [u8], sum: Crc64) {
     let at = place(header).expect("a header with room for a checksum");
-    header[at..at + UNSET.len()].copy_from_slice(digits(sum).as_bytes());
+    header[at..at + UNSET.len()].copy_from_slice(digits(sum.value()).as_bytes());
 }
 
 /// Gives a whole file that was altered on purpose its right checksum; without any it stays without.
@@ -99,21 +100,25 @@ pub fn renew(file: &mut [u8]) {
     set(file, sum);
 }
 
-/// Compares the sum of a file with the one `stored` in its header; `origin` names it in messages.
-pub(super) fn verify(file: &[u8], stored: &str, origin: &str) -> Result<()> {
+/// Compares the sum of a file with the one `stored` in it; `origin` names it in messages.
+///
+/// # Errors
+/// [`Error::Format`].
+pub fn verify(file: &[u8], stored: &str, origin: &str) -> Result<()> {
     let bad = |found: &str| {
         let hint = "the file was cut short or altered after it was written";
         Err(Error::format(origin, "checksum", stored, found, hint))
     };
     let Some((before, rest)) = place(file).and_then(|at| file.split_at_checked(at)) else {
-        return bad("no 16 digits where the header says so");
+        return bad("no 16 digits in their place");
     };
     let Some(after) = rest.strip_prefix(stored.as_bytes()).filter(|_| stored.len() == UNSET.len()) else {
-        return bad("no 16 digits where the header says so");
+        return bad("no 16 digits in their place");
     };
     let mut sum = Crc64::default();
     [before, UNSET.as_bytes(), after].into_iter().for_each(|piece| sum.update(piece));
-    if digits(sum) == stored { Ok(()) } else { bad(&digits(sum)) }
+    let found = digits(sum.value());
+    if found == stored { Ok(()) } else { bad(&found) }
 }
 
 /// Where the digits begin. (Within a name or another string the quotation marks would be escaped.)
@@ -122,8 +127,9 @@ fn place(file: &[u8]) -> Option<usize> {
     file.windows(key.len()).position(|window| window == key.as_bytes()).map(|at| at + key.len())
 }
 
-fn digits(sum: Crc64) -> String {
-    format!("{:016x}", sum.value())
+/// A sum as it is written.
+pub fn digits(sum: u64) -> String {
+    format!("{sum:016x}")
 }
 
 #[cfg(test)]

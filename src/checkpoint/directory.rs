@@ -1,5 +1,5 @@
-//! Model directories, both ways: `config.json`, `model.safetensors` (or shards and their index), and the
-//! tokenizer's files.
+//! Model directories, both ways: `config.json`, `model.safetensors` (or shards and their index), the
+//! tokenizer's files, and the checksums of all that is text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::atomic::{read_file, read_text, write_atomic};
 use super::config_json::{config_json, parse_config};
 use super::hugging_face::{Model, load_model_with_warnings};
+use super::manifest::{verify_manifest, write_manifest};
 use super::safetensors::{TensorView, encode_to};
 use crate::error::{Error, Result};
 use crate::text::{Tokenizer, json};
@@ -19,7 +20,7 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Longest JSON or text file of a model directory that is read, in bytes.
-const MAX_TEXT: u64 = 1 << 28;
+pub(super) const MAX_TEXT: u64 = 1 << 28;
 
 /// Loads the model in `path`. See [`super::hugging_face`] for what is accepted.
 ///
@@ -34,6 +35,7 @@ pub fn load_model_directory(path: &Path) -> Result<Model> {
 /// # Errors
 /// As [`load_model_directory`].
 pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Model, Vec<String>)> {
+    verify_manifest(path)?;
     let config_path = path.join(CONFIG);
     let config_name = config_path.display().to_string();
     let config_bytes = read_file(&config_path, MAX_TEXT)?;
@@ -111,8 +113,9 @@ fn inside(directory: &Path, name: &str, index: &Path) -> Result<PathBuf> {
 /// Writes `model` as a directory that `transformers` loads unchanged, creating the directory if needed.
 ///
 /// Each file is written whole or not at all, `config.json` last: a new directory without it is no model
-/// yet. `notes` are free-form strings for the safetensors header (stage, step ...), beside
-/// `{"format": "pt"}`. Existing tokenizer files stay when `tokenizer` is `None`.
+/// yet. The text files' checksums go into the [`super::manifest`]. `notes` are free-form strings for the
+/// safetensors header (stage, step ...), beside `{"format": "pt"}`. Existing tokenizer files stay when
+/// `tokenizer` is `None`.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Format`] if a parameter is not finite (nothing is written then).
@@ -134,15 +137,21 @@ pub fn save_model_directory(
         ));
     }
     fs::create_dir_all(path).map_err(|error| Error::io(path.display(), "create", error))?;
-    let write_text =
-        |name: &str, text: &str| write_atomic(&path.join(name), |w| w.write_all(text.as_bytes()));
+    let mut texts = Vec::new();
     if let Some(tokenizer) = tokenizer {
-        write_text("vocab.json", &tokenizer.vocab_json())?;
-        write_text("merges.txt", &tokenizer.merges_txt())?;
-        write_text("tokenizer.json", &tokenizer.tokenizer_json())?;
-        write_text("tokenizer_config.json", &tokenizer.tokenizer_config_json(Some(config.context)))?;
-        write_text("special_tokens_map.json", &tokenizer.special_tokens_map_json())?;
+        texts = vec![
+            ("vocab.json", tokenizer.vocab_json()),
+            ("merges.txt", tokenizer.merges_txt()),
+            ("tokenizer.json", tokenizer.tokenizer_json()),
+            ("tokenizer_config.json", tokenizer.tokenizer_config_json(Some(config.context))),
+            ("special_tokens_map.json", tokenizer.special_tokens_map_json()),
+        ];
     }
+    texts.push((CONFIG, config_json(config, *head, tokenizer.map(Tokenizer::end_of_text))));
+    let write_text =
+        |(name, text): &(&str, String)| write_atomic(&path.join(name), |w| w.write_all(text.as_bytes()));
+    let (config, others) = texts.split_last().expect("the configuration at least");
+    others.iter().try_for_each(write_text)?;
     let tensors: Vec<_> = layout
         .parameters
         .iter()
@@ -152,8 +161,8 @@ pub fn save_model_directory(
         notes.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
     metadata.insert("format".to_string(), "pt".to_string());
     write_atomic(&path.join(WEIGHTS), |w| encode_to(&tensors, &metadata, |piece| w.write_all(piece)))?;
-    let end_of_text = tokenizer.map(Tokenizer::end_of_text);
-    write_text(CONFIG, &config_json(config, *head, end_of_text))
+    write_manifest(path, &texts)?;
+    write_text(config)
 }
 
 /// Loads the tokenizer of a model directory: `vocab.json` with `merges.txt`, else `tokenizer.json`, else
@@ -162,6 +171,7 @@ pub fn save_model_directory(
 /// # Errors
 /// [`Error::Io`] and [`Error::Format`]; one of `vocab.json` and `merges.txt` without the other.
 pub fn load_tokenizer(path: &Path) -> Result<Option<Tokenizer>> {
+    verify_manifest(path)?;
     let [vocab, merges, json] = ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| path.join(name));
     if vocab.exists() && merges.exists() {
         let origin = vocab.display().to_string();
@@ -187,6 +197,7 @@ pub fn load_tokenizer(path: &Path) -> Result<Option<Tokenizer>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::manifest::MANIFEST;
     use super::*;
     use crate::model::{Head, Layout, ModelConfig};
     use proptest::prelude::*;
@@ -208,7 +219,7 @@ mod tests {
             let loaded = load_model_directory(&a).unwrap();
             assert_eq!(loaded, model);
             save_model_directory(&b, &loaded, None, &[("stage", "sft")]).unwrap();
-            for name in [CONFIG, WEIGHTS] {
+            for name in [CONFIG, WEIGHTS, MANIFEST] {
                 assert_eq!(fs::read(a.join(name)).unwrap(), fs::read(b.join(name)).unwrap(), "{name}");
             }
             assert!(load_tokenizer(&a).unwrap().is_none());

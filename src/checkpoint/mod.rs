@@ -1,9 +1,9 @@
 //! Floor 5: what is kept on disk, and how it is kept safely.
 //!
-//! Reading order: [`safetensors`] (the container) and its [`checksum`], [`config_json`] and [`hugging_face`] (a model from
-//! bytes, without an operating system); then, with files: [`atomic`] (never half a file),
-//! [`directory`] (a model directory, both ways), [`state`] (what a run resumes from), [`lock`] (one run
-//! per directory).
+//! Reading order: [`safetensors`] (the container) and its [`checksum`], [`config_json`] and
+//! [`hugging_face`] (a model from bytes, without an operating system); then, with files: [`atomic`] (never
+//! half a file), [`directory`] (a model directory, both ways) and the [`manifest`] of its text files,
+//! [`state`] (what a run resumes from), [`lock`] (one run per directory).
 
 pub mod checksum;
 pub mod config_json;
@@ -16,6 +16,8 @@ pub mod atomic;
 pub mod directory;
 #[cfg(feature = "std")]
 pub mod lock;
+#[cfg(feature = "std")]
+pub mod manifest;
 #[cfg(feature = "std")]
 pub mod state;
 

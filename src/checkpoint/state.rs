@@ -1,10 +1,10 @@
 //! What a run resumes from: named f32 buffers and named strings in one checked file per step.
 //!
 //! `state-00000120.safetensors` is an ordinary safetensors file with its [`CHECKSUM`], so that any reader of
-//! the format can open it and a torn or altered file is found. The buffers are whatever the caller must have back (parameters,
-//! moments, averages of one or several networks); counters and everything else go into the strings,
-//! as JSON. Buffers are written from where they lie, in pieces: saving holds no second copy.
-//! The last two states are kept; if the newest is damaged, the one before is used and the caller told.
+//! the format can open it and a torn or altered file is found. The buffers are whatever the caller must have
+//! back (parameters, moments, averages of one or several networks); counters and everything else go into the
+//! strings, as JSON. Buffers are written from where they lie, in pieces: saving holds no second copy. The
+//! last two states are kept; if the newest is damaged, the one before is used and the caller told.
 
 use std::collections::BTreeMap;
 use std::fs;

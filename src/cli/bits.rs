@@ -3,7 +3,7 @@
 //! reference build's. They stand in the order of the computation, so the first that differs names the operation
 //! to blame: what went into it was still the same.
 
-use crate::learn::adamw::{AdamStyle, AdamW};
+use crate::learn::adamw::AdamW;
 use crate::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Draw, Gradients, Head, ModelConfig,
     Sampling, Transformer, generate_one,
@@ -100,7 +100,7 @@ fn train(model: &Transformer, parameters: &[f32], hashes: &mut [Fnv; 11]) {
 
     let mut updated = parameters.to_vec();
     let mut moments = [vec![0.0; updated.len()], vec![0.0; updated.len()]];
-    let adam = AdamW { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1, style: AdamStyle::PyTorch };
+    let adam = AdamW { weight_decay: 0.1, ..AdamW::default() };
     let [first, second] = &mut moments;
     adam.step(&mut updated, &gradients.flat, first, second, None, &model.layout, 1e-3, 1, 0.5);
 

@@ -60,7 +60,7 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
         let numbers = first..args.count.min(first + together);
         let draws: Vec<Draw> = numbers.clone().map(draw).collect();
         let prompts = vec![prompt.as_slice(); draws.len()];
-        let responses = generate(&weights, &prompts, &sampling, &draws, &|_| ());
+        let responses = generate(&weights, &prompts, &sampling, &draws, &|_| true);
         for (i, response) in numbers.zip(&responses) {
             finite(response, &args.model)?;
             let tokens = &response.tokens[..response.tokens.len() - usize::from(response.ended)];

@@ -75,6 +75,7 @@ pub fn stages(
     }
     let run = Run::open(settings, out, resume || only.is_some(), progress, stop)?;
     let data = Dataset::load(settings, root)?;
+    run.check_stop()?;
     let mut pipeline = Pipeline { settings, root, data, run };
     pipeline.run.progress.finish();
     for note in pipeline.data.notes.clone() {
@@ -206,7 +207,6 @@ impl Pipeline<'_> {
             held_out.iter().map(Vec::as_slice).filter(|p| p.len() < context).take(s.eval_examples).collect();
         let mut best: Option<(f64, u64, Model)> = None;
         for epoch in 1..=s.epochs as u64 {
-            self.run.check_stop()?;
             let model = self.load(&epoch_directory(&self.run, "sft", epoch), Head::LanguageModel)?;
             let candidate = Frozen::new(model.clone(), 0);
             let how = Rollout {
@@ -217,7 +217,7 @@ impl Pipeline<'_> {
                 stage: Stage::Sft,
                 step: 0,
             };
-            let responses = candidate.respond(&prompts, &how);
+            let responses = self.run.respond(&candidate, &prompts, &how)?;
             let whole: Vec<Vec<u32>> =
                 prompts.iter().zip(&responses).map(|(x, y)| [*x, y.tokens.as_slice()].concat()).collect();
             let scores = reward.scores(whole.iter().map(Vec::as_slice));

@@ -64,7 +64,6 @@ pub fn evaluate(
     let prompts = prompts(run, data, &contenders);
     let mut judged = Vec::with_capacity(contenders.len());
     for (done, contender) in contenders.into_iter().enumerate() {
-        run.check_stop()?;
         let mut model = Frozen::new(contender.model, micro);
         let how = Rollout {
             temperature: run.settings.ppo.temperature,
@@ -74,7 +73,7 @@ pub fn evaluate(
             stage: Stage::Eval,
             step: u64::MAX,
         };
-        let responses = model.respond(&prompts, &how);
+        let responses = run.respond(&model, &prompts, &how)?;
         let whole: Vec<Vec<u32>> =
             prompts.iter().zip(&responses).map(|(x, y)| [*x, y.tokens.as_slice()].concat()).collect();
         let kl = reference.as_mut().filter(|_| !prompts.is_empty()).map(|reference| {
@@ -91,11 +90,13 @@ pub fn evaluate(
                 .log_probs(model, parameters, &sequences, how.temperature, |_, l, _| theirs += f64::from(l));
             (own - theirs) / prompts.len() as f64
         });
+        run.check_stop()?;
         let scores = reward.as_mut().map_or(vec![], |reward| reward.scores(whole.iter().map(Vec::as_slice)));
         let text = |tokens: &[u32]| data.tokenizer.decode_lossy(strip(tokens, how.end_of_text));
         let gold = data.world.as_ref().map_or(vec![], |world: &World| {
             prompts.iter().zip(&responses).map(|(x, y)| world.gold(&text(x), &text(&y.tokens))).collect()
         });
+        run.check_stop()?;
         let demonstrations = &data.demonstrations.validation;
         let demonstrations = &demonstrations[..demonstrations.len().min(run.settings.sft.eval_examples)];
         judged.push(Judged {

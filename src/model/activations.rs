@@ -133,8 +133,9 @@ impl Activations {
             d_x: back(n * c),
         }
     }
-    /// Where a forward pass of `rows` tokens first left the numbers: the layer whose output it was, and what was
-    /// found. A pass planned for inference overwrites its blocks, so there only `hidden` tells.
+
+    /// Where a forward pass of `rows` tokens first left the numbers: the layer whose output it was, and what
+    /// was found. A pass planned for inference overwrites its blocks, so there only `hidden` tells.
     pub fn first_non_finite(&self, rows: usize) -> Option<(String, f32)> {
         let kept = if self.d_x.is_empty() { &[] } else { self.blocks.as_slice() };
         let mut outputs = vec![];

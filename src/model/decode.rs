@@ -262,13 +262,14 @@ pub struct Draw {
 /// Samples one response to each prompt. Responses end at `end_of_text`, at `max_new_tokens` or where the
 /// context ends. Neither the company of other prompts nor threads change a response.
 ///
-/// `progress` is called with the number of tokens just sampled.
+/// `progress` is called with the number of tokens just sampled, and returns whether to go on; if not, the
+/// responses are left unfinished.
 pub fn generate(
     weights: &DecodeWeights,
     prompts: &[&[u32]],
     sampling: &Sampling,
     draws: &[Draw],
-    progress: &(dyn Fn(usize) + Sync),
+    progress: &(dyn Fn(usize) -> bool + Sync),
 ) -> Vec<Response> {
     assert_eq!(prompts.len(), draws.len(), "one draw address per prompt");
     let mut responses = vec![Response::default(); prompts.len()];
@@ -291,7 +292,7 @@ fn generate_group(
     sampling: &Sampling,
     draws: &[Draw],
     responses: &mut [Response],
-    progress: &(dyn Fn(usize) + Sync),
+    progress: &(dyn Fn(usize) -> bool + Sync),
 ) {
     let config = weights.config();
     let limit = |slot: usize| limit(config, prompts[slot].len(), sampling);
@@ -304,8 +305,10 @@ fn generate_group(
         let logits = decoder.extend(&[(slot, prompts[slot])]);
         chooser.choose(logits, sampling, draws[slot], &mut responses[slot]);
         active.push(slot);
+        if !progress(1) {
+            return;
+        }
     }
-    progress(active.len());
     let mut last: Vec<[u32; 1]> = Vec::new();
     loop {
         active.retain(|&slot| !responses[slot].ended && responses[slot].tokens.len() < limit(slot));
@@ -320,7 +323,9 @@ fn generate_group(
         for (logits, &slot) in logits.chunks_exact_mut(config.vocab_size).zip(&active) {
             chooser.choose(logits, sampling, draws[slot], &mut responses[slot]);
         }
-        progress(active.len());
+        if !progress(active.len()) {
+            return;
+        }
     }
 }
 

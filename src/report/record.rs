@@ -1,6 +1,7 @@
 //! Reads what the report shows, into plain vectors in the order of the files.
 
 use crate::error::{Error, Result};
+use crate::text::json;
 use serde_json::Value;
 
 /// The measures of one stage.
@@ -64,7 +65,7 @@ fn lines<'a>(text: &'a str, origin: &'a str) -> impl Iterator<Item = Result<(Str
     let not_blank = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     not_blank.map(move |(i, line)| {
         let at = format!("line {}", i + 1);
-        match serde_json::from_str::<Value>(line) {
+        match json::parse(line.as_bytes()) {
             Ok(value @ Value::Object(_)) => Ok((at, value)),
             Ok(_) => Err(Error::format(origin, at, "a JSON object", "another JSON value", "")),
             Err(e) => {

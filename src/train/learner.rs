@@ -1,5 +1,7 @@
 //! A network under training: parameters, gradients, moments, average, and the memory of its passes.
 
+use core::ops::Range;
+
 use super::passes::{Pass, Sequence};
 use super::settings::{self, AdamSettings, ScheduleName};
 use crate::checkpoint::{Model, State};
@@ -71,15 +73,45 @@ impl Learner {
         }
     }
 
-    /// The mean cross-entropy of the batch's targets in nats; its gradient is added to `gradients`.
-    pub fn cross_entropy_gradient(&mut self, batch: &[Sequence], dropout: Option<Dropout>) -> f64 {
-        let tokens: usize = batch.iter().map(Sequence::targets).sum();
-        let slope = -1.0 / tokens as f32;
-        let mut sum = 0.0;
+    /// [`Pass::log_probs_gradient`] of this network.
+    pub fn log_probs_gradient(
+        &mut self,
+        sequences: &[Sequence],
+        temperature: f32,
+        dropout: Option<Dropout>,
+        slope: impl Fn(usize, f32) -> f32 + Sync,
+        each: impl FnMut(usize, f32, f32),
+    ) {
         let Learner { model, parameters, gradients, pass, .. } = self;
-        let count = |_: usize, log_prob: f32, _: f32| sum -= f64::from(log_prob);
-        pass.log_probs_gradient(model, parameters, gradients, batch, 1.0, dropout, |_, _| slope, count);
-        sum / tokens as f64
+        pass.log_probs_gradient(model, parameters, gradients, sequences, temperature, dropout, slope, each);
+    }
+
+    /// Adds to `gradients` that of `coefficient` times the mean cross-entropy of the batch's targets, and to
+    /// `sum` their cross-entropies in nats; returns how many targets there are.
+    pub fn cross_entropy_gradient(
+        &mut self,
+        batch: &[Sequence],
+        coefficient: f32,
+        dropout: Option<Dropout>,
+        sum: &mut f64,
+    ) -> usize {
+        let targets = batch.iter().map(Sequence::targets).sum();
+        let slope = -coefficient / targets as f32;
+        let count = |_: usize, log_prob: f32, _: f32| *sum -= f64::from(log_prob);
+        self.log_probs_gradient(batch, 1.0, dropout, |_, _| slope, count);
+        targets
+    }
+
+    /// [`Pass::values_gradient`] of this network.
+    pub fn values_gradient(
+        &mut self,
+        groups: &[Range<usize>],
+        sequences: &[Sequence],
+        positions: impl Fn(&Sequence) -> Range<usize>,
+        slopes: impl FnMut(Range<usize>, &[f32], &mut [f32]),
+    ) {
+        let Learner { model, parameters, gradients, pass, .. } = self;
+        pass.values_gradient(model, parameters, gradients, groups, sequences, positions, slopes);
     }
 
     /// One optimizer step on the accumulated gradient, which is then cleared; returns its norm before

@@ -10,8 +10,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::checkpoint::atomic::{read_text, write_atomic};
+use crate::checkpoint::checksum::{Crc64, digits};
 use crate::error::{Error, Result};
+use crate::text::json;
 
 /// One measured value.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,6 +77,23 @@ pub struct Metrics {
     path: PathBuf,
     file: File,
     offset: u64,
+    /// Of everything up to there.
+    sum: Crc64,
+}
+
+/// How far a log was written, and the checksum of what stands there: what a run keeps to go on from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    bytes: u64,
+    checksum: String,
+}
+
+impl Default for Position {
+    /// The beginning.
+    fn default() -> Self {
+        Position { bytes: 0, checksum: digits(Crc64::default().value()) }
+    }
 }
 
 impl Metrics {
@@ -84,52 +105,43 @@ impl Metrics {
         let io = |e| Error::io(path.display(), "open", e);
         let mut file =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(io)?;
-        let offset = file.seek(SeekFrom::End(0)).map_err(io)?;
-        Ok(Metrics { path: path.to_path_buf(), file, offset })
+        let sum = sum_of(&mut file, u64::MAX).map_err(io)?;
+        let offset = file.stream_position().map_err(io)?;
+        Ok(Metrics { path: path.to_path_buf(), file, offset, sum })
     }
 
-    /// Bytes written so far.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// Bytes written so far, and now safe from a power failure: the number a saved state keeps for
+    /// Where the log stands, and all of it now safe from a power failure: what a saved state keeps for
     /// [`Metrics::truncate_to`], which would refuse a shorter file.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn synced_offset(&mut self) -> Result<u64> {
+    pub fn synced_position(&mut self) -> Result<Position> {
         self.file.sync_data().map_err(|e| Error::io(self.path.display(), "fsync", e))?;
-        Ok(self.offset)
+        Ok(Position { bytes: self.offset, checksum: digits(self.sum.value()) })
     }
 
-    /// Forgets everything after `offset`, so that a resumed run goes on exactly where its state was
+    /// Forgets everything after `position`, so that a resumed run goes on exactly where its state was
     /// saved and the file ends up as an uninterrupted run would have left it.
     ///
     /// # Errors
-    /// [`Error::Format`] if the file is shorter than that, or `offset` is not the end of a line (it is
-    /// not the file that the state belongs to); [`Error::Io`].
-    pub fn truncate_to(&mut self, offset: u64) -> Result<()> {
-        let expected = format!("a line that ends at byte {offset}, where the saved state left it");
+    /// [`Error::Format`] if the file is shorter than that, or not what it was up to there; [`Error::Io`].
+    pub fn truncate_to(&mut self, position: &Position) -> Result<()> {
         let wrong = |found: String| {
-            let hint = "the file was changed or belongs to another run: start in a new directory";
-            Error::format(self.path.display(), "", &expected, found, hint)
+            let expected = format!("{} bytes with checksum {}", position.bytes, position.checksum);
+            let hint = "the file was altered or belongs to another run: start in a new directory";
+            Err(Error::format(self.path.display(), "what was saved", expected, found, hint))
         };
-        if offset > self.offset {
-            return Err(wrong(format!("{} bytes", self.offset)));
+        if position.bytes > self.offset {
+            return wrong(format!("{} bytes", self.offset));
         }
         let io = |e| Error::io(self.path.display(), "cut back", e);
-        if offset > 0 {
-            let mut last = [0u8];
-            self.file.seek(SeekFrom::Start(offset - 1)).map_err(io)?;
-            self.file.read_exact(&mut last).map_err(io)?;
-            if last != *b"\n" {
-                return Err(wrong("the middle of a line".into()));
-            }
+        let sum = sum_of(&mut self.file, position.bytes).map_err(io)?;
+        let found = digits(sum.value());
+        if found != position.checksum {
+            return wrong(found);
         }
-        self.file.set_len(offset).map_err(io)?;
-        self.file.seek(SeekFrom::Start(offset)).map_err(io)?;
-        self.offset = offset;
+        self.file.set_len(position.bytes).map_err(io)?;
+        (self.offset, self.sum) = (position.bytes, sum);
         Ok(())
     }
 
@@ -156,8 +168,19 @@ impl Metrics {
             return Err(Error::io(self.path.display(), "write", error));
         }
         self.offset += line.len() as u64;
+        self.sum.update(line.as_bytes());
         Ok(())
     }
+}
+
+/// The checksum of a file's first `bytes` (or all, if it has fewer), behind which it then stands.
+fn sum_of(file: &mut File, bytes: u64) -> std::io::Result<Crc64> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut content = Vec::new();
+    file.take(bytes).read_to_end(&mut content)?;
+    let mut sum = Crc64::default();
+    sum.update(&content);
+    Ok(sum)
 }
 
 /// The results of a run, replaced as a whole: readers see the old file or the new one, never a part.
@@ -179,7 +202,7 @@ pub fn write_results(path: &Path, results: &serde_json::Value) -> Result<()> {
 /// [`Error::Format`] if it is not JSON, [`Error::Io`].
 pub fn read_results(path: &Path) -> Result<Option<serde_json::Value>> {
     let Some(text) = read_if_present(path)? else { return Ok(None) };
-    serde_json::from_str(&text)
+    json::parse(text.as_bytes())
         .map(Some)
         .map_err(|e| Error::format(path.display(), format!("line {}", e.line()), "JSON", e, ""))
 }
@@ -239,28 +262,41 @@ mod tests {
         let (_dir, path) = file();
         let mut metrics = Metrics::append(&path).unwrap();
         metrics.record("sft", 1, &[("loss", 2.0f32.into())]).unwrap();
-        let saved = metrics.offset();
+        let saved = metrics.synced_position().unwrap();
         metrics.record("sft", 2, &[("loss", 9.0f32.into())]).unwrap();
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"stage\":\"s").unwrap();
         drop(metrics);
 
         let mut metrics = Metrics::append(&path).unwrap();
-        metrics.truncate_to(saved).unwrap();
+        metrics.truncate_to(&saved).unwrap();
         metrics.record("sft", 2, &[("loss", 1.0f32.into())]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 2);
         assert!(text.ends_with("\"step\":2,\"loss\":1.0}\n"), "{text}");
-        assert_eq!(metrics.offset(), text.len() as u64);
+        let end = metrics.synced_position().unwrap();
+        assert_eq!(end, Metrics::append(&path).unwrap().synced_position().unwrap());
+        assert_eq!(end.bytes, text.len() as u64);
+        metrics.truncate_to(&Position::default()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
     }
 
     #[test]
-    fn another_runs_file_is_refused_and_left_alone() {
+    fn an_altered_file_is_refused_and_left_alone() {
         let (_dir, path) = file();
-        std::fs::write(&path, "{\"stage\":\"sft\",\"step\":1}\n").unwrap();
         let mut metrics = Metrics::append(&path).unwrap();
-        assert!(metrics.truncate_to(1000).unwrap_err().to_string().contains("metrics.jsonl"));
-        assert!(metrics.truncate_to(5).unwrap_err().to_string().contains("middle of a line"));
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"stage\":\"sft\",\"step\":1}\n");
+        metrics.record("sft", 1, &[("loss", 2.0f32.into())]).unwrap();
+        let saved = metrics.synced_position().unwrap();
+        let good = std::fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut altered = good.clone();
+            altered[at] ^= 1;
+            for wrong in [&altered[..], &good[..at]] {
+                std::fs::write(&path, wrong).unwrap();
+                let error = Metrics::append(&path).unwrap().truncate_to(&saved).unwrap_err().to_string();
+                assert!(error.contains("metrics.jsonl: what was saved: expected "), "{error}");
+                assert_eq!(std::fs::read(&path).unwrap(), wrong);
+            }
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //!
 //! Below them: [`settings`] (every number of a run), [`dataset`] (files or miniature to tokens),
 //! [`learner`] (a network under training), [`passes`] (forwards over many sequences), [`run`] (the run
-//! directory: metrics, states to resume from).
+//! directory: metrics, states to resume from, [`completed`] stages, [`recent_losses`]).
 
+pub mod completed;
 pub mod dataset;
 pub mod learner;
 pub mod metrics;
@@ -13,6 +14,7 @@ pub mod passes;
 pub mod ppo;
 pub mod pretrain;
 pub mod progress;
+pub mod recent_losses;
 pub mod reward_model;
 pub mod rollout;
 pub mod run;

@@ -100,7 +100,7 @@ impl Pass {
                 Outputs { log_probs: &mut self.log_probs[..n], entropies: &mut self.entropies[..n] };
             let hidden = &self.activations.hidden[..self.batch.len() * c];
             let weight = &parameters[model.layout.head.clone()];
-            let (vocab_size, targets) = (model.config.vocab_size, self.targets.capacity());
+            let (vocab_size, targets) = (model.config.vocab_size, self.activations.max_tokens);
             let work = self.head.get_or_insert_with(|| Workspace::new(vocab_size, c, targets));
             log_prob::forward(outputs, hidden, weight, c, &self.targets, temperature, work);
             self.watch(|pass| &pass.log_probs, n);
@@ -138,7 +138,7 @@ impl Pass {
                 Outputs { log_probs: &mut self.log_probs[..n], entropies: &mut self.entropies[..n] };
             let weight = &parameters[model.layout.head.clone()];
             let d_weight = &mut gradients.flat[model.layout.head.clone()];
-            let (vocab_size, targets) = (model.config.vocab_size, self.targets.capacity());
+            let (vocab_size, targets) = (model.config.vocab_size, self.activations.max_tokens);
             let work = self.head.get_or_insert_with(|| Workspace::new(vocab_size, c, targets));
             let slope = |t: usize, log_prob: f32| slope(number + t, log_prob);
             log_prob::forward_backward(

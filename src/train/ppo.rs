@@ -187,7 +187,7 @@ pub fn train(
             stage: Stage::Ppo,
             step: iteration,
         };
-        let responses = respond(&policy.model, &policy.parameters, &asked, &how, &|_| ());
+        let responses = respond(&policy.model, &policy.parameters, &asked, &how, &|_| true);
 
         // 2. Scores.
         let answers: Vec<&[u32]> = responses.iter().map(|response| response.tokens.as_slice()).collect();
@@ -239,7 +239,11 @@ pub fn train(
                     let (text, context) = (&data.text.train, policy.model.config.context);
                     let windows: Vec<Sequence> =
                         (0..count).map(|i| window(text, context, seed, Stage::Ppo, update, i)).collect();
-                    ptx_gradient(&mut policy, &windows, s.ptx_coef, &mut sums);
+                    let before = sums.ptx;
+                    let tokens = policy.cross_entropy_gradient(&windows, s.ptx_coef, None, &mut sums.ptx);
+                    sums.ptx_tokens += tokens;
+                    let loss = (sums.ptx - before) / tokens as f64;
+                    run.check_loss(stage, iteration + 1, &policy.pass, "the ptx loss", loss)?;
                 }
                 let ratio = f64::from(sums.policy.ratio_max);
                 bound(stage, iteration + 1, "the largest ratio", ratio, run.settings.limits.ratio, true)?;
@@ -249,7 +253,11 @@ pub fn train(
                     .map_err(|error| in_iteration(error, iteration + 1, "policy"))?;
                 sums.gradient_norm = sums.gradient_norm.max(norm);
 
+                let before = sums.value;
                 value_gradient(&mut value, &batch, s, &mut sums);
+                let tokens = (sums.value.tokens - before.tokens).max(1);
+                let loss = (sums.value.loss - before.loss) / tokens as f64;
+                run.check_loss(stage, iteration + 1, &value.pass, "the value loss", loss)?;
                 let rate = schedule.learning_rate(s.value_learning_rate, update, u64::MAX);
                 value
                     .update(stage, rate, 0.0)
@@ -295,7 +303,7 @@ pub fn train(
             let asked = &held_out[..held_out.len().min(s.eval_prompts)];
             if !asked.is_empty() {
                 let how = Rollout { stage: Stage::Eval, ..how };
-                let responses = respond(&policy.model, &policy.parameters, asked, &how, &|_| ());
+                let responses = respond(&policy.model, &policy.parameters, asked, &how, &|_| true);
                 let answers: Vec<&[u32]> =
                     responses.iter().map(|response| response.tokens.as_slice()).collect();
                 fields.push(("validation_reward", mean(&reward.scores(asked, &answers)).into()));
@@ -416,39 +424,9 @@ pub fn policy_gradient(policy: &mut Learner, batch: &[Episode], s: &PpoSettings,
         slope[0]
     };
     let slope = |t: usize, new: f32| one(t, new, &mut PolicySums::default());
-    let Learner { model, parameters, gradients, pass, .. } = policy;
-    pass.log_probs_gradient(
-        model,
-        parameters,
-        gradients,
-        &sequences,
-        s.temperature,
-        None,
-        slope,
-        |t, new, _| {
-            one(t, new, &mut sums.policy);
-        },
-    );
-}
-
-/// Adds `ptx_coef` times the gradient of the mean loss per token over windows of text.
-pub fn ptx_gradient(policy: &mut Learner, windows: &[Sequence], ptx_coef: f32, sums: &mut Sums) {
-    let tokens: usize = windows.iter().map(Sequence::targets).sum();
-    let slope = -ptx_coef / tokens as f32;
-    let Learner { model, parameters, gradients, pass, .. } = policy;
-    pass.log_probs_gradient(
-        model,
-        parameters,
-        gradients,
-        windows,
-        1.0,
-        None,
-        |_, _| slope,
-        |_, log_prob, _| {
-            sums.ptx -= f64::from(log_prob);
-        },
-    );
-    sums.ptx_tokens += tokens;
+    policy.log_probs_gradient(&sequences, s.temperature, None, slope, |t, new, _| {
+        one(t, new, &mut sums.policy);
+    });
 }
 
 /// Adds the gradient of the clipped value loss, a mean over the minibatch's positions.
@@ -460,21 +438,12 @@ pub fn value_gradient(value: &mut Learner, batch: &[Episode], s: &PpoSettings, s
     let weight = 1.0 / old.len().max(1) as f32;
     let positions = |sequence: &Sequence| value_positions(sequence, s);
     let mut at = 0;
-    let Learner { model, parameters, gradients, pass, .. } = value;
-    pass.values_gradient(
-        model,
-        parameters,
-        gradients,
-        &groups,
-        &sequences,
-        positions,
-        |_, values, d_values| {
-            let range = at..at + values.len();
-            let (old, returns) = (&old[range.clone()], &returns[range.clone()]);
-            value_loss(d_values, values, old, returns, s.value_clip, s.value_coef, weight, &mut sums.value);
-            at = range.end;
-        },
-    );
+    value.values_gradient(&groups, &sequences, positions, |_, values, d_values| {
+        let range = at..at + values.len();
+        let (old, returns) = (&old[range.clone()], &returns[range.clone()]);
+        value_loss(d_values, values, old, returns, s.value_clip, s.value_coef, weight, &mut sums.value);
+        at = range.end;
+    });
 }
 
 /// Whitens one field of all episodes together, in their order.

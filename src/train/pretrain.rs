@@ -44,8 +44,10 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
             .collect();
 
         // 2. The mean loss over their tokens, and its gradient.
-        let loss = learner.cross_entropy_gradient(&windows, None);
-        run.check_loss(STAGE, step + 1, &learner.pass.blame("the loss"), loss)?;
+        let mut loss = 0.0;
+        let tokens = learner.cross_entropy_gradient(&windows, 1.0, None, &mut loss);
+        loss /= tokens as f64;
+        run.check_loss(STAGE, step + 1, &learner.pass, "the loss", loss)?;
 
         // 3. One update.
         let learning_rate = schedule.learning_rate(s.learning_rate, step, s.steps);
@@ -53,7 +55,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
 
         // 4. What happened.
         let done = step + 1;
-        clock.count(windows.iter().map(Sequence::targets).sum());
+        clock.count(tokens);
         let mut fields = vec![
             ("loss", loss.into()),
             ("learning_rate", learning_rate.into()),

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::learn::reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
 use crate::model::Head;
 use crate::num::rng::{Purpose, Rng, Stage};
+use crate::world::World;
 use crate::world::labelers::LABELERS;
 
 /// Name of the stage, its directory and its metrics.
@@ -28,7 +29,7 @@ pub const STAGE: &str = "reward_model";
 /// [`Run`].
 pub fn train(run: &mut Run, data: &Dataset, model: Model, sampler: Option<Model>) -> Result<Finished> {
     let s = &run.settings.reward_model;
-    let [training, validation] = rankings(run, data, sampler);
+    let [training, validation] = rankings(run, data, sampler)?;
     if training.is_empty() && s.epochs > 0 {
         return Err(Error::usage("data.comparisons", "rankings to learn from", "none", ""));
     }
@@ -65,7 +66,7 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, sampler: Option<Model>
             accuracy.add(pair_accuracy(rewards, &ranking.ranks));
         });
         loss /= batch.len() as f64;
-        run.check_loss(STAGE, step + 1, &learner.pass.blame("the loss"), loss)?;
+        run.check_loss(STAGE, step + 1, &learner.pass, "the loss", loss)?;
 
         // 3. One update.
         let learning_rate = schedule.learning_rate(s.learning_rate, step, total);
@@ -137,24 +138,15 @@ pub fn rank(learner: &mut Learner, batch: &[&Ranking], mut slopes: impl FnMut(&R
         sequences.extend(ranking.responses.iter().map(last_token));
         groups.push(first..sequences.len());
     }
-    let Learner { model, parameters, gradients, pass, .. } = learner;
     let last = |s: &Sequence| s.from..s.tokens.len();
-    pass.values_gradient(
-        model,
-        parameters,
-        gradients,
-        &groups,
-        &sequences,
-        last,
-        |piece, rewards, d_rewards| {
-            let mut at = 0;
-            for ranking in &batch[piece] {
-                let k = at..at + ranking.responses.len();
-                slopes(ranking, &rewards[k.clone()], &mut d_rewards[k.clone()]);
-                at = k.end;
-            }
-        },
-    );
+    learner.values_gradient(&groups, &sequences, last, |piece, rewards, d_rewards| {
+        let mut at = 0;
+        for ranking in &batch[piece] {
+            let k = at..at + ranking.responses.len();
+            slopes(ranking, &rewards[k.clone()], &mut d_rewards[k.clone()]);
+            at = k.end;
+        }
+    });
 }
 
 fn last_token(example: &Example) -> Sequence<'_> {
@@ -202,78 +194,87 @@ pub fn center(model: &mut Model, demonstrations: &[Example], micro_batch_tokens:
 
 /// Training and validation rankings: from the files, or responses of `sampler` ranked by the miniature's
 /// labelers, one labeler for each prompt.
-fn rankings(run: &mut Run, data: &Dataset, sampler: Option<Model>) -> [Vec<Ranking>; 2] {
+fn rankings(run: &mut Run, data: &Dataset, sampler: Option<Model>) -> Result<[Vec<Ranking>; 2]> {
     let (Some(world), Some(sampler)) = (&data.world, sampler) else {
-        return [data.rankings.train.clone(), data.rankings.validation.clone()];
+        return Ok([data.rankings.train.clone(), data.rankings.validation.clone()]);
     };
+    let sampler = Frozen::new(sampler, 0);
+    let prompts = &data.ranking_prompts;
+    Ok([
+        sampled_rankings(run, data, world, &sampler, &prompts.train, 0)?,
+        sampled_rankings(run, data, world, &sampler, &prompts.validation, 1)?,
+    ])
+}
+
+/// Rankings of responses to the prompts of one set, without those in which all are tied.
+fn sampled_rankings(
+    run: &mut Run,
+    data: &Dataset,
+    world: &World,
+    sampler: &Frozen,
+    prompts: &[Vec<u32>],
+    set: u64,
+) -> Result<Vec<Ranking>> {
     let s = &run.settings.reward_model;
     let seed = run.settings.seed;
-    let sampler = Frozen::new(sampler, 0);
+    run.progress.stage("rankings", prompts.len() as u64);
+    // K responses for each ranking, K uniform from the least to the most; some of them are written.
+    let written = |k: usize| (k as f32 * s.written_share).round() as usize;
+    let counts: Vec<usize> = (0..prompts.len() as u64)
+        .map(|i| {
+            let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i, 0);
+            s.min_candidates + rng.below(s.max_candidates - s.min_candidates + 1)
+        })
+        .collect();
+    let asked: Vec<&[u32]> = prompts
+        .iter()
+        .zip(&counts)
+        .flat_map(|(prompt, &k)| std::iter::repeat_n(prompt.as_slice(), k - written(k)))
+        .collect();
+    let how = Rollout {
+        temperature: s.candidate_temperature,
+        max_response_tokens: run.settings.data.max_response_tokens,
+        end_of_text: data.tokenizer.end_of_text(),
+        seed,
+        stage: Stage::RewardModel,
+        step: set,
+    };
+    let mut responses = run.respond(sampler, &asked, &how)?.into_iter();
+    let mut rankings = Vec::with_capacity(prompts.len());
     let mut tied = 0;
-    let sets =
-        [(0, &data.ranking_prompts.train), (1, &data.ranking_prompts.validation)].map(|(set, prompts)| {
-            run.progress.stage("rankings", prompts.len() as u64);
-            // K responses for each ranking, K uniform from the least to the most; some of them are written.
-            let written = |k: usize| (k as f32 * s.written_share).round() as usize;
-            let counts: Vec<usize> = (0..prompts.len() as u64)
-                .map(|i| {
-                    let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i, 0);
-                    s.min_candidates + rng.below(s.max_candidates - s.min_candidates + 1)
-                })
-                .collect();
-            let asked: Vec<&[u32]> = prompts
-                .iter()
-                .zip(&counts)
-                .flat_map(|(prompt, &k)| std::iter::repeat_n(prompt.as_slice(), k - written(k)))
-                .collect();
-            let how = Rollout {
-                temperature: s.candidate_temperature,
-                max_response_tokens: run.settings.data.max_response_tokens,
-                end_of_text: data.tokenizer.end_of_text(),
-                seed,
-                stage: Stage::RewardModel,
-                step: set,
-            };
-            let mut responses = sampler.respond(&asked, &how).into_iter();
-            let mut rankings = Vec::with_capacity(prompts.len());
-            for (i, (prompt, &k)) in prompts.iter().zip(&counts).enumerate() {
-                let asked = data.tokenizer.decode_lossy(prompt);
-                let mut responses: Vec<Vec<u32>> =
-                    responses.by_ref().take(k - written(k)).map(|response| response.tokens).collect();
-                let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Text, set, i as u64, 0);
-                for text in world.candidate_responses(&asked, written(k), &mut rng).unwrap_or_default() {
-                    let mut tokens = data.tokenizer.encode(&text);
-                    tokens.push(data.tokenizer.end_of_text());
-                    tokens.truncate(how.max_response_tokens);
-                    responses.push(tokens);
-                }
-                let texts: Vec<String> = responses
-                    .iter()
-                    .map(|tokens| data.tokenizer.decode_lossy(strip(tokens, data.tokenizer.end_of_text())))
-                    .collect();
-                let labeler = LABELERS[Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i as u64, 1)
-                    .below(LABELERS.len())];
-                let ranks = world.rank(&asked, &texts, &labeler, seed);
-                if ranks.iter().all(|rank| *rank == ranks[0]) {
-                    tied += 1;
-                    continue;
-                }
-                let examples = responses
-                    .into_iter()
-                    .map(|response| Example {
-                        tokens: [prompt.as_slice(), &response].concat(),
-                        prompt: prompt.len(),
-                    })
-                    .collect();
-                rankings.push(Ranking::new(examples, ranks));
-            }
-            run.progress.finish();
-            rankings
-        });
+    for (i, (prompt, &k)) in prompts.iter().zip(&counts).enumerate() {
+        let asked = data.tokenizer.decode_lossy(prompt);
+        let mut responses: Vec<Vec<u32>> =
+            responses.by_ref().take(k - written(k)).map(|response| response.tokens).collect();
+        let mut rng = Rng::at(seed, Stage::RewardModel, Purpose::Text, set, i as u64, 0);
+        for text in world.candidate_responses(&asked, written(k), &mut rng).unwrap_or_default() {
+            let mut tokens = data.tokenizer.encode(&text);
+            tokens.push(data.tokenizer.end_of_text());
+            tokens.truncate(how.max_response_tokens);
+            responses.push(tokens);
+        }
+        let texts: Vec<String> = responses
+            .iter()
+            .map(|tokens| data.tokenizer.decode_lossy(strip(tokens, data.tokenizer.end_of_text())))
+            .collect();
+        let labeler = LABELERS
+            [Rng::at(seed, Stage::RewardModel, Purpose::Labeler, set, i as u64, 1).below(LABELERS.len())];
+        let ranks = world.rank(&asked, &texts, &labeler, seed);
+        if ranks.iter().all(|rank| *rank == ranks[0]) {
+            tied += 1;
+            continue;
+        }
+        let examples = responses
+            .into_iter()
+            .map(|response| Example { tokens: [prompt.as_slice(), &response].concat(), prompt: prompt.len() })
+            .collect();
+        rankings.push(Ranking::new(examples, ranks));
+    }
+    run.progress.finish();
     if tied > 0 {
         run.progress.note(&format!("{tied} rankings left out: all responses tied"));
     }
-    sets
+    Ok(rankings)
 }
 
 /// A response without its end-of-text token.

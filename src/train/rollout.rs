@@ -53,7 +53,7 @@ impl Frozen {
 
     /// Samples a response to each prompt.
     pub fn respond(&self, prompts: &[&[u32]], how: &Rollout) -> Vec<Response> {
-        respond(&self.model, &self.parameters, prompts, how, &|_| ())
+        respond(&self.model, &self.parameters, prompts, how, &|_| true)
     }
 }
 
@@ -74,13 +74,13 @@ pub struct Rollout {
     pub step: u64,
 }
 
-/// Samples a response to each prompt; the i-th draws as episode i.
+/// Samples a response to each prompt; the i-th draws as episode i. For `progress` see [`generate`].
 pub fn respond(
     model: &Transformer,
     parameters: &[f32],
     prompts: &[&[u32]],
     how: &Rollout,
-    progress: &(dyn Fn(usize) + Sync),
+    progress: &(dyn Fn(usize) -> bool + Sync),
 ) -> Vec<Response> {
     assert_eq!(model.head, Head::LanguageModel, "only a language model responds");
     let weights = DecodeWeights::new(model, parameters);

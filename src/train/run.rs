@@ -4,7 +4,7 @@
 //! config.toml  metrics.jsonl  results.json  timings.jsonl  samples.jsonl  report.html
 //! pretrain/ sft/ reward_model/ rlhf_init/ policy/      model directories
 //! state/<stage>/                                       states to resume from, the last two
-//! run.json                                             which stages are done, where metrics.jsonl stood
+//! run.json                                             which stages are done, and what they found
 //! ```
 //! Everything but `timings.jsonl` repeats to the bit.
 
@@ -14,22 +14,27 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
-
+use super::completed::Completed;
 use super::metrics::{Metrics, Value, write_results};
+use super::passes::Pass;
 use super::progress::Progress;
+use super::recent_losses::RecentLosses;
+use super::rollout::{Frozen, Rollout, respond};
 use super::settings::{Section, Settings};
 use crate::checkpoint::{
     Model, RunLock, State, load_latest_state, read_file, remove_temporaries, save_model_directory,
     save_state, write_atomic,
 };
 use crate::error::{Error, Result};
+use crate::model::Response;
 use crate::text::Tokenizer;
 
 /// The configuration as resolved; a directory that holds it is a run directory.
 const CONFIG: &str = "config.toml";
 /// What interrupted stages left, by stage.
 const STATES: &str = "state";
+/// What complete stages left.
+const COMPLETED: &str = "run.json";
 
 /// A run in progress.
 pub struct Run<'a> {
@@ -43,20 +48,10 @@ pub struct Run<'a> {
     pub results: serde_json::Map<String, serde_json::Value>,
     /// Open from the first stage's beginning on.
     metrics: Option<Metrics>,
-    done: Done,
+    completed: Completed,
     stop: &'a AtomicBool,
-    recent_losses: Vec<f64>,
+    recent_losses: RecentLosses,
     _lock: RunLock,
-}
-
-/// `run.json`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Done {
-    /// Stages that are complete, in order.
-    completed: Vec<String>,
-    /// Length of `metrics.jsonl` after the last of them, in bytes.
-    metrics_offset: u64,
 }
 
 /// A stage that has done its work: its model, to be saved before [`Run::end`] counts the stage as done.
@@ -101,12 +96,11 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         fs::create_dir_all(directory).map_err(|e| Error::io(directory.display(), "create", e))?;
         let lock = RunLock::acquire(directory)?;
-        let (config, state) = (directory.join(CONFIG), directory.join("run.json"));
+        let [config, states, complete] = [CONFIG, STATES, COMPLETED].map(|name| directory.join(name));
         // Only a run directory is ours from top to bottom.
         remove_temporaries(directory, config.exists())?;
-        let mut done = Done::default();
-        let mut results = serde_json::Map::new();
-        if config.exists() {
+        let mut completed = Completed::default();
+        if config.exists() || states.exists() || complete.exists() {
             if !resume {
                 return Err(Error::usage(
                     "--out",
@@ -123,15 +117,8 @@ impl<'a> Run<'a> {
                     "compare the two, or start a fresh run in another directory",
                 ));
             }
-            if state.exists() {
-                let bytes = read_file(&state, 1 << 24)?;
-                done = serde_json::from_slice(&bytes).map_err(|e| {
-                    Error::format(state.display(), "", "{\"completed\",\"metrics_offset\"}", e, "")
-                })?;
-                let path = directory.join("results.json");
-                if let Some(serde_json::Value::Object(found)) = super::metrics::read_results(&path)? {
-                    results = found;
-                }
+            if complete.exists() {
+                completed = Completed::read(&complete)?;
             }
         } else if resume {
             progress
@@ -142,32 +129,32 @@ impl<'a> Run<'a> {
             settings,
             directory,
             progress,
-            results,
+            results: completed.results.clone(),
             metrics: None,
-            done,
+            completed,
             stop,
-            recent_losses: vec![],
+            recent_losses: RecentLosses::default(),
             _lock: lock,
         };
         // A kill between a stage's end and the removal of its states leaves them behind.
-        run.done.completed.iter().try_for_each(|stage| run.remove_states(stage))?;
+        run.completed.stages.iter().try_for_each(|stage| run.remove_states(stage))?;
         Ok(run)
     }
 
     /// Whether a stage was completed earlier.
     pub fn is_done(&self, stage: &str) -> bool {
-        self.done.completed.iter().any(|done| done == stage)
+        self.completed.stages.iter().any(|done| done == stage)
     }
 
     /// The stage that was completed last.
     pub fn last_done(&self) -> Option<&str> {
-        self.done.completed.last().map(String::as_str)
+        self.completed.stages.last().map(String::as_str)
     }
 
     /// Begins (or goes on with) a stage of `total` steps.
     pub fn begin(&mut self, stage: &str, total: u64) -> StageClock {
         self.progress.stage(stage, total);
-        self.recent_losses.clear();
+        self.recent_losses = RecentLosses::default();
         StageClock { started: Instant::now(), tokens: 0 }
     }
 
@@ -190,20 +177,20 @@ impl<'a> Run<'a> {
         };
         let states = self.directory.join(STATES).join(stage);
         let Some(loaded) = load_latest_state(&states)? else {
-            metrics.truncate_to(self.done.metrics_offset)?;
+            metrics.truncate_to(&self.completed.metrics)?;
             return Ok(None);
         };
         for warning in &loaded.warnings {
             self.progress.note(warning);
         }
         let strings = &loaded.state.strings;
-        let offset = strings.get("metrics_offset").and_then(|text| text.parse().ok());
+        let position = strings.get("metrics").and_then(|text| serde_json::from_str(text).ok());
         let losses = strings.get("recent_losses").and_then(|text| serde_json::from_str(text).ok());
-        let (Some(offset), Some(losses)) = (offset, losses) else {
-            let expected = "\"metrics_offset\" and \"recent_losses\"";
+        let (Some(position), Some(losses)) = (position, losses) else {
+            let expected = "\"metrics\" and \"recent_losses\"";
             return Err(Error::format(states.display(), "metadata", expected, "none", ""));
         };
-        metrics.truncate_to(offset)?;
+        metrics.truncate_to(&position)?;
         self.recent_losses = losses;
         self.progress.note(&format!("{stage}: going on after step {}", loaded.step));
         Ok(Some((loaded.step, loaded.state)))
@@ -260,16 +247,27 @@ impl<'a> Run<'a> {
         self.check_stop()
     }
 
-    /// Stops the run if the user asked to, in stages too short to be worth a state: they start over.
+    /// Stops the run if the user asked to, in parts too short to be worth a state: they start over.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
     pub fn check_stop(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) {
-            let hint = "the same command with --resume goes on from here".into();
+            let hint = "the same command with --resume goes on from there".into();
             return Err(Error::Interrupted { hint });
         }
         Ok(())
+    }
+
+    /// Samples a response to each prompt, unless the user asks to stop: then within a token.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn respond(&self, model: &Frozen, prompts: &[&[u32]], how: &Rollout) -> Result<Vec<Response>> {
+        let go_on = |_| !self.stop.load(Ordering::Relaxed);
+        let responses = respond(&model.model, &model.parameters, prompts, how, &go_on);
+        self.check_stop()?;
+        Ok(responses)
     }
 
     fn save(
@@ -284,7 +282,8 @@ impl<'a> Run<'a> {
         fs::create_dir_all(&directory).map_err(|e| Error::io(directory.display(), "create", e))?;
         let mut all: BTreeMap<String, String> =
             strings.iter().map(|(name, text)| (name.to_string(), text.clone())).collect();
-        all.insert("metrics_offset".into(), self.metrics().synced_offset()?.to_string());
+        let position = self.metrics().synced_position()?;
+        all.insert("metrics".into(), serde_json::to_string(&position).expect("plain data"));
         all.insert(
             "recent_losses".into(),
             serde_json::to_string(&self.recent_losses).expect("finite numbers"),
@@ -315,33 +314,18 @@ impl<'a> Run<'a> {
         self.metrics().record(stage, step, fields)
     }
 
-    /// Stops the run where the loss of a step is not finite, or has left the bound set for it.
+    /// Stops the run before an update whose loss is not finite, or has left the bound set for it. `what` tells
+    /// the losses of a stage apart; `pass` made it.
     ///
     /// # Errors
     /// [`Error::Numeric`].
-    pub fn check_loss(&mut self, stage: &str, step: u64, what: &str, loss: f64) -> Result<()> {
-        let hint = "nothing of this step was saved: start again with a lower learning rate (finished stages can be \
-            given as init_from), or see section limits";
-        let bad = |found: String, hint: &str| {
-            Err(Error::Numeric { stage: stage.into(), step, what: what.into(), found, hint: hint.into() })
-        };
-        if !loss.is_finite() {
-            return bad(loss.to_string(), hint);
-        }
-        let spike = self.settings.limits.loss_spike;
-        let n = self.recent_losses.len();
-        let mean = self.recent_losses.iter().sum::<f64>() / n.max(1) as f64;
-        if spike > 0.0 && n == 20 && loss > f64::from(spike) * mean {
-            return bad(
-                format!("{loss:.4}, over {spike} times the mean {mean:.4} of the last 20 steps"),
-                hint,
-            );
-        }
-        if n == 20 {
-            self.recent_losses.remove(0);
-        }
-        self.recent_losses.push(loss);
-        Ok(())
+    pub fn check_loss(&mut self, stage: &str, step: u64, pass: &Pass, what: &str, loss: f64) -> Result<()> {
+        self.recent_losses.add(what, loss, self.settings.limits.loss_spike).map_err(|found| {
+            let hint = "nothing of this step was saved: start again with a lower learning rate (finished stages \
+                can be given as init_from), or see section limits";
+            let what = pass.blame(what).into();
+            Error::Numeric { stage: stage.into(), step, what, found, hint: hint.into() }
+        })
     }
 
     /// Ends a training stage: saves its model as `name` in the run directory, then [`Run::end`].
@@ -367,11 +351,11 @@ impl<'a> Run<'a> {
             &self.directory.join("results.json"),
             &serde_json::Value::Object(self.results.clone()),
         )?;
-        self.done.completed.retain(|done| done != stage);
-        self.done.completed.push(stage.to_string());
-        self.done.metrics_offset = self.metrics().synced_offset()?;
-        let text = serde_json::to_string(&self.done).expect("plain data");
-        write_atomic(&self.directory.join("run.json"), |file| file.write_all(text.as_bytes()))?;
+        self.completed.stages.retain(|done| done != stage);
+        self.completed.stages.push(stage.to_string());
+        self.completed.metrics = self.metrics().synced_position()?;
+        self.completed.results = self.results.clone();
+        self.completed.write(&self.directory.join(COMPLETED))?;
         self.remove_states(stage)?;
         self.log_time(stage, &clock)?;
         self.progress.finish();

@@ -136,8 +136,10 @@ pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Res
             stage: recipe.address,
             step,
         });
-        let loss = learner.cross_entropy_gradient(&batch, dropout);
-        run.check_loss(stage, step + 1, &learner.pass.blame("the loss"), loss)?;
+        let mut loss = 0.0;
+        let targets = learner.cross_entropy_gradient(&batch, 1.0, dropout, &mut loss);
+        loss /= targets as f64;
+        run.check_loss(stage, step + 1, &learner.pass, "the loss", loss)?;
 
         // 3. One update.
         let learning_rate = schedule.learning_rate(recipe.learning_rate, step, total);

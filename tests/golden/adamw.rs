@@ -20,7 +20,6 @@ fn a_model_in_three_settings() {
         .into_iter()
         .map(|tokens| Sequence { tokens, from: 1 })
         .collect();
-    let targets: usize = sequences.iter().map(Sequence::targets).sum();
     for (run, style) in RUNS {
         let start = model(&fixture, fixture.config(), Head::LanguageModel, "");
         let settings = fixture.values(&format!("{run}.settings")).try_into().unwrap();
@@ -28,18 +27,8 @@ fn a_model_in_three_settings() {
         let mut losses = vec![];
         let rates = fixture.values("learning_rates");
         for &rate in &rates {
-            let (mut loss, slope) = (0.0, -1.0 / targets as f32);
-            let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-            pass.log_probs_gradient(
-                model,
-                parameters,
-                gradients,
-                &sequences,
-                1.0,
-                None,
-                |_, _| slope,
-                |_, log_prob, _| loss -= f64::from(log_prob),
-            );
+            let mut loss = 0.0;
+            let targets = learner.cross_entropy_gradient(&sequences, 1.0, None, &mut loss);
             losses.push((loss / targets as f64) as f32);
             learner.update(run, rate, 0.0).unwrap();
         }

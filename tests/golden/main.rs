@@ -19,7 +19,7 @@ use instructgpt::checkpoint::Model;
 use instructgpt::checkpoint::config_json::parse_config;
 use instructgpt::learn::adamw::{AdamStyle, AdamW};
 use instructgpt::model::{Head, Layout};
-use instructgpt::train::learner::Optimizer;
+use instructgpt::train::learner::{Learner, Optimizer};
 use serde_json::Value;
 
 /// The model whose configuration is `config` and whose parameters begin with `prefix`. The layout's names
@@ -39,6 +39,12 @@ fn model(fixture: &Fixture, config: &Value, head: Head, prefix: &str) -> Model {
         parameters[row.range()].copy_from_slice(&values);
     }
     Model { config, head, layout, parameters }
+}
+
+/// A learner of the fixture's only model, with room for that many tokens at a time.
+fn learner(fixture: &Fixture, tokens: usize) -> Learner {
+    let model = model(fixture, fixture.config(), Head::LanguageModel, "");
+    Learner::new(model, Optimizer { adam: AdamW::default(), gradient_clip: 0.0 }, tokens, false)
 }
 
 /// Checks a flat buffer against `PREFIX.NAME` for every parameter of the layout.

@@ -5,9 +5,7 @@ use instructgpt::learn::adamw::AdamStyle;
 use instructgpt::model::Head;
 use instructgpt::train::learner::Learner;
 use instructgpt::train::passes::Sequence;
-use instructgpt::train::ppo::{
-    Episode, Sums, estimate, minibatch_of, policy_gradient, ptx_gradient, value_gradient,
-};
+use instructgpt::train::ppo::{Episode, Sums, estimate, minibatch_of, policy_gradient, value_gradient};
 use instructgpt::train::rollout::Frozen;
 use instructgpt::train::settings::PpoSettings;
 
@@ -92,7 +90,7 @@ fn one_iteration() {
         let accumulate = |policy: &mut Learner| {
             let mut sums = Sums::default();
             policy_gradient(policy, &batch, &settings, &mut sums);
-            ptx_gradient(policy, &windows, settings.ptx_coef, &mut sums);
+            sums.ptx_tokens = policy.cross_entropy_gradient(&windows, settings.ptx_coef, None, &mut sums.ptx);
             sums
         };
         let mut sums = accumulate(&mut policy);

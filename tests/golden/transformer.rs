@@ -1,26 +1,27 @@
 //! `transformer_dense.safetensors`, `transformer_banded.safetensors`: hidden states, logits, log-probs, loss
 //! and every gradient of a whole model.
 
-use instructgpt::model::{Activations, Batch, DecodeWeights, Decoder, Gradients, Head, Transformer};
-use instructgpt::train::passes::{Pass, Sequence};
+use instructgpt::model::{Activations, Batch, DecodeWeights, Decoder};
+use instructgpt::train::learner::Learner;
+use instructgpt::train::passes::Sequence;
 
 use crate::common::fixture::Fixture;
-use crate::{check_each, cut, model};
+use crate::{check_each, cut, learner};
 
 fn transformer(name: &str) {
     let fixture = Fixture::load(name);
-    let model = model(&fixture, fixture.config(), Head::LanguageModel, "");
-    let (parameters, model) = (model.parameters, Transformer::new(model.config, model.head));
     let (tokens, offsets) = (fixture.tokens("tokens"), fixture.indices("offsets"));
     let sequences = cut(&tokens, &offsets);
+    let mut learner = learner(&fixture, tokens.len());
+    let Learner { model, parameters, .. } = &learner;
 
     let batch = Batch::of(&sequences);
     let mut activations = Activations::for_inference(&model.config, batch.len());
-    model.forward(&parameters, &batch, &mut activations, None);
+    model.forward(parameters, &batch, &mut activations, None);
     fixture.check("hidden", &activations.hidden);
 
     // Logits: what decoding gives after each token.
-    let weights = DecodeWeights::new(&model, &parameters);
+    let weights = DecodeWeights::new(model, parameters);
     let mut decoder = Decoder::new(&weights, sequences.len(), model.config.context);
     let mut logits = vec![];
     for (slot, sequence) in sequences.iter().enumerate() {
@@ -33,18 +34,15 @@ fn transformer(name: &str) {
     // As training does it: all but the last token in, all but the first as targets.
     let sequences: Vec<Sequence> = sequences.iter().map(|tokens| Sequence { tokens, from: 1 }).collect();
     let targets: usize = sequences.iter().map(Sequence::targets).sum();
-    let (mut pass, mut gradients) = (Pass::new(&model.config, tokens.len(), true), Gradients::new(&model));
     let (mut log_probs, slope) = (vec![], -1.0 / targets as f32);
-    pass.log_probs_gradient(
-        &model,
-        &parameters,
-        &mut gradients,
+    learner.log_probs_gradient(
         &sequences,
         1.0,
         None,
         |_, _| slope,
         |_, log_prob, _| log_probs.push(log_prob),
     );
+    let Learner { model, gradients, .. } = &mut learner;
     gradients.finish(&model.layout);
     fixture.check("log_probs", &log_probs);
     fixture.check("loss", &[-log_probs.iter().sum::<f32>() / targets as f32]);

@@ -214,7 +214,8 @@ section! {
     /// When a run stops by itself: it says what left its bounds and keeps the last good state.
     /// 0 turns a bound off; a number that is not finite always stops the run.
     LimitsSettings = "limits" {
-        /// A training loss above this many times the mean of the last 20 steps. 0: off.
+        /// A training loss (in PPO that of the value function, and ptx) above this many times the mean of the
+        /// last 20 updates. 0: off.
         loss_spike: f32 = 0.0, not_negative;
         /// PPO's mean KL to the reference, in nats per response. 0: off.
         kl: f32 = 0.0, not_negative;
