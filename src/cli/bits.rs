@@ -17,7 +17,7 @@ pub const REFERENCE: [(&str, u64); 13] = [
     ("random numbers", 0x43e9_221d_8686_32fd),
     ("embedding", 0x7808_c9b5_f3a9_6cca),
     ("layer_norm", 0xae1e_d673_5d6f_2f98),
-    ("linear", 0x55a8_8a93_f70c_8d93),
+    ("linear", 0xffd0_1899_8fe1_b293),
     ("attention", 0x75d8_0bcd_093b_60f0),
     ("dropout", 0xb5ed_a1e8_62b2_7baf),
     ("gelu", 0x5259_77e1_da36_a21a),
