@@ -61,7 +61,11 @@ fn example() -> Result<()> {
     let mut run = Run::open(&settings, &directory, false, &mut progress, &stop)?;
 
     // A policy that writes simple sentences.
-    let random = Model::random(settings.model.config(data.tokenizer.vocab_size()), Head::LanguageModel, 1);
+    let random = Model::random(
+        settings.model.config(data.tokenizer.vocab_size(), settings.precision),
+        Head::LanguageModel,
+        1,
+    );
     let finished = pretrain::train(&mut run, &data, random)?;
     let pretrained = run.finish(finished, "pretrain", &data.tokenizer)?;
     show("before", &pretrained, &data.prompts.train, &data.tokenizer);

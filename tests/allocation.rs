@@ -130,6 +130,7 @@ impl Run {
         let a = &mut self.activations;
         a.d_hidden[..n].fill(0.0);
         log_prob::forward_backward(
+            model.config.precision,
             Outputs { log_probs: &mut self.log_probs[..targets], entropies: &mut self.entropies[..targets] },
             &mut a.d_hidden[..n],
             &mut self.gradients.flat[model.layout.head.clone()],
@@ -137,6 +138,7 @@ impl Run {
             &self.parameters[model.layout.head.clone()],
             c,
             &self.targets,
+            &self.batch.offsets,
             1.0,
             |_, _| -1.0 / targets as f32,
             &mut self.work,

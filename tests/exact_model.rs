@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use instructgpt::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Decoder, Draw, Gradients, Head,
-    ModelConfig, Sampling, Transformer, generate, generate_one,
+    ModelConfig, Precision, Sampling, Transformer, generate, generate_one,
 };
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
@@ -19,7 +19,11 @@ fn configurations() -> Vec<ModelConfig> {
     banded.activation = Activation::Gelu;
     banded.inner = 52;
     banded.tied_head = false;
-    vec![dense, banded]
+    // Odd everywhere: each product's last pair is half empty.
+    let mut bf16 = ModelConfig::gpt2(61, 40, 35, 2, 5);
+    bf16.inner = 51;
+    bf16.precision = Precision::Bf16;
+    vec![dense, banded, bf16]
 }
 
 fn parameters(model: &Transformer) -> Vec<f32> {
@@ -67,6 +71,7 @@ fn pass(model: &Transformer, sequences: &[Vec<u32>], pieces: usize, chunk: usize
         activations.d_hidden[..n].fill(0.0);
         let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
         log_prob::forward_backward(
+            config.precision,
             Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
             &mut activations.d_hidden[..n],
             &mut gradients.flat[model.layout.head.clone()],
@@ -74,6 +79,7 @@ fn pass(model: &Transformer, sequences: &[Vec<u32>], pieces: usize, chunk: usize
             &parameters[model.layout.head.clone()],
             c,
             &targets,
+            &batch.offsets,
             1.0,
             |_, _| slope,
             &mut work,
@@ -145,6 +151,26 @@ fn dropout_is_not_ignored() {
 }
 
 #[test]
+fn bf16_differs_by_its_rounding() {
+    let half = configurations().remove(2);
+    let full = ModelConfig { precision: Precision::F32, ..half.clone() };
+    let sequences = sequences(&half, &LENGTHS);
+    let [half, full] = [half, full]
+        .map(|config| pass(&Transformer::new(config, Head::LanguageModel), &sequences, 5, 64, false));
+    for (half, full) in [(&half.log_probs, &full.log_probs), (&half.gradients, &full.gradients)] {
+        let (mut error, mut size) = (0.0f64, 0.0f64);
+        for (&half, &full) in half.iter().zip(full) {
+            let (half, full) = (f32::from_bits(half), f32::from_bits(full));
+            error += f64::from(half - full).powi(2);
+            size += f64::from(full).powi(2);
+        }
+        // An operand is off by up to 2^-9; some products follow each other.
+        let relative = (error / size).sqrt();
+        assert!((1e-4..2e-2).contains(&relative), "{relative}");
+    }
+}
+
+#[test]
 fn decoding_equals_the_training_forward() {
     for config in configurations() {
         let model = Transformer::new(config.clone(), Head::LanguageModel);
@@ -171,6 +197,7 @@ fn decoding_equals_the_training_forward() {
             let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
             let mut work = Workspace::new(config.vocab_size, config.width, 1024);
             log_prob::forward(
+                config.precision,
                 Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
                 &activations.hidden[..batch.len() * config.width],
                 &parameters[model.layout.head.clone()],

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 
 use instructgpt::error::Error;
 use instructgpt::learn::reward_loss::reward_loss;
-use instructgpt::model::{DecodeWeights, Draw, Head, ModelConfig, Sampling, generate_one};
+use instructgpt::model::{DecodeWeights, Draw, Head, ModelConfig, Precision, Sampling, generate_one};
 use instructgpt::num::rng::Stage;
 use instructgpt::train::dataset::{Dataset, Example, Ranking};
 use instructgpt::train::learner::{Learner, Optimizer};
@@ -28,7 +28,7 @@ use runs::{StopAfter, tiny};
 static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::load(&tiny(&[]), Path::new(".")).unwrap());
 
 fn model(head: Head, seed: u64) -> Model {
-    Model::random(tiny(&[]).model.config(DATA.tokenizer.vocab_size()), head, seed)
+    Model::random(tiny(&[]).model.config(DATA.tokenizer.vocab_size(), Precision::F32), head, seed)
 }
 
 fn learner(model: Model) -> Learner {

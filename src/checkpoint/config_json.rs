@@ -5,7 +5,8 @@
 //! `reorder_and_upcast_attn`, which changes rounding at most) are ignored.
 //! GPT-3's banded attention has no key of Hugging Face's: we write and read an extra one,
 //! `attention_window`. `transformers` ignores it and attends densely, so such a model gives other
-//! results there.
+//! results there. So has the precision of a model's products, `precision`: the parameters are f32 whatever it
+//! is, and `transformers` computes with these.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -13,7 +14,7 @@ use alloc::string::{String, ToString};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
-use crate::model::{Activation, AttentionPattern, Head, ModelConfig};
+use crate::model::{Activation, AttentionPattern, Head, ModelConfig, Precision};
 use crate::text;
 
 /// Reads a `config.json`; `origin` names it in messages. The head is `None` where the file leaves it
@@ -50,6 +51,7 @@ pub fn parse_config(bytes: &[u8], origin: &str) -> Result<(ModelConfig, Option<H
             Some(_) => AttentionPattern::Alternating { window: fields.size(&["attention_window"])? },
         },
         tied_head: fields.flag("tie_word_embeddings", true)?,
+        precision: fields.precision()?,
     };
     config.validate(origin)?;
     Ok((config, fields.head()?))
@@ -105,6 +107,17 @@ impl<'a> Fields<'a> {
                 Some("gelu") => Ok(Activation::Gelu),
                 Some("gelu_new" | "gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
                 _ => Err(self.bad(name, "gelu, gelu_new or gelu_pytorch_tanh", brief(value), "")),
+            },
+        }
+    }
+
+    fn precision(&self) -> Result<Precision> {
+        match self.get(&["precision"]) {
+            None => Ok(Precision::F32),
+            Some((name, value)) => match value.as_str() {
+                Some("f32") => Ok(Precision::F32),
+                Some("bf16") => Ok(Precision::Bf16),
+                _ => Err(self.bad(name, "f32 or bf16", brief(value), "")),
             },
         }
     }
@@ -212,6 +225,9 @@ pub fn config_json(config: &ModelConfig, head: Head, end_of_text: Option<u32>) -
     });
     if let AttentionPattern::Alternating { window } = config.attention {
         value["attention_window"] = json!(window);
+    }
+    if config.precision == Precision::Bf16 {
+        value["precision"] = json!("bf16");
     }
     if head == Head::Scalar {
         value["num_labels"] = json!(1);

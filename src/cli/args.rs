@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::model::Precision;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.
@@ -150,6 +151,9 @@ pub struct SampleArgs {
     /// The same seed gives the same text
     #[arg(long, value_name = "S", default_value_t = 1, allow_negative_numbers = true)]
     pub seed: u64,
+    /// What products with weights round their operands to, f32 or bf16 [default: as the model was trained]
+    #[arg(long, value_name = "P", value_parser = precision)]
+    pub precision: Option<Precision>,
     /// How many texts
     #[arg(short = 'n', value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = at_least_one)]
     pub count: usize,
@@ -164,6 +168,9 @@ pub struct InputArgs {
     /// JSONL file [default: standard input]
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
+    /// What products with weights round their operands to, f32 or bf16 [default: as the model was trained]
+    #[arg(long, value_name = "P", value_parser = precision)]
+    pub precision: Option<Precision>,
 }
 
 /// Arguments of `tokenize`.
@@ -217,6 +224,15 @@ fn not_negative(text: &str) -> Result<f32, String> {
     text.parse().ok().filter(|x: &f32| *x >= 0.0 && x.is_finite()).ok_or_else(|| wrong.into())
 }
 
+/// A precision's name.
+fn precision(text: &str) -> Result<Precision, String> {
+    match text {
+        "f32" => Ok(Precision::F32),
+        "bf16" => Ok(Precision::Bf16),
+        _ => Err("expected f32 or bf16".into()),
+    }
+}
+
 /// A number above 0, at most 1.
 fn probability(text: &str) -> Result<f32, String> {
     let wrong = "expected a number above 0, at most 1";
@@ -257,6 +273,7 @@ mod tests {
             ("instructgpt sample --model m --prompt p --temperature -1", "--temperature"),
             ("instructgpt sample --model m --prompt p --top-p 0", "--top-p"),
             ("instructgpt sample --model m --prompt p -n 0", "-n"),
+            ("instructgpt score --model m --precision fp16", "--precision"),
             ("instructgpt doctor --threads 0", "--threads"),
             ("instructgpt tokenise", "tokenize"),
         ] {

@@ -84,6 +84,7 @@ fn train(model: &Transformer, parameters: &[f32], hashes: &mut [Fnv; 11]) {
     let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
     let slope = -1.0 / targets.len() as f32;
     log_prob::forward_backward(
+        config.precision,
         Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
         &mut activations.d_hidden,
         &mut gradients.flat[model.layout.head.clone()],
@@ -91,6 +92,7 @@ fn train(model: &Transformer, parameters: &[f32], hashes: &mut [Fnv; 11]) {
         &parameters[model.layout.head.clone()],
         config.width,
         &targets,
+        &batch.offsets,
         1.0,
         |_, _| slope,
         &mut Workspace::new(config.vocab_size, config.width, 1024),

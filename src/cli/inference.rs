@@ -8,8 +8,8 @@ use super::jsonl::{Input, Lines, Output};
 use crate::checkpoint::{Model, load_model_directory_with_warnings, load_tokenizer};
 use crate::error::{Error, Result};
 use crate::model::{
-    Activations, Batch, DecodeWeights, Draw, Head, ModelConfig, Response, Sampling, Transformer, generate,
-    generate_one,
+    Activations, Batch, DecodeWeights, Draw, Head, ModelConfig, Precision, Response, Sampling, Transformer,
+    generate, generate_one,
 };
 use crate::num::par;
 use crate::num::rng::Stage;
@@ -29,7 +29,7 @@ use serde::Serialize;
 /// A prompt that leaves no room in the context ([`Error::Usage`]), a model directory that is broken, a
 /// reward model or without a tokenizer ([`Error::Io`], [`Error::Format`]).
 pub fn sample(args: &SampleArgs) -> Result<()> {
-    let (model, parameters) = load(&args.model, Head::LanguageModel)?;
+    let (model, parameters) = load(&args.model, Head::LanguageModel, args.precision)?;
     let tokenizer = required_tokenizer(&args.model)?;
     let prompt = prompt(&args.prompt, &tokenizer, &model.config)?;
     let weights = DecodeWeights::new(&model, &parameters);
@@ -123,7 +123,7 @@ struct LogProbs {
 /// answered), a reward model, a directory or input that cannot be read.
 pub fn logprobs(args: &InputArgs) -> Result<()> {
     let mut inputs = Inputs::open(args, false)?;
-    let mut trunk = Trunk::load(&args.model, Head::LanguageModel)?;
+    let mut trunk = Trunk::load(args, Head::LanguageModel)?;
     let (vocab_size, width) = (trunk.model.config.vocab_size, trunk.model.config.width);
     let mut work = Workspace::new(vocab_size, width, trunk.model.config.context);
     let mut output = Output::stdout();
@@ -136,7 +136,8 @@ pub fn logprobs(args: &InputArgs) -> Result<()> {
             trunk.forward(&tokens[..known]);
             let outputs = Outputs { log_probs: &mut logprobs, entropies: &mut entropies };
             let (hidden, head) = (trunk.hidden(known), trunk.head());
-            log_prob::forward(outputs, hidden, head, width, &targets, 1.0, &mut work);
+            let precision = trunk.model.config.precision;
+            log_prob::forward(precision, outputs, hidden, head, width, &targets, 1.0, &mut work);
         }
         inputs.check_finite("log-probs", &logprobs)?;
         if !output.record(&LogProbs { tokens, logprobs })? {
@@ -161,7 +162,7 @@ struct Reward {
 /// As [`logprobs`], with a language model instead of a reward model.
 pub fn score(args: &InputArgs) -> Result<()> {
     let mut inputs = Inputs::open(args, true)?;
-    let mut trunk = Trunk::load(&args.model, Head::Scalar)?;
+    let mut trunk = Trunk::load(args, Head::Scalar)?;
     let width = trunk.model.config.width;
     let mut output = Output::stdout();
     while let Some(tokens) = inputs.next(&trunk.model.config)? {
@@ -227,9 +228,10 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     Ok(())
 }
 
-/// Loads a model of the wanted kind; what the user should know goes to standard error.
-fn load(directory: &Path, wanted: Head) -> Result<(Transformer, Vec<f32>)> {
-    let (Model { config, head, layout, parameters }, warnings) =
+/// Loads a model of the wanted kind, to compute in its own precision or in the one asked for; what the user
+/// should know goes to standard error.
+fn load(directory: &Path, wanted: Head, precision: Option<Precision>) -> Result<(Transformer, Vec<f32>)> {
+    let (Model { mut config, head, layout, parameters }, warnings) =
         load_model_directory_with_warnings(directory)?;
     for warning in warnings {
         eprintln!("note: {warning}");
@@ -245,6 +247,7 @@ fn load(directory: &Path, wanted: Head) -> Result<(Transformer, Vec<f32>)> {
         };
         return Err(Error::format(directory.display(), "config.json", kind(wanted), kind(head), hint));
     }
+    config.precision = precision.unwrap_or(config.precision);
     Ok((Transformer { config, head, layout }, parameters))
 }
 
@@ -338,8 +341,8 @@ struct Trunk {
 }
 
 impl Trunk {
-    fn load(directory: &Path, head: Head) -> Result<Trunk> {
-        let (model, parameters) = load(directory, head)?;
+    fn load(args: &InputArgs, head: Head) -> Result<Trunk> {
+        let (model, parameters) = load(&args.model, head, args.precision)?;
         let activations = Activations::for_inference(&model.config, 0);
         Ok(Trunk { model, parameters, batch: Batch::with_capacity(0, 1), activations })
     }

@@ -145,7 +145,8 @@ impl Pipeline<'_> {
         let model = match &self.settings.pretrain.init_from {
             Some(from) => self.load(&self.root.join(from), Head::LanguageModel)?,
             None => {
-                let config = self.settings.model.config(self.data.tokenizer.vocab_size());
+                let config =
+                    self.settings.model.config(self.data.tokenizer.vocab_size(), self.settings.precision);
                 config.validate("model")?;
                 needs::check_memory(&config, self.settings.micro_batch_tokens)?;
                 Model::random(config, Head::LanguageModel, self.settings.seed)
@@ -362,7 +363,8 @@ impl Pipeline<'_> {
     }
 
     fn load_any(&mut self, path: &Path) -> Result<Model> {
-        let (model, warnings) = load_model_directory_with_warnings(path)?;
+        let (mut model, warnings) = load_model_directory_with_warnings(path)?;
+        model.config.precision = self.settings.precision;
         for warning in warnings {
             self.run.progress.note(&warning);
         }

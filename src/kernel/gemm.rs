@@ -4,25 +4,33 @@
 //! ```text
 //! acc = init[i][j];  for p in 0..k { acc = fma(A[i][p], B[p][j], acc) };  C[i][j] = acc
 //! ```
+//! In [`Precision::Bf16`] the elements of A and B are rounded to bf16 and a step takes two of them, by the
+//! definition of [`crate::num::bf16`].
+//!
 //! The fast form is Goto's: B is packed in panels of `NR` columns, A in panels of `MR` rows, and a tile of
 //! `MR x NR` accumulators stays in registers for `KC` steps of `p`. Between two blocks of `p` the chain is
-//! carried through C itself, so no blocking, packing or threading can show in a bit.
+//! carried through C itself, so no blocking, packing or threading can show in a bit. A panel is made of words of
+//! 32 bits, an f32 or a pair of bf16 (which is moved as if it were an f32), so both precisions share all of this.
 //!
 //! ```text
 //! for jc in columns by NC            C[:, jc..]
-//!   for pc in 0..k by KC             pack B[pc.., jc..]   (all threads, split over panels)
+//!   for pc in words of k by KC       pack B[pc.., jc..]   (all threads, split over panels)
 //!     for ic in rows by MC           pack A[ic.., pc..]   (one thread, its own buffer; split over rows)
 //!       for jr in panels of NR
 //!         for ir in panels of MR     tile: C[ic+ir.., jc+jr..] += A panel * B panel
 //! ```
 
-use alloc::vec;
-use alloc::vec::Vec;
-use core::ops::Range;
-
+use super::depth::{Block, Depth};
+pub use super::operands::Precision;
+use super::operands::{Bf16, F32, Operands};
+use super::pack::{pack_columns, pack_rows};
+use crate::num::bf16;
+use crate::num::math::fma;
 use crate::num::par;
 use crate::num::scratch::{self, Use};
-use crate::num::simd::{LANES, V16, transpose_8x8};
+use crate::num::simd::{LANES, V16};
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// Rows of the register tile. 12 x 32 with AVX-512's 32 registers (24 accumulators), 6 x 16 with 16
 /// registers of half the width (12 accumulators); larger tiles spill and are three times slower.
@@ -83,11 +91,28 @@ impl Init<'_> {
     }
 }
 
-/// `C = init + A B` with A (m, k), B (k, n) and row-major C (m, n).
+/// `C = init + A B` with A (m, k), B (k, n) and row-major C (m, n). `depth` is k, or what k consists of.
 ///
 /// # Panics
 /// If a buffer is too small for its shape.
-pub fn gemm(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &mut [f32]) {
+pub fn gemm<'d>(
+    precision: Precision,
+    m: usize,
+    n: usize,
+    depth: impl Into<Depth<'d>>,
+    a: Matrix,
+    b: Matrix,
+    init: Init,
+    c: &mut [f32],
+) {
+    match precision {
+        Precision::F32 => gemm_of::<F32>(m, n, depth.into(), a, b, init, c),
+        Precision::Bf16 => gemm_of::<Bf16>(m, n, depth.into(), a, b, init, c),
+    }
+}
+
+fn gemm_of<O: Operands>(m: usize, n: usize, depth: Depth, a: Matrix, b: Matrix, init: Init, c: &mut [f32]) {
+    let k = depth.len();
     assert_eq!(c.len(), m * n, "C has {} elements, not {m} x {n}", c.len());
     check("A", a, m, k);
     check("B", b, k, n);
@@ -98,26 +123,27 @@ pub fn gemm(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &
         initialise(init, n, c);
         return;
     }
+    let words = depth.words(O::DEEP);
     // Equal blocks: a thin last one would read and write C, or start the threads, for little work.
-    let block_depth = k.div_ceil(k.div_ceil(KC));
+    let block_words = words.div_ceil(words.div_ceil(KC));
     let block_columns = n.div_ceil(n.div_ceil(NC)).next_multiple_of(NR);
     scratch::with(Use::PackB, KC * NC, |packed_b| {
         for jc in (0..n).step_by(block_columns) {
             let columns = block_columns.min(n - jc);
-            for pc in (0..k).step_by(block_depth) {
-                let depth = block_depth.min(k - pc);
+            for pc in (0..words).step_by(block_words) {
+                let block = depth.block(O::DEEP, pc..words.min(pc + block_words));
                 // Only the first block starts the chains; the others go on with what C holds.
                 let init = if pc == 0 { init } else { Init::Accumulate };
-                let packed_b = &mut packed_b[..columns.next_multiple_of(NR) * depth];
-                let grain = (32 * 1024 / (depth * NR)).max(1);
+                let packed_b = &mut packed_b[..columns.next_multiple_of(NR) * block.words()];
+                let grain = (32 * 1024 / (block.words() * NR)).max(1);
                 // Split over panels: each is a copy of its own columns.
-                par::for_each(par::rows(packed_b, depth * NR), grain, |first, panels| {
-                    pack_columns(b, pc, depth, jc + first * NR..jc + columns, panels.data);
+                par::for_each(par::rows(packed_b, block.words() * NR), grain, |first, panels| {
+                    pack_columns::<O>(b, &block, jc + first * NR..jc + columns, panels.data);
                 });
                 // Split over rows of C: each tile's chain is carried on by the one piece that owns it.
-                let grain = MR * (256 * 1024 / (MR * columns * depth)).max(1);
+                let grain = MR * (256 * 1024 / (MR * columns * block.words())).max(1);
                 par::for_each(par::rows(c, n), grain, |first, rows| {
-                    block_of_rows(a, first, pc, depth, packed_b, jc, columns, n, init, rows.data);
+                    block_of_rows::<O>(a, first, &block, packed_b, jc, columns, n, init, rows.data);
                 });
             }
         }
@@ -131,11 +157,10 @@ pub fn reserve() {
 }
 
 /// The rows of one piece: packs A in blocks of MC rows and runs the tiles.
-fn block_of_rows(
+fn block_of_rows<O: Operands>(
     a: Matrix,
     first: usize,
-    pc: usize,
-    depth: usize,
+    depth: &Block,
     packed_b: &[f32],
     jc: usize,
     columns: usize,
@@ -143,17 +168,18 @@ fn block_of_rows(
     init: Init,
     c: &mut [f32],
 ) {
+    let words = depth.words();
     scratch::with(Use::PackA, MC * KC, |packed_a| {
         for (block, c) in c.chunks_mut(MC * n).enumerate() {
             let rows = c.len() / n;
-            for (panel, ir) in packed_a.chunks_exact_mut(depth * MR).zip((0..rows).step_by(MR)) {
-                pack_rows(a, first + block * MC + ir, pc, MR.min(rows - ir), panel);
+            for (panel, ir) in packed_a.chunks_exact_mut(words * MR).zip((0..rows).step_by(MR)) {
+                pack_rows::<O>(a, first + block * MC + ir, depth, MR.min(rows - ir), panel);
             }
-            for (b_panel, jr) in packed_b.chunks_exact(depth * NR).zip((0..columns).step_by(NR)) {
+            for (b_panel, jr) in packed_b.chunks_exact(words * NR).zip((0..columns).step_by(NR)) {
                 let (columns, init) = (NR.min(columns - jr), init.at_column(jc + jr));
-                for (a_panel, ir) in packed_a.chunks_exact(depth * MR).zip((0..rows).step_by(MR)) {
+                for (a_panel, ir) in packed_a.chunks_exact(words * MR).zip((0..rows).step_by(MR)) {
                     let corner = &mut c[ir * n + jc + jr..];
-                    carry(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
+                    carry::<O>(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
                 }
             }
         }
@@ -163,7 +189,7 @@ fn block_of_rows(
 /// Starts the chains of one tile of C (at most MR x NR, rows `stride` apart), or takes them up, and carries
 /// them over one block of depth.
 #[inline(always)]
-fn carry(
+fn carry<O: Operands>(
     a_panel: &[f32],
     b_panel: &[f32],
     rows: usize,
@@ -179,7 +205,7 @@ fn carry(
             Init::Bias(bias) => acc = [load_row(bias); MR],
             Init::Accumulate => (0..MR).for_each(|i| acc[i] = load_row(&c[i * stride..])),
         }
-        tile(a_panel, b_panel, &mut acc);
+        tile::<O>(a_panel, b_panel, &mut acc);
         for i in 0..MR {
             for v in 0..NV {
                 acc[i][v].store(&mut c[i * stride + v * LANES..]);
@@ -197,7 +223,7 @@ fn carry(
         }
     }
     let mut acc = core::array::from_fn(|i| load_row(&edge[i]));
-    tile(a_panel, b_panel, &mut acc);
+    tile::<O>(a_panel, b_panel, &mut acc);
     for i in 0..rows {
         for v in 0..NV {
             acc[i][v].store(&mut edge[i][v * LANES..]);
@@ -212,117 +238,20 @@ fn load_row(row: &[f32]) -> [V16; NV] {
     core::array::from_fn(|v| V16::load(&row[v * LANES..]))
 }
 
-/// The inner loop: one step of every chain of the tile per element of depth.
+/// The inner loop: one step of every chain of the tile per word of depth.
 #[inline(always)]
-pub(crate) fn tile(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) {
-    let mut sums = *acc;
+pub(crate) fn tile<O: Operands>(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) {
+    let mut sums = acc.map(|row| row.map(O::start));
     for (a, b) in a_panel.chunks_exact(MR).zip(b_panel.chunks_exact(NR)) {
         let b: [V16; NV] = core::array::from_fn(|v| V16::load(&b[v * LANES..]));
         for i in 0..MR {
             let a = V16::splat(a[i]);
             for v in 0..NV {
-                sums[i][v] = a.fma(b[v], sums[i][v]);
+                sums[i][v] = O::step(a, b[v], sums[i][v]);
             }
         }
     }
     *acc = sums;
-}
-
-/// Packs rows `pc..pc + depth` of the first of `columns` of B into as many panels (depth, NR) as there are,
-/// zero-padded.
-fn pack_columns(b: Matrix, pc: usize, depth: usize, columns: Range<usize>, panels: &mut [f32]) {
-    if b.column == 1 {
-        // Several panels side by side: a row is read on, not 64 bytes of it and then the next.
-        const AT_ONCE: usize = 16;
-        let groups = panels.chunks_mut(AT_ONCE * depth * NR);
-        for (panels, j) in groups.zip(columns.clone().step_by(AT_ONCE * NR)) {
-            let width = (columns.end - j).min(panels.len() / depth);
-            for p in 0..depth {
-                let row = &b.data[(pc + p) * b.row + j..][..width];
-                for (panel, from) in panels.chunks_exact_mut(depth * NR).zip(row.chunks(NR)) {
-                    copy_padded::<NR>(&mut panel[p * NR..], from);
-                }
-            }
-        }
-        return;
-    }
-    for (panel, j) in panels.chunks_exact_mut(depth * NR).zip(columns.clone().step_by(NR)) {
-        let width = NR.min(columns.end - j);
-        pack::<NR>(b.data, pc * b.row + j * b.column, b.row, b.column, width, panel);
-    }
-}
-
-/// Packs `rows` (at most MR) rows of A from `(i, pc)` as (depth, MR), zero-padded.
-fn pack_rows(a: Matrix, i: usize, pc: usize, rows: usize, panel: &mut [f32]) {
-    pack::<MR>(a.data, i * a.row + pc * a.column, a.column, a.row, rows, panel);
-}
-
-/// `panel[p][w] = data[start + p * deep + w * wide]` for `w < width`, +0 beyond; panel is (depth, W).
-#[inline(always)]
-pub(crate) fn pack<const W: usize>(
-    data: &[f32],
-    start: usize,
-    deep: usize,
-    wide: usize,
-    width: usize,
-    panel: &mut [f32],
-) {
-    if width == 0 {
-        panel.fill(0.0);
-    } else if wide == 1 {
-        for (p, row) in panel.chunks_exact_mut(W).enumerate() {
-            copy_padded::<W>(row, &data[start + p * deep..][..width]);
-        }
-    } else if deep == 1 && width == W {
-        // Transposing: W rows side by side, in blocks of 8 x 8.
-        let depth = panel.len() / W;
-        let from: [&[f32]; W] = core::array::from_fn(|w| &data[start + w * wide..][..depth]);
-        let mut blocks = panel.chunks_exact_mut(8 * W);
-        for (block, to) in (&mut blocks).enumerate() {
-            for w in (0..W).step_by(8) {
-                // Beyond W (a multiple of 8 or not) the last row stands in; it is not written.
-                let rows = core::array::from_fn(|i| {
-                    from[(w + i).min(W - 1)][block * 8..][..8].try_into().expect("8 of 8")
-                });
-                let transposed = transpose_8x8(rows);
-                for (to, row) in to.chunks_exact_mut(W).zip(&transposed) {
-                    // Both lengths are constants: a call of memcpy costs more than the copy.
-                    if w + 8 <= W {
-                        to[w..w + 8].copy_from_slice(row);
-                    } else {
-                        to[w..w + W % 8].copy_from_slice(&row[..W % 8]);
-                    }
-                }
-            }
-        }
-        let done = depth / 8 * 8;
-        for (p, row) in blocks.into_remainder().chunks_exact_mut(W).enumerate() {
-            for w in 0..W {
-                row[w] = from[w][done + p];
-            }
-        }
-    } else {
-        for (p, row) in panel.chunks_exact_mut(W).enumerate() {
-            for w in 0..width {
-                row[w] = data[start + p * deep + w * wide];
-            }
-            row[width..].fill(0.0);
-        }
-    }
-}
-
-/// `to[..W]` becomes `from` (at most W numbers) and then +0. Of a whole W, whose length the compiler knows, it
-/// makes a few moves; a call of memcpy costs as much as the copy.
-#[inline(always)]
-pub(crate) fn copy_padded<const W: usize>(to: &mut [f32], from: &[f32]) {
-    let to = &mut to[..W];
-    match from.first_chunk::<W>() {
-        Some(from) => to.copy_from_slice(from),
-        None => {
-            to[..from.len()].copy_from_slice(from);
-            to[from.len()..].fill(0.0);
-        }
-    }
 }
 
 fn initialise(init: Init, n: usize, c: &mut [f32]) {
@@ -346,9 +275,10 @@ fn check(name: &str, x: Matrix, rows: usize, columns: usize) {
 /// Rows of a piece of a product with a [`Packed`] matrix: a multiple of MR.
 const PIECE: usize = 48;
 
-/// A matrix B (k, n) packed once for many products: panels of NR columns, each (k, NR). For decoding,
+/// A matrix B (k, n) packed once for many products: panels of NR columns, each (words of k, NR). For decoding,
 /// where a product has one row per sequence and reading B is the whole cost.
 pub struct Packed {
+    precision: Precision,
     panels: Vec<f32>,
     k: usize,
     n: usize,
@@ -356,15 +286,14 @@ pub struct Packed {
 
 impl Packed {
     /// Packs B (k, n).
-    pub fn new(k: usize, n: usize, b: Matrix) -> Self {
+    pub fn new(precision: Precision, k: usize, n: usize, b: Matrix) -> Self {
         assert!(k > 0, "packing a matrix without rows");
         check("B", b, k, n);
-        let mut panels = vec![0.0; k * n.div_ceil(NR) * NR];
-        // Split over panels: each is a copy of its own columns.
-        par::for_each(par::rows(&mut panels, (k * NR).max(1)), 4, |first, panels| {
-            pack_columns(b, 0, k, first * NR..n, panels.data);
-        });
-        Packed { panels, k, n }
+        let panels = match precision {
+            Precision::F32 => pack_whole::<F32>(k, n, b),
+            Precision::Bf16 => pack_whole::<Bf16>(k, n, b),
+        };
+        Packed { precision, panels, k, n }
     }
 
     /// Columns of B.
@@ -374,6 +303,13 @@ impl Packed {
 
     /// `C = init + A B`, bit for bit [`gemm`], for row-major A (m, k) and C (m, n).
     pub fn multiply(&self, a: &[f32], init: Init, c: &mut [f32]) {
+        match self.precision {
+            Precision::F32 => self.multiply_of::<F32>(a, init, c),
+            Precision::Bf16 => self.multiply_of::<Bf16>(a, init, c),
+        }
+    }
+
+    fn multiply_of<O: Operands>(&self, a: &[f32], init: Init, c: &mut [f32]) {
         let (k, n) = (self.k, self.n);
         let m = a.len() / k;
         assert_eq!((m * k, m * n), (a.len(), c.len()), "A or C is no {m} rows of {k} or {n}");
@@ -382,44 +318,67 @@ impl Packed {
         }
         if m == 1 {
             initialise(init, n, c);
-            // Split over panels, which are columns of the one row.
-            let grain = NR * (64 * 1024 / (k * NR)).max(1);
-            par::for_each(par::rows(c, 1), grain, |first, c| {
-                row_times_panels(a, &self.panels[first * k..], k * NR, c.data);
+            let words = k.div_ceil(O::DEEP);
+            scratch::with(Use::PackA, words, |row| {
+                for (word, pair) in row.iter_mut().zip(a.chunks(O::DEEP)) {
+                    *word = O::word(pair[0], pair.get(1).copied().unwrap_or(0.0));
+                }
+                // Split over panels, which are columns of the one row.
+                let grain = NR * (64 * 1024 / (words * NR)).max(1);
+                par::for_each(par::rows(c, 1), grain, |first, c| {
+                    row_times_panels::<O>(row, &self.panels[first * words..], words * NR, c.data);
+                });
             });
             return;
         }
         // Split over rows of C, a few dozen a piece: each panel of B is read from memory once for all of them.
         par::for_each(par::rows(c, n), PIECE, |first, c| {
             for (block, c) in c.data.chunks_mut(PIECE * n).enumerate() {
-                self.multiply_rows(&a[(first + block * PIECE) * k..], init, c);
+                self.multiply_rows::<O>(&a[(first + block * PIECE) * k..], init, c);
             }
         });
     }
 
     /// The rows of one piece.
-    fn multiply_rows(&self, a: &[f32], init: Init, c: &mut [f32]) {
+    fn multiply_rows<O: Operands>(&self, a: &[f32], init: Init, c: &mut [f32]) {
         let (k, n) = (self.k, self.n);
-        let rows = c.len() / n;
-        scratch::with(Use::PackA, PIECE * k, |packed_a| {
-            for (panel, ir) in packed_a.chunks_exact_mut(k * MR).zip((0..rows).step_by(MR)) {
-                pack_rows(Matrix::new(a, k), ir, 0, MR.min(rows - ir), panel);
+        let (rows, whole) = (c.len() / n, whole::<O>(k));
+        let words = whole.words();
+        scratch::with(Use::PackA, PIECE * words, |packed_a| {
+            for (panel, ir) in packed_a.chunks_exact_mut(words * MR).zip((0..rows).step_by(MR)) {
+                pack_rows::<O>(Matrix::new(a, k), ir, &whole, MR.min(rows - ir), panel);
             }
-            for (b_panel, jr) in self.panels.chunks_exact(k * NR).zip((0..n).step_by(NR)) {
+            for (b_panel, jr) in self.panels.chunks_exact(words * NR).zip((0..n).step_by(NR)) {
                 let (columns, init) = (NR.min(n - jr), init.at_column(jr));
-                for (a_panel, ir) in packed_a.chunks_exact(k * MR).zip((0..rows).step_by(MR)) {
+                for (a_panel, ir) in packed_a.chunks_exact(words * MR).zip((0..rows).step_by(MR)) {
                     let corner = &mut c[ir * n + jr..];
-                    carry(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
+                    carry::<O>(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
                 }
             }
         });
     }
 }
 
+/// All words of a depth of one run.
+fn whole<O: Operands>(k: usize) -> Block<'static> {
+    Depth::from(k).block(O::DEEP, 0..k.div_ceil(O::DEEP))
+}
+
+/// The panels of [`Packed`].
+fn pack_whole<O: Operands>(k: usize, n: usize, b: Matrix) -> Vec<f32> {
+    let whole = whole::<O>(k);
+    let mut panels = vec![0.0; whole.words() * n.div_ceil(NR) * NR];
+    // Split over panels: each is a copy of its own columns.
+    par::for_each(par::rows(&mut panels, whole.words() * NR), 4, |first, panels| {
+        pack_columns::<O>(b, &whole, first * NR..n, panels.data);
+    });
+    panels
+}
+
 /// `c[j] = c[j] + sum over p of a[p] * B[p][j]`, one chain per column, with B in panels of NR columns that
-/// start `stride` floats apart, each at least (a.len(), NR). Four panels go at a time: with fewer chains
+/// start `stride` words apart, each at least (a.len(), NR). Four panels go at a time: with fewer chains
 /// in flight the multipliers would wait for each other.
-pub(crate) fn row_times_panels(a: &[f32], panels: &[f32], stride: usize, c: &mut [f32]) {
+pub(crate) fn row_times_panels<O: Operands>(a: &[f32], panels: &[f32], stride: usize, c: &mut [f32]) {
     const AT_ONCE: usize = 4;
     let depth = a.len() * NR;
     let mut groups = c.chunks_exact_mut(AT_ONCE * NR);
@@ -427,12 +386,12 @@ pub(crate) fn row_times_panels(a: &[f32], panels: &[f32], stride: usize, c: &mut
     for c in &mut groups {
         let panel: [&[f32]; AT_ONCE] = core::array::from_fn(|q| &panels[q * stride..][..depth]);
         let mut acc: [[V16; NV]; AT_ONCE] =
-            core::array::from_fn(|q| core::array::from_fn(|v| V16::load(&c[q * NR + v * LANES..])));
+            core::array::from_fn(|q| core::array::from_fn(|v| O::start(V16::load(&c[q * NR + v * LANES..]))));
         for (p, &x) in a.iter().enumerate() {
             let x = V16::splat(x);
             for q in 0..AT_ONCE {
                 for v in 0..NV {
-                    acc[q][v] = x.fma(V16::load(&panel[q][p * NR + v * LANES..]), acc[q][v]);
+                    acc[q][v] = O::step(x, V16::load(&panel[q][p * NR + v * LANES..]), acc[q][v]);
                 }
             }
         }
@@ -446,10 +405,10 @@ pub(crate) fn row_times_panels(a: &[f32], panels: &[f32], stride: usize, c: &mut
     for (q, c) in groups.into_remainder().chunks_mut(NR).enumerate() {
         let mut wide = [0.0; NR];
         wide[..c.len()].copy_from_slice(c);
-        let mut acc: [V16; NV] = core::array::from_fn(|v| V16::load(&wide[v * LANES..]));
+        let mut acc: [V16; NV] = core::array::from_fn(|v| O::start(V16::load(&wide[v * LANES..])));
         for (b, &x) in panels[q * stride..][..depth].chunks_exact(NR).zip(a) {
             for v in 0..NV {
-                acc[v] = V16::splat(x).fma(V16::load(&b[v * LANES..]), acc[v]);
+                acc[v] = O::step(V16::splat(x), V16::load(&b[v * LANES..]), acc[v]);
             }
         }
         for v in 0..NV {
@@ -460,7 +419,17 @@ pub(crate) fn row_times_panels(a: &[f32], panels: &[f32], stride: usize, c: &mut
 }
 
 /// The scalar definition: the oracle of the tests.
-pub fn gemm_definition(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &mut [f32]) {
+pub fn gemm_definition<'d>(
+    precision: Precision,
+    m: usize,
+    n: usize,
+    depth: impl Into<Depth<'d>>,
+    a: Matrix,
+    b: Matrix,
+    init: Init,
+    c: &mut [f32],
+) {
+    let depth = depth.into();
     for i in 0..m {
         for j in 0..n {
             let mut acc = match init {
@@ -468,9 +437,25 @@ pub fn gemm_definition(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init:
                 Init::Bias(bias) => bias[j],
                 Init::Accumulate => c[i * n + j],
             };
-            for p in 0..k {
-                let (a, b) = (a.data[i * a.row + p * a.column], b.data[p * b.row + j * b.column]);
-                acc = crate::num::math::fma(a, b, acc);
+            let elements = |p: usize| (a.data[i * a.row + p * a.column], b.data[p * b.row + j * b.column]);
+            match precision {
+                Precision::F32 => {
+                    for p in 0..depth.len() {
+                        let (a, b) = elements(p);
+                        acc = fma(a, b, acc);
+                    }
+                }
+                Precision::Bf16 => {
+                    for run in depth.pieces() {
+                        for p in run.clone().step_by(2) {
+                            let (a_even, b_even) = elements(p - depth.start());
+                            let last = p + 1 == run.end;
+                            let (a_odd, b_odd) =
+                                if last { (0.0, 0.0) } else { elements(p + 1 - depth.start()) };
+                            acc = bf16::step(bf16::pair(a_even, a_odd), bf16::pair(b_even, b_odd), acc);
+                        }
+                    }
+                }
             }
             c[i * n + j] = acc;
         }
@@ -492,76 +477,107 @@ mod tests {
         xs.iter().map(|x| x.to_bits()).collect()
     }
 
+    /// Numbers of very different sizes, subnormal and vanishing ones among them.
+    fn hostile(seed: u64, n: usize) -> Vec<f32> {
+        let mut rng = Rng::at(seed, Stage::Test, Purpose::Noise, 0, 0, 0);
+        let scales = [1.0, 1e-18, 1e-20, 1e-38, 0.0, -1e3, 1e-40];
+        (0..n).map(|_| rng.normal() * scales[rng.below(scales.len())]).collect()
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(96))]
         #[test]
         fn fast_equals_definition(
-            m in 0usize..70, n in 0usize..100, k in 0usize..40, deep in 0usize..4,
-            transpose_a: bool, transpose_b: bool, start in 0usize..3, threads in 1usize..4, seed: u64,
+            m in 0usize..70, n in 0usize..100, k in 0usize..40, deep in 0usize..6, in_bf16: bool,
+            transpose_a: bool, transpose_b: bool, start in 0usize..3, threads in 1usize..4,
+            cuts in proptest::collection::vec(0usize..900, 0..9), numbers: bool, seed: u64,
         ) {
-            let k = k + deep * 130; // to cross a block of depth now and then
+            let precision = if in_bf16 { Precision::Bf16 } else { Precision::F32 };
+            let k = k + deep * 170; // to cross a block of depth now and then
+            let noise = if numbers { noise } else { hostile };
             let (a, b) = (noise(seed, m * k), noise(seed + 1, k * n));
             let (bias, start_c) = (noise(seed + 2, n), noise(seed + 3, m * n));
             let a_view = if transpose_a { Matrix::transposed(&a, m) } else { Matrix::new(&a, k) };
             let b_view = if transpose_b { Matrix::transposed(&b, k) } else { Matrix::new(&b, n) };
             let init = [Init::Zero, Init::Bias(&bias), Init::Accumulate][start];
             let (mut fast, mut defined) = (start_c.clone(), start_c.clone());
-            par::with_threads(threads, || gemm(m, n, k, a_view, b_view, init, &mut fast));
-            gemm_definition(m, n, k, a_view, b_view, init, &mut defined);
+            par::with_threads(threads, || gemm(precision, m, n, k, a_view, b_view, init, &mut fast));
+            gemm_definition(precision, m, n, k, a_view, b_view, init, &mut defined);
             prop_assert_eq!(bits(&fast), bits(&defined));
             if !transpose_a && m > 0 && k > 0 {
                 let mut packed = start_c.clone();
-                par::with_threads(threads, || Packed::new(k, n, b_view).multiply(&a, init, &mut packed));
+                let product = || Packed::new(precision, k, n, b_view).multiply(&a, init, &mut packed);
+                par::with_threads(threads, product);
                 prop_assert_eq!(bits(&packed), bits(&defined));
             }
-        }
-    }
-
-    #[test]
-    fn packing_is_a_copy_for_every_width_and_stride() {
-        fn check<const W: usize>() {
-            let data = noise(1, 60 * 60);
-            for (deep, wide) in [(1, 60), (60, 1), (2, 60)] {
-                for (depth, width) in [(1, W), (8, W), (29, W), (24, W - 1), (5, 1), (3, 0)] {
-                    let mut panel = vec![f32::NAN; depth * W];
-                    pack::<W>(&data, 3, deep, wide, width, &mut panel);
-                    for (i, x) in panel.iter().enumerate() {
-                        let (p, w) = (i / W, i % W);
-                        let expected = if w < width { data[3 + p * deep + w * wide] } else { 0.0 };
-                        assert_eq!(x.to_bits(), expected.to_bits(), "{W} wide, {depth} deep, at ({p}, {w})");
-                    }
-                }
+            // The same depth in runs.
+            let mut offsets: Vec<usize> = cuts.into_iter().map(|cut| cut.min(k)).chain([0, k]).collect();
+            offsets.sort_unstable();
+            let runs = Depth::runs(&offsets);
+            let (mut fast, mut defined) = (start_c.clone(), start_c.clone());
+            par::with_threads(threads, || gemm(precision, m, n, runs, a_view, b_view, init, &mut fast));
+            gemm_definition(precision, m, n, runs, a_view, b_view, init, &mut defined);
+            prop_assert_eq!(bits(&fast), bits(&defined));
+            // And in two products, cut where no pair is: what micro-batches do.
+            let cut = runs.cut(k / 2);
+            let halves = [0..cut, cut..k].map(|part| {
+                let a = if transpose_a { &a[part.start * m..] } else { &a[part.start.min(a.len())..] };
+                let b = if transpose_b { &b[part.start.min(b.len())..] } else { &b[part.start * n..] };
+                (runs.part(part), Matrix { data: a, ..a_view }, Matrix { data: b, ..b_view })
+            });
+            let [(head, a_head, b_head), (tail, a_tail, b_tail)] = halves;
+            let mut twice = start_c.clone();
+            gemm(precision, m, n, head, a_head, b_head, init, &mut twice);
+            gemm(precision, m, n, tail, a_tail, b_tail, Init::Accumulate, &mut twice);
+            if cut > 0 || matches!(init, Init::Accumulate) {
+                prop_assert_eq!(bits(&twice), bits(&defined));
             }
         }
-        // The tiles' widths of every target.
-        check::<6>();
-        check::<12>();
-        check::<16>();
-        check::<32>();
     }
 
     #[test]
     fn blocks_of_every_kind_equal_the_definition() {
-        // Larger than every block size at once, with tails.
-        let (m, n, k) = (2 * MC + 5, NC + NR + 3, KC + 7);
-        let (a, b) = (noise(1, m * k), noise(2, k * n));
-        let (mut fast, mut defined) = (vec![0.0; m * n], vec![0.0; m * n]);
-        par::with_threads(3, || gemm(m, n, k, Matrix::new(&a, k), Matrix::new(&b, n), Init::Zero, &mut fast));
-        gemm_definition(m, n, k, Matrix::new(&a, k), Matrix::new(&b, n), Init::Zero, &mut defined);
-        assert_eq!(bits(&fast), bits(&defined));
+        for (precision, deep) in [(Precision::F32, 1), (Precision::Bf16, 2)] {
+            // Larger than every block size at once, with tails.
+            let (m, n, k) = (2 * MC + 5, NC + NR + 3, deep * KC + 7);
+            let (a, b) = (noise(1, m * k), noise(2, k * n));
+            let (mut fast, mut defined) = (vec![0.0; m * n], vec![0.0; m * n]);
+            let (a, b) = (Matrix::new(&a, k), Matrix::new(&b, n));
+            par::with_threads(3, || gemm(precision, m, n, k, a, b, Init::Zero, &mut fast));
+            gemm_definition(precision, m, n, k, a, b, Init::Zero, &mut defined);
+            assert_eq!(bits(&fast), bits(&defined));
+        }
+    }
+
+    #[test]
+    fn bf16_is_the_product_of_rounded_operands() {
+        // An oracle that knows nothing of pairs: products of bf16 are exact in f64, and so are their sums here.
+        let (m, n, k) = (7, 20, 33);
+        let whole = |seed, n| noise(seed, n).into_iter().map(|x| (x * 64.0).round()).collect::<Vec<_>>();
+        let (a, b) = (whole(1, m * k), whole(2, k * n));
+        let mut c = vec![0.0; m * n];
+        let (a_view, b_view) = (Matrix::new(&a, k), Matrix::new(&b, n));
+        gemm(Precision::Bf16, m, n, k, a_view, b_view, Init::Zero, &mut c);
+        for (i, c) in c.iter().enumerate() {
+            let round = |x: f32| f64::from(half::bf16::from_f32(x));
+            let exact: f64 = (0..k).map(|p| round(a[i / n * k + p]) * round(b[p * n + i % n])).sum();
+            assert_eq!(f64::from(*c), exact);
+        }
     }
 
     #[test]
     fn a_single_row_equals_the_same_row_among_others() {
         let (m, n, k) = (19, 8 * NR + 5, 77);
         let (a, b) = (noise(1, m * k), noise(2, k * n));
-        let packed = Packed::new(k, n, Matrix::new(&b, n));
-        let mut together = vec![0.0; m * n];
-        packed.multiply(&a, Init::Zero, &mut together);
-        for (a, row) in a.chunks(k).zip(together.chunks(n)) {
-            let mut alone = vec![0.0; n];
-            packed.multiply(a, Init::Zero, &mut alone);
-            assert_eq!(bits(&alone), bits(row));
+        for precision in [Precision::F32, Precision::Bf16] {
+            let packed = Packed::new(precision, k, n, Matrix::new(&b, n));
+            let mut together = vec![0.0; m * n];
+            packed.multiply(&a, Init::Zero, &mut together);
+            for (a, row) in a.chunks(k).zip(together.chunks(n)) {
+                let mut alone = vec![0.0; n];
+                packed.multiply(a, Init::Zero, &mut alone);
+                assert_eq!(bits(&alone), bits(row));
+            }
         }
     }
 }

@@ -59,7 +59,7 @@ impl Block<'_> {
         dropout: Option<Dropout>,
     ) {
         let (n, c, f, heads) = (batch.len(), self.config.width, self.config.inner, self.config.heads);
-        let (activation, epsilon) = (self.config.activation, self.config.layer_norm_epsilon);
+        let ModelConfig { activation, layer_norm_epsilon: epsilon, precision, .. } = *self.config;
         let p = |range: &Range<usize>| &parameters[range.clone()];
         let at = self.at;
         let buffers = [
@@ -106,7 +106,7 @@ impl Block<'_> {
             // 1
             layer_norm::forward(ln_1, ln_1_stats, x, p(&at.ln_1_weight), p(&at.ln_1_bias), epsilon);
             // 2
-            linear::forward(qkv, ln_1, p(&at.attn_weight), p(&at.attn_bias));
+            linear::forward(precision, qkv, ln_1, p(&at.attn_weight), p(&at.attn_bias));
             attention::split_heads(q, qkv, 3 * c, 0, shape);
             attention::split_heads(k, qkv, 3 * c, c, shape);
             attention::split_heads(v, qkv, 3 * c, 2 * c, shape);
@@ -114,17 +114,17 @@ impl Block<'_> {
             attention::forward(out, attention_stats, q, k, v, shape);
             attention::merge_heads(attended, out, c, 0, shape);
             // 4
-            linear::forward(branch, attended, p(&at.attn_proj_weight), p(&at.attn_proj_bias));
+            linear::forward(precision, branch, attended, p(&at.attn_proj_weight), p(&at.attn_proj_bias));
             // 5
             dropout::add(x_middle, x, branch, rows, self.sites()[0], dropout);
             // 6
             layer_norm::forward(ln_2, ln_2_stats, x_middle, p(&at.ln_2_weight), p(&at.ln_2_bias), epsilon);
             // 7
-            linear::forward(fc, ln_2, p(&at.fc_weight), p(&at.fc_bias));
+            linear::forward(precision, fc, ln_2, p(&at.fc_weight), p(&at.fc_bias));
             // 8
             gelu::forward(activated, fc, activation);
             // 9
-            linear::forward(branch, activated, p(&at.fc_proj_weight), p(&at.fc_proj_bias));
+            linear::forward(precision, branch, activated, p(&at.fc_proj_weight), p(&at.fc_proj_bias));
             // 10
             dropout::add(x_out.data, x_middle, branch, rows, self.sites()[1], dropout);
         });
@@ -144,6 +144,7 @@ impl Block<'_> {
         dropout: Option<Dropout>,
     ) {
         let (n, c, f, heads) = (batch.len(), self.config.width, self.config.inner, self.config.heads);
+        let precision = self.config.precision;
         let p = |range: &Range<usize>| &parameters[range.clone()];
         let at = self.at;
         let [d_out, d_q, d_k, d_v] = &mut s.d_heads;
@@ -173,18 +174,18 @@ impl Block<'_> {
             // 10: x_out = x_middle + dropout(mlp)
             dropout::backward(d_mlp, d_x, masks, self.sites()[1], dropout);
             // 9: mlp = gelu W + b
-            linear::backward_input(d_inner, d_mlp, p(&at.fc_proj_weight), c);
+            linear::backward_input(precision, d_inner, d_mlp, p(&at.fc_proj_weight), c);
             // 8: gelu = GELU(fc)
             gelu::backward(d_inner, of(&a.fc, f), self.config.activation);
             // 7: fc = ln_2 W + b
-            linear::backward_input(d_ln_2, d_inner, p(&at.fc_weight), f);
+            linear::backward_input(precision, d_ln_2, d_inner, p(&at.fc_weight), f);
             // 6: ln_2 = LN(x_middle); d_x already holds what came along the residual
             let (x_middle, stats) = (of(&a.x_middle, c), of(&a.ln_2_stats, 2));
             layer_norm::backward_input(d_x, d_ln_2, x_middle, stats, p(&at.ln_2_weight));
             // 5: x_middle = x + dropout(attention)
             dropout::backward(d_attention, d_x, masks, self.sites()[0], dropout);
             // 4: attention = attended W + b
-            linear::backward_input(d_rows, d_attention, p(&at.attn_proj_weight), c);
+            linear::backward_input(precision, d_rows, d_attention, p(&at.attn_proj_weight), c);
             // 3: attended = attention(q, k, v)
             attention::split_heads(d_out, d_rows, c, 0, shape);
             attention::split_heads(out, of(&a.attention, c), c, 0, shape);
@@ -194,7 +195,7 @@ impl Block<'_> {
             attention::merge_heads(d_qkv, d_k, 3 * c, c, shape);
             attention::merge_heads(d_qkv, d_v, 3 * c, 2 * c, shape);
             // 2: qkv = ln_1 W + b
-            linear::backward_input(d_rows, d_qkv, p(&at.attn_weight), 3 * c);
+            linear::backward_input(precision, d_rows, d_qkv, p(&at.attn_weight), 3 * c);
             // 1: ln_1 = LN(x)
             layer_norm::backward_input(d_x, d_rows, of(x, c), of(&a.ln_1_stats, 2), p(&at.ln_1_weight));
         });
@@ -202,7 +203,8 @@ impl Block<'_> {
         // The parameters' gradients are chains over the rows of all sequences.
         let mut linear = |weight, bias, d_y: &[f32], x: &[f32], inputs: usize| {
             let [d_weight, d_bias] = disjoint(gradients, [weight, bias]);
-            linear::backward_parameters(d_weight, d_bias, &d_y[..n * d_bias.len()], &x[..n * inputs]);
+            let (d_y, x) = (&d_y[..n * d_bias.len()], &x[..n * inputs]);
+            linear::backward_parameters(precision, d_weight, d_bias, d_y, x, &batch.offsets);
         };
         linear(&at.fc_proj_weight, &at.fc_proj_bias, &s.d_branch, &a.gelu, f);
         linear(&at.fc_weight, &at.fc_bias, &s.d_inner, &a.ln_2, c);

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::ToString;
 
 use crate::error::{Error, Result};
+pub use crate::kernel::gemm::Precision;
 pub use crate::ops::gelu::Activation;
 
 /// Which earlier tokens a layer may look at.
@@ -41,6 +42,8 @@ pub struct ModelConfig {
     pub attention: AttentionPattern,
     /// Whether the language-model head is the token embedding (`tie_word_embeddings`).
     pub tied_head: bool,
+    /// What the products with weights round their operands to. The parameters themselves are f32 always.
+    pub precision: Precision,
 }
 
 impl ModelConfig {
@@ -57,6 +60,7 @@ impl ModelConfig {
             activation: Activation::GeluTanh,
             attention: AttentionPattern::Dense,
             tied_head: true,
+            precision: Precision::F32,
         }
     }
 

@@ -32,9 +32,9 @@ impl<'a> DecodeWeights<'a> {
     /// Packs the weights of a language model.
     pub fn new(model: &'a Transformer, parameters: &'a [f32]) -> Self {
         assert_eq!(model.head, Head::LanguageModel, "only a language model generates");
-        let (c, f, v) = (model.config.width, model.config.inner, model.config.vocab_size);
+        let ModelConfig { width: c, inner: f, vocab_size: v, precision, .. } = model.config;
         let pack = |range: &core::ops::Range<usize>, inputs, outputs| {
-            Packed::new(inputs, outputs, Matrix::new(&parameters[range.clone()], outputs))
+            Packed::new(precision, inputs, outputs, Matrix::new(&parameters[range.clone()], outputs))
         };
         let blocks = model
             .layout
@@ -47,7 +47,8 @@ impl<'a> DecodeWeights<'a> {
                 fc_proj: pack(&at.fc_proj_weight, f, c),
             })
             .collect();
-        let head = Packed::new(c, v, Matrix::transposed(&parameters[model.layout.head.clone()], c));
+        let head =
+            Packed::new(precision, c, v, Matrix::transposed(&parameters[model.layout.head.clone()], c));
         DecodeWeights { model, parameters, blocks, head }
     }
 

@@ -10,7 +10,7 @@ pub mod transformer;
 
 pub use activations::Activations;
 pub use batch::Batch;
-pub use config::{Activation, AttentionPattern, ModelConfig};
+pub use config::{Activation, AttentionPattern, ModelConfig, Precision};
 pub use decode::{DecodeWeights, Decoder, Draw, Response, Sampling, generate, generate_one};
 pub use layout::{Head, Layout};
 pub use transformer::{Gradients, Transformer};

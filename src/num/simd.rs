@@ -6,7 +6,8 @@
 //! the compiler turns into vector code without changing a bit. This type is for the two places where it
 //! cannot see through: the matrix-product tile and the sums over a row.
 
-use wide::{f32x8, f32x16};
+use wide::bytemuck::cast;
+use wide::{f32x8, f32x16, u32x16};
 
 /// Lanes of a [`V16`], and of every row sum.
 pub const LANES: usize = 16;
@@ -14,6 +15,9 @@ pub const LANES: usize = 16;
 /// Whether fused multiply-adds are one instruction in this build. Without it the answers are the same
 /// and slow.
 pub const HARDWARE_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+
+/// Whether a pair of bf16 products is one instruction in this build, which needs AVX512-BF16.
+pub const HARDWARE_BF16: bool = cfg!(all(target_arch = "x86_64", target_feature = "avx512bf16"));
 
 /// Sixteen f32 lanes.
 #[derive(Clone, Copy)]
@@ -60,6 +64,33 @@ impl V16 {
         }
     }
 
+    /// Lanewise [`bf16::step`], for lanes of `acc` that are not subnormal.
+    #[inline(always)]
+    pub fn bf16_step(self, b: V16, acc: V16) -> V16 {
+        #[cfg(all(target_arch = "x86_64", target_feature = "avx512bf16"))]
+        return dot_pairs(self, b, acc);
+        #[cfg(not(all(target_arch = "x86_64", target_feature = "avx512bf16")))]
+        {
+            let ([a_even, a_odd], [b_even, b_odd]) = (self.halves(), b.halves());
+            a_even.fma(b_even, a_odd.fma(b_odd, acc).flush()).flush()
+        }
+    }
+
+    /// Lanewise [`bf16::halves`].
+    #[inline(always)]
+    fn halves(self) -> [V16; 2] {
+        let pairs: u32x16 = cast(self.0);
+        [V16(cast(pairs << 16u32)), V16(cast(pairs & u32x16::splat(0xffff_0000)))]
+    }
+
+    /// Lanewise [`bf16::flush`].
+    #[inline(always)]
+    pub fn flush(self) -> V16 {
+        let small: u32x16 = cast(self.0.abs().simd_lt(f32x16::splat(f32::MIN_POSITIVE)));
+        let bits: u32x16 = cast(self.0);
+        V16(cast(bits & !(small & u32x16::splat(u32::MAX >> 1))))
+    }
+
     /// The sum of the lanes by the fixed halving tree 8-4-2-1: lane `l` takes lane `l + 8`, then
     /// `l + 4`, `l + 2`, `l + 1`.
     #[inline(always)]
@@ -86,4 +117,21 @@ pub fn halving_sum(lanes: [f32; LANES]) -> f32 {
         half /= 2;
     }
     lanes[0]
+}
+
+/// Sixteen times [`super::bf16::step`], by the instruction whose definition that is.
+#[cfg(all(target_arch = "x86_64", target_feature = "avx512bf16"))]
+#[inline(always)]
+#[allow(unsafe_code)]
+fn dot_pairs(a: V16, b: V16, acc: V16) -> V16 {
+    use core::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};
+    use core::mem::transmute;
+    // SAFETY: all of these types are 64 bytes, for which every bit pattern is a value; this build runs on
+    // processors with AVX512-BF16 only.
+    unsafe {
+        let operand = |v: V16| transmute::<[f32; LANES], __m512bh>(v.0.to_array());
+        let acc = transmute::<[f32; LANES], __m512>(acc.0.to_array());
+        let sums = _mm512_dpbf16_ps(acc, operand(a), operand(b));
+        V16(f32x16::new(transmute::<__m512, [f32; LANES]>(sums)))
+    }
 }

@@ -16,7 +16,9 @@
 
 use core::ops::Range;
 
-use crate::kernel::gemm::{MR, NR, NV, copy_padded, pack, row_times_panels, tile};
+use crate::kernel::gemm::{MR, NR, NV, row_times_panels, tile};
+use crate::kernel::operands::F32;
+use crate::kernel::pack::{copy_padded, pack};
 use crate::kernel::rows;
 use crate::num::math::{exp, sqrt};
 use crate::num::par::{self, Split};
@@ -381,7 +383,7 @@ fn ragged(a: &[f32], b: &[f32], acc: &mut [[V16; NV]; MR], ranges: &[Range<usize
     };
     if shared_start < shared_end {
         step(start..shared_start, acc);
-        tile(&a[shared_start * MR..shared_end * MR], &b[shared_start * NR..shared_end * NR], acc);
+        tile::<F32>(&a[shared_start * MR..shared_end * MR], &b[shared_start * NR..shared_end * NR], acc);
         step(shared_end..end, acc);
     } else {
         step(start..end, acc);
@@ -393,7 +395,7 @@ fn ragged(a: &[f32], b: &[f32], acc: &mut [[V16; NV]; MR], ranges: &[Range<usize
 fn scores_of(scores: &mut [f32], group: &[f32], columns: &[f32], hs: usize, span: usize, seen: Range<usize>) {
     for panel in seen.start / NR..seen.end.div_ceil(NR) {
         let mut acc = [[V16::ZERO; NV]; MR];
-        tile(group, &columns[panel * hs * NR..][..hs * NR], &mut acc);
+        tile::<F32>(group, &columns[panel * hs * NR..][..hs * NR], &mut acc);
         for i in 0..MR {
             for v in 0..NV {
                 acc[i][v].store(&mut scores[i * span + panel * NR + v * LANES..]);
@@ -554,11 +556,11 @@ impl Cache<'_> {
         let first = lo / NR;
         let scores = &mut scores[..(t + 1).next_multiple_of(NR)];
         scores[first * NR..].fill(0.0);
-        row_times_panels(q, &self.keys[first * hs * NR..], hs * NR, &mut scores[first * NR..]);
+        row_times_panels::<F32>(q, &self.keys[first * hs * NR..], hs * NR, &mut scores[first * NR..]);
         let visible = &mut scores[lo..=t];
         softmax(visible, 1.0 / sqrt(hs as f32), None);
         out.fill(0.0);
-        row_times_panels(visible, &self.values[lo * NR..], self.capacity * NR, out);
+        row_times_panels::<F32>(visible, &self.values[lo * NR..], self.capacity * NR, out);
     }
 }
 

@@ -7,8 +7,13 @@
 //!
 //! A language model's logits are by far its largest activation, so they live only for a chunk of rows at a
 //! time: computed, turned in place into their own gradient, and used up. The chunk size cannot show.
+//!
+//! In bf16 the operands of the three products are rounded, the logits' gradient among them; the logits are not.
 
-use crate::kernel::gemm::{Init, Matrix, gemm};
+use core::ops::Range;
+
+use crate::kernel::depth::Depth;
+use crate::kernel::gemm::{Init, Matrix, Precision, gemm};
 use crate::kernel::rows as row;
 use crate::num::math::{exp, fma, ln};
 use crate::num::par;
@@ -31,19 +36,24 @@ pub struct Outputs<'a> {
     pub entropies: &'a mut [f32],
 }
 
-/// Working memory: a chunk of hidden rows, of their gradients and of logits.
+/// Working memory: a chunk of hidden rows, of their gradients and of logits, and where the targets' sequences
+/// begin.
 pub struct Workspace {
     chunk: usize,
     hidden: alloc::vec::Vec<f32>,
     dhidden: alloc::vec::Vec<f32>,
     logits: alloc::vec::Vec<f32>,
+    offsets: alloc::vec::Vec<usize>,
 }
 
 impl Workspace {
     /// For a head of `vocab_size` and `width` that is given up to `targets` targets; holds at most about 16 M
     /// logits (64 MiB). Each chunk reads all of W and its gradient, so few large ones are faster.
     pub fn new(vocab_size: usize, width: usize, targets: usize) -> Self {
-        Self::with_chunk(targets.min((16 << 20) / vocab_size.max(1)), vocab_size, width)
+        let chunk = targets.min((16 << 20) / vocab_size.max(1));
+        // One more than a sequence for each target can need.
+        let offsets = alloc::vec::Vec::with_capacity(targets + 2);
+        Workspace { offsets, ..Self::with_chunk(chunk, vocab_size, width) }
     }
 
     /// With a given number of rows per chunk (at least 16, at most 1024).
@@ -54,12 +64,14 @@ impl Workspace {
             hidden: alloc::vec![0.0; chunk * width],
             dhidden: alloc::vec![0.0; chunk * width],
             logits: alloc::vec![0.0; chunk * vocab_size],
+            offsets: alloc::vec::Vec::new(),
         }
     }
 }
 
 /// Log-probs and entropies of `targets`; hidden (N, C), weight (V, C).
 pub fn forward(
+    precision: Precision,
     outputs: Outputs,
     hidden: &[f32],
     weight: &[f32],
@@ -68,16 +80,18 @@ pub fn forward(
     temperature: f32,
     work: &mut Workspace,
 ) {
-    let head = Head { hidden, weight, width, temperature };
-    head.by_chunks(outputs, targets, work, |_, _, _, _| (), |_, _| ());
+    let head = Head { precision, hidden, weight, width, temperature };
+    head.by_chunks(outputs, targets, &[], work, |_, _, _, _| (), |_, _, _| ());
 }
 
 /// The forward, and at once its derivative: `slope(i, log_prob)` says how the loss changes with the log-prob of
-/// target `i` (0 for none). Then `dhidden += ...` (N, C) and `dweight += ...` (V, C), target by target.
+/// target `i` (0 for none). Then `dhidden += ...` (N, C) and `dweight += ...` (V, C), target by target. The rows
+/// of `hidden` are those of sequences that begin at `sequences` (B + 1), and the targets follow them.
 ///
 /// With `p = softmax(logits)`: `dlogits[v] = slope * (1[v = token] - p[v]) / temperature`,
 /// `dhidden = dlogits W`, `dW = dlogits^T hidden`.
 pub fn forward_backward(
+    precision: Precision,
     outputs: Outputs,
     dhidden: &mut [f32],
     dweight: &mut [f32],
@@ -85,31 +99,36 @@ pub fn forward_backward(
     weight: &[f32],
     width: usize,
     targets: &[Target],
+    sequences: &[usize],
     temperature: f32,
     slope: impl Fn(usize, f32) -> f32 + Sync,
     work: &mut Workspace,
 ) {
-    let (head, c, vocab) = (Head { hidden, weight, width, temperature }, width, weight.len() / width);
+    let head = Head { precision, hidden, weight, width, temperature };
+    let (c, vocab) = (width, weight.len() / width);
     let to_gradient = |i: usize, token: usize, log_prob: f32, p: &mut [f32]| {
         let slope = slope(i, log_prob) / temperature;
         p.iter_mut().for_each(|p| *p *= -slope);
         p[token] += slope;
     };
-    head.by_chunks(outputs, targets, work, to_gradient, |targets, work| {
+    head.by_chunks(outputs, targets, sequences, work, to_gradient, |targets, chunk, work| {
         let n = targets.len();
         let (dlogits, dchunk) = (&work.logits[..n * vocab], &mut work.dhidden[..n * c]);
-        gemm(n, c, vocab, Matrix::new(dlogits, vocab), Matrix::new(weight, c), Init::Zero, dchunk);
+        let w = Matrix::new(weight, c);
+        gemm(precision, n, c, vocab, Matrix::new(dlogits, vocab), w, Init::Zero, dchunk);
         for (target, d) in targets.iter().zip(dchunk.chunks_exact(c)) {
             let sum = &mut dhidden[target.row as usize * c..][..c];
             sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
         }
-        let (dlogits, chunk) = (Matrix::transposed(dlogits, vocab), Matrix::new(&work.hidden[..n * c], c));
-        gemm(vocab, c, n, dlogits, chunk, Init::Accumulate, dweight);
+        let (dlogits, hidden) = (Matrix::transposed(dlogits, vocab), Matrix::new(&work.hidden[..n * c], c));
+        let rows = Depth::runs(&work.offsets).part(chunk);
+        gemm(precision, vocab, c, rows, dlogits, hidden, Init::Accumulate, dweight);
     });
 }
 
 /// What the logits are made of: hidden (N, C), weight (V, C).
 struct Head<'a> {
+    precision: Precision,
     hidden: &'a [f32],
     weight: &'a [f32],
     width: usize,
@@ -118,18 +137,25 @@ struct Head<'a> {
 
 impl Head<'_> {
     /// Chunk by chunk of the targets: the logits, of each row the outputs and then
-    /// `with_row(target, token, log_prob, p)`, and at the end of the chunk `with_chunk`.
+    /// `with_row(target, token, log_prob, p)`, and at the end of the chunk `with_chunk` with its place.
     fn by_chunks(
         &self,
         outputs: Outputs,
         targets: &[Target],
+        sequences: &[usize],
         work: &mut Workspace,
         with_row: impl Fn(usize, usize, f32, &mut [f32]) + Sync,
-        mut with_chunk: impl FnMut(&[Target], &mut Workspace),
+        mut with_chunk: impl FnMut(&[Target], Range<usize>, &mut Workspace),
     ) {
         let vocab = self.weight.len() / self.width;
-        let mut start = 0;
-        for targets in targets.chunks(work.chunk) {
+        offsets(&mut work.offsets, targets, sequences);
+        let (all, mut start) = (targets, 0);
+        while start < all.len() {
+            let end = match start + work.chunk {
+                end if end < all.len() => Depth::runs(&work.offsets).cut(end),
+                _ => all.len(),
+            };
+            let targets = &all[start..end];
             let logits = self.logits(targets, work);
             let log_probs = &mut outputs.log_probs[start..][..targets.len()];
             let entropies = &mut outputs.entropies[start..][..targets.len()];
@@ -145,8 +171,8 @@ impl Head<'_> {
                     with_row(start + first + t, token, log_probs.data[t], row);
                 }
             });
-            with_chunk(targets, work);
-            start += targets.len();
+            with_chunk(targets, start..end, work);
+            start = end;
         }
     }
 
@@ -157,9 +183,26 @@ impl Head<'_> {
             chunk.copy_from_slice(&self.hidden[target.row as usize * c..][..c]);
         }
         let (chunk, logits) = (Matrix::new(&work.hidden[..n * c], c), &mut work.logits[..n * vocab]);
-        gemm(n, vocab, c, chunk, Matrix::transposed(self.weight, c), Init::Zero, logits);
+        let w = Matrix::transposed(self.weight, c);
+        gemm(self.precision, n, vocab, c, chunk, w, Init::Zero, logits);
         logits
     }
+}
+
+/// Where the targets of each sequence begin, and their number: the runs of the chains over targets.
+fn offsets(offsets: &mut alloc::vec::Vec<usize>, targets: &[Target], sequences: &[usize]) {
+    offsets.clear();
+    offsets.push(0);
+    let mut next = sequences.iter();
+    let mut end = 0;
+    for (i, target) in targets.iter().enumerate() {
+        let row = target.row as usize;
+        if row >= end {
+            end = next.find(|&&end| row < end).copied().unwrap_or(usize::MAX);
+            offsets.push(i);
+        }
+    }
+    offsets.push(targets.len());
 }
 
 /// What [`softmax`] says of a row of logits x (already divided by the temperature).

@@ -102,7 +102,8 @@ impl Pass {
             let weight = &parameters[model.layout.head.clone()];
             let (vocab_size, targets) = (model.config.vocab_size, self.activations.max_tokens);
             let work = self.head.get_or_insert_with(|| Workspace::new(vocab_size, c, targets));
-            log_prob::forward(outputs, hidden, weight, c, &self.targets, temperature, work);
+            let precision = model.config.precision;
+            log_prob::forward(precision, outputs, hidden, weight, c, &self.targets, temperature, work);
             self.watch(|pass| &pass.log_probs, n);
             for t in 0..n {
                 each(number + t, self.log_probs[t], self.entropies[t]);
@@ -142,6 +143,7 @@ impl Pass {
             let work = self.head.get_or_insert_with(|| Workspace::new(vocab_size, c, targets));
             let slope = |t: usize, log_prob: f32| slope(number + t, log_prob);
             log_prob::forward_backward(
+                model.config.precision,
                 outputs,
                 d_hidden,
                 d_weight,
@@ -149,6 +151,7 @@ impl Pass {
                 weight,
                 c,
                 &self.targets,
+                &self.batch.offsets,
                 temperature,
                 slope,
                 work,

@@ -1,6 +1,6 @@
 //! `ops.safetensors`: each operation, forward and backward.
 
-use instructgpt::model::Batch;
+use instructgpt::model::{Batch, Precision};
 use instructgpt::ops::attention::{self, Shape};
 use instructgpt::ops::gelu::{self, Activation};
 use instructgpt::ops::log_prob::{self, Outputs, Target, Workspace};
@@ -42,13 +42,14 @@ fn linear() {
     let f = |name: &str| fixture.values(&format!("linear.{name}"));
     let (x, weight, bias, dy) = (f("x"), f("weight"), f("bias"), f("dy"));
     let mut y = overwritten(dy.len());
-    linear::forward(&mut y, &x, &weight, &bias);
+    linear::forward(Precision::F32, &mut y, &x, &weight, &bias);
     fixture.check("linear.y", &y);
 
     let (mut dx, mut dweight, mut dbias) =
         (overwritten(x.len()), vec![0.0; weight.len()], vec![0.0; bias.len()]);
-    linear::backward_input(&mut dx, &dy, &weight, dbias.len());
-    linear::backward_parameters(&mut dweight, &mut dbias, &dy, &x);
+    linear::backward_input(Precision::F32, &mut dx, &dy, &weight, dbias.len());
+    let offsets = [0, dy.len() / dbias.len()];
+    linear::backward_parameters(Precision::F32, &mut dweight, &mut dbias, &dy, &x, &offsets);
     fixture.check("linear.dx", &dx);
     fixture.check("linear.dweight", &dweight);
     fixture.check("linear.dbias", &dbias);
@@ -181,6 +182,7 @@ fn head(fixture: &Fixture, temperature: f32, slope: impl Fn(usize) -> f32 + Sync
     let (mut log_probs, mut entropies) = (overwritten(n), overwritten(n));
     let (mut dhidden, mut dweight) = (vec![0.0; hidden.len()], vec![0.0; weight.len()]);
     log_prob::forward_backward(
+        Precision::F32,
         Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
         &mut dhidden,
         &mut dweight,
@@ -188,6 +190,7 @@ fn head(fixture: &Fixture, temperature: f32, slope: impl Fn(usize) -> f32 + Sync
         &weight,
         c,
         &targets,
+        &[0, n],
         temperature,
         |target, _| slope(target),
         &mut work,
@@ -195,7 +198,7 @@ fn head(fixture: &Fixture, temperature: f32, slope: impl Fn(usize) -> f32 + Sync
     // The forward alone says the same.
     let (mut log_probs_alone, mut entropies_alone) = (overwritten(n), overwritten(n));
     let outputs = Outputs { log_probs: &mut log_probs_alone, entropies: &mut entropies_alone };
-    log_prob::forward(outputs, &hidden, &weight, c, &targets, temperature, &mut work);
+    log_prob::forward(Precision::F32, outputs, &hidden, &weight, c, &targets, temperature, &mut work);
     assert_eq!((&log_probs_alone, &entropies_alone), (&log_probs, &entropies));
     HeadPass { log_probs, entropies, dhidden, dweight }
 }

@@ -47,6 +47,7 @@ impl<'a> Pass<'a> {
         model.forward(parameters, batch, &mut a, self.dropout);
         let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
         log_prob::forward_backward(
+            model.config.precision,
             Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
             &mut a.d_hidden,
             &mut self.gradients.flat[head.clone()],
@@ -54,6 +55,7 @@ impl<'a> Pass<'a> {
             &parameters[head],
             c,
             targets,
+            &batch.offsets,
             temperature,
             slope,
             &mut Workspace::with_chunk(16, model.config.vocab_size, c),

@@ -3,7 +3,7 @@
 
 use super::{Bench, Case, Unit, seconds};
 use crate::error::Result;
-use crate::kernel::gemm::{Init, Matrix, gemm};
+use crate::kernel::gemm::{Init, Matrix, Precision, gemm};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 /// (m, n, k): square, GPT-2's MLP at 512 tokens in both directions, a small layer, GPT-2's head.
@@ -43,7 +43,10 @@ pub fn run(bench: &mut Bench) -> Result<()> {
                     warm_up: true,
                 };
                 bench.measure(case, || {
-                    let work = || (0..times as usize).for_each(|_| gemm(m, n, k, a, b, Init::Zero, &mut c));
+                    let work = || {
+                        (0..times as usize)
+                            .for_each(|_| gemm(Precision::F32, m, n, k, a, b, Init::Zero, &mut c))
+                    };
                     Ok(seconds(work) / times)
                 })?;
             }

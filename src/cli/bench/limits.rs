@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use super::{median, seconds};
 use crate::kernel::gemm::{MR, NR, NV, tile};
+use crate::kernel::operands::F32;
 use crate::num::simd::{LANES, V16};
 
 /// Share of the peak under which the tile counts as broken.
@@ -98,7 +99,7 @@ fn sample_tile() -> f64 {
     let times = ROUNDS * CHAINS * LANES / (MR * NR * DEPTH);
     let time = seconds(|| {
         for _ in 0..times {
-            tile(black_box(&a), black_box(&b), &mut acc);
+            tile::<F32>(black_box(&a), black_box(&b), &mut acc);
         }
         acc[0][0]
     });

@@ -21,6 +21,7 @@ pub use supervised::{
 };
 
 use crate::error::{Error, Result};
+use crate::model::Precision;
 use section::{any, at_least_one, section};
 
 section! {
@@ -30,6 +31,11 @@ section! {
         seed: u64 = 1, any;
         /// Most tokens in one forward pass. Bounds the memory; does not change a bit.
         micro_batch_tokens: usize = 8192, at_least_one;
+        /// What the products with weights round their operands to, forward and backward, in every model of the run,
+        /// loaded ones included: "f32" (nothing) or "bf16". Sums, attention, everything between the products, the
+        /// weights that the optimizer changes and its moments are f32 in both. The paper trains with half-precision
+        /// weights and activations and f32 copies of the weights (appendix C).
+        precision: Precision = Precision::F32, any;
         /// Updates (PPO: iterations) between two saved states to resume from; 0: only after each stage.
         checkpoint_every: u64 = 200, any;
     }
@@ -223,7 +229,7 @@ mod tests {
     fn model_section_becomes_a_model_config() {
         let mut m = ModelSettings { attention_window: 7, ..Default::default() };
         m.inner = Some(100);
-        let config = m.config(300);
+        let config = m.config(300, Precision::F32);
         assert_eq!(
             (config.vocab_size, config.inner, config.window(1), config.window(0)),
             (300, 100, 7, 2048)

@@ -1,7 +1,7 @@
 //! What a run starts from: the model's shape, the tokenizer, the data, the built-in miniature.
 
 use super::section::{any, at_least_one, below_one, positive, section};
-use crate::model::{Activation, AttentionPattern, ModelConfig};
+use crate::model::{Activation, AttentionPattern, ModelConfig, Precision};
 use serde::{Deserialize, Serialize};
 
 /// The MLP's nonlinearity, as the configuration names it.
@@ -41,8 +41,9 @@ section! {
 }
 
 impl ModelSettings {
-    /// The shape with `vocab_size` tokens (the tokenizer decides that number); not yet validated.
-    pub fn config(&self, vocab_size: usize) -> ModelConfig {
+    /// The shape with `vocab_size` tokens (the tokenizer decides that number), computing in `precision`; not yet
+    /// validated.
+    pub fn config(&self, vocab_size: usize, precision: Precision) -> ModelConfig {
         ModelConfig {
             vocab_size,
             context: self.context,
@@ -60,6 +61,7 @@ impl ModelSettings {
                 window => AttentionPattern::Alternating { window },
             },
             tied_head: self.tied_head,
+            precision,
         }
     }
 }
