@@ -1,6 +1,7 @@
 """Our side and others', alternating, as a table of ratios in Markdown.
 
     bench_side_by_side.py [--against torch gemm] [--only step/] [--rounds 3] [--corpus FILE]
+                          [--precision bf16] [--dtype bf16]
 
 | --against | what it is | needs |
 |---|---|---|
@@ -44,12 +45,13 @@ def kind(name):
     return name.split("/")[0]
 
 
-def ours(binary, name, threads, corpus):
+def ours(name, args):
     """One run of `instructgpt bench` for one case: (median, unit, share of the limit)."""
-    command = [binary, "bench", "--json", "--only", name, "--threads", str(threads)]
-    command += ["--corpus", corpus] if corpus else []
+    command = [args.binary, "bench", "--json", "--only", name, "--threads", str(args.threads)]
+    command += ["--precision", args.precision]
+    command += ["--corpus", args.corpus] if args.corpus else []
     found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    used = 1 if kind(name) == "bpe" else threads
+    used = 1 if kind(name) == "bpe" else args.threads
     result = next(r for r in found["results"] if r["name"] == name and r["threads"] == used)
     return result["median"], result["unit"], result.get("of_limit")
 
@@ -99,7 +101,7 @@ def compare(name, other, args):
     theirs, rounds = Other(command_of(other, name, args)), []
     for _ in range(args.rounds):
         sample = statistics.median(theirs.sample() for _ in range(3))
-        rounds.append((sample, *ours(args.binary, name, args.threads, args.corpus)))
+        rounds.append((sample, *ours(name, args)))
     theirs.close()
     unit, share = rounds[0][2], rounds[0][3]
     assert unit == theirs.unit, f"{name}: {unit} against {theirs.unit}"
@@ -121,6 +123,7 @@ def main():
     parser.add_argument("--only", default="", help="only cases whose names begin so")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="ours")
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32", help="PyTorch's number format")
     parser.add_argument("--corpus", help="text for the BPE cases; without it they are left out")
     args = parser.parse_args()

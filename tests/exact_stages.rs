@@ -34,7 +34,7 @@ static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::load(&tiny(&[]), Path
 
 /// A fresh language model over the data's tokens.
 fn language_model(settings: &Settings) -> Model {
-    let config = settings.model.config(DATA.tokenizer.vocab_size());
+    let config = settings.model.config(DATA.tokenizer.vocab_size(), settings.precision);
     Model::random(config, Head::LanguageModel, settings.seed)
 }
 
@@ -218,7 +218,7 @@ fn the_order_of_responses_in_a_ranking_changes_no_bit() {
             data.rankings.train.iter().any(|r| r.ranks.windows(2).any(|pair| pair[0] == pair[1])),
             "ties"
         );
-        let config = settings.model.config(data.tokenizer.vocab_size());
+        let config = settings.model.config(data.tokenizer.vocab_size(), settings.precision);
         let start = Model::random(config, Head::Scalar, settings.seed);
         let (model, lines) = stage(&settings, |run| reward_model::train(run, &data, start.clone(), None));
         assert_other_model(&model, &start, "it learns");
@@ -300,7 +300,7 @@ fn the_best_epoch_by_validation_loss_is_returned_also_after_a_stop() {
     let mut last = settings.clone();
     last.sft.select = Select::Last;
     let data = Dataset::load(&settings, Path::new(".")).unwrap();
-    let config = settings.model.config(data.tokenizer.vocab_size());
+    let config = settings.model.config(data.tokenizer.vocab_size(), settings.precision);
     let model = Model::random(config, Head::LanguageModel, settings.seed);
     let train = |run: &mut Run| {
         let recipe = sft::Recipe::sft(&run.settings.sft);

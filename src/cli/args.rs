@@ -207,6 +207,9 @@ pub struct BenchArgs {
     /// The small cases only, in some twenty seconds
     #[arg(long)]
     pub quick: bool,
+    /// What products with weights round their operands to, f32 or bf16
+    #[arg(long, value_name = "P", default_value = "f32", value_parser = precision)]
+    pub precision: Precision,
     /// Text for the BPE cases (.txt, .jsonl, .gz of either) [default: the miniature's]
     #[arg(long, value_name = "FILE")]
     pub corpus: Option<PathBuf>,

@@ -71,16 +71,14 @@ impl V16 {
         return dot_pairs(self, b, acc);
         #[cfg(not(all(target_arch = "x86_64", target_feature = "avx512bf16")))]
         {
-            let ([a_even, a_odd], [b_even, b_odd]) = (self.halves(), b.halves());
+            // As `bf16::halves`.
+            let halves = |pairs: V16| {
+                let pairs: u32x16 = cast(pairs.0);
+                [V16(cast(pairs << 16u32)), V16(cast(pairs & u32x16::splat(0xffff_0000)))]
+            };
+            let ([a_even, a_odd], [b_even, b_odd]) = (halves(self), halves(b));
             a_even.fma(b_even, a_odd.fma(b_odd, acc).flush()).flush()
         }
-    }
-
-    /// Lanewise [`bf16::halves`].
-    #[inline(always)]
-    fn halves(self) -> [V16; 2] {
-        let pairs: u32x16 = cast(self.0);
-        [V16(cast(pairs << 16u32)), V16(cast(pairs & u32x16::splat(0xffff_0000)))]
     }
 
     /// Lanewise [`bf16::flush`].

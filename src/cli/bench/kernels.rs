@@ -3,7 +3,7 @@
 
 use super::{Bench, Case, Unit, seconds};
 use crate::error::Result;
-use crate::kernel::gemm::{Init, Matrix, Precision, gemm};
+use crate::kernel::gemm::{Init, Matrix, gemm};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 /// (m, n, k): square, GPT-2's MLP at 512 tokens in both directions, a small layer, GPT-2's head.
@@ -17,7 +17,7 @@ const FORMS: [(&str, bool, bool); 3] = [("nn", false, false), ("nt", false, true
 const SAMPLE_FLOPS: f64 = 8e9;
 
 pub fn run(bench: &mut Bench) -> Result<()> {
-    let threads = rayon::current_num_threads();
+    let (threads, precision) = (rayon::current_num_threads(), bench.precision);
     let shapes = if bench.quick { vec![SHAPES[0], SHAPES[3]] } else { SHAPES.to_vec() };
     for (m, n, k) in shapes {
         for (form, transpose_a, transpose_b) in FORMS {
@@ -44,8 +44,7 @@ pub fn run(bench: &mut Bench) -> Result<()> {
                 };
                 bench.measure(case, || {
                     let work = || {
-                        (0..times as usize)
-                            .for_each(|_| gemm(Precision::F32, m, n, k, a, b, Init::Zero, &mut c))
+                        (0..times as usize).for_each(|_| gemm(precision, m, n, k, a, b, Init::Zero, &mut c))
                     };
                     Ok(seconds(work) / times)
                 })?;

@@ -23,6 +23,8 @@ use std::time::Instant;
 use super::args::BenchArgs;
 use super::jsonl::Output;
 use crate::error::{Error, Result};
+use crate::model::Precision;
+use crate::num::simd::HARDWARE_BF16;
 use limits::Limits;
 use results::{Measured, Report};
 
@@ -56,6 +58,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 struct Bench {
     only: Option<String>,
     quick: bool,
+    precision: Precision,
     corpus: Option<PathBuf>,
     /// The program is used on one thread here, on all of the process's elsewhere.
     one_thread: rayon::ThreadPool,
@@ -126,10 +129,11 @@ impl Bench {
         let mut bench = Bench {
             only: args.only.clone(),
             quick: args.quick,
+            precision: args.precision,
             corpus: args.corpus.clone(),
             one_thread,
             limits,
-            report: Report::default(),
+            report: Report { precision: args.precision, ..Report::default() },
             seen: Vec::new(),
             found: false,
         };
@@ -181,6 +185,9 @@ impl Bench {
             seconds.push(if alone { self.one_thread.install(&mut sample)? } else { sample()? });
         }
         let (seconds, peak) = (median(&mut seconds), median(&mut peaks));
+        // The instruction for bf16 pairs does twice the work of a fused multiply-add.
+        let twice = self.precision == Precision::Bf16 && HARDWARE_BF16;
+        let peak = if twice { 2.0 * peak } else { peak };
         let least = (case.flops / peak).max(case.bytes / self.limits.read);
         self.report.results.push(Measured {
             name: case.name,
@@ -237,7 +244,13 @@ mod tests {
 
     #[test]
     fn a_case_is_judged_by_the_limit_that_binds() {
-        let args = BenchArgs { json: false, only: Some("x/1".into()), quick: true, corpus: None };
+        let args = BenchArgs {
+            json: false,
+            only: Some("x/1".into()),
+            quick: true,
+            precision: Precision::F32,
+            corpus: None,
+        };
         let mut bench = Bench::new(&args).unwrap();
         assert!(bench.wants("x/1") && bench.wants("x/1.5") && !bench.wants("x/16") && !bench.wants("y/x/1"));
         let peak = bench.limits.sample_peak(1, &bench.one_thread);

@@ -9,7 +9,7 @@ use super::{Bench, Case, Unit, seconds};
 use crate::checkpoint::Model;
 use crate::error::{Error, Result};
 use crate::learn::adamw::AdamW;
-use crate::model::{DecodeWeights, Draw, Head, ModelConfig, Sampling, Transformer, generate};
+use crate::model::{DecodeWeights, Draw, Head, ModelConfig, Precision, Sampling, Transformer, generate};
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::text::Tokenizer;
 use crate::train::dataset::{Dataset, Split};
@@ -51,7 +51,8 @@ const PPO: (usize, usize, usize, usize) = (64, 32, 64, 8);
 pub fn run(bench: &mut Bench) -> Result<()> {
     let (steps, generations) = if bench.quick { (2, 1) } else { (STEPS.len(), GENERATIONS.len()) };
     for (name, size, tokens, sequences) in &STEPS[..steps] {
-        step(bench, name, config(size), *tokens, *sequences)?;
+        let config = ModelConfig { precision: bench.precision, ..config(size) };
+        step(bench, name, config, *tokens, *sequences)?;
     }
     for (size, sequences, prompt, new) in &GENERATIONS[..generations] {
         generation(bench, size, *sequences, *prompt, *new)?;
@@ -130,7 +131,8 @@ fn generation(bench: &mut Bench, size: &str, sequences: usize, prompt: usize, ne
     if !bench.wants(&name) {
         return Ok(());
     }
-    let Model { config, head, parameters, .. } = random_model(config(size), Head::LanguageModel);
+    let config = ModelConfig { precision: bench.precision, ..config(size) };
+    let Model { config, head, parameters, .. } = random_model(config, Head::LanguageModel);
     let model = Transformer::new(config, head);
     let weights = DecodeWeights::new(&model, &parameters);
     let prompts: Vec<Vec<u32>> =
@@ -148,7 +150,9 @@ fn generation(bench: &mut Bench, size: &str, sequences: usize, prompt: usize, ne
         amount: tokens,
         flops: sequences as f64 * forward_flops(&model, prompt + new - 1),
         // Every new token needs all weights once, for all sequences together.
-        bytes: 4.0 * multiplied_weights(&model) * new as f64,
+        bytes: if bench.precision == Precision::Bf16 { 2.0 } else { 4.0 }
+            * multiplied_weights(&model)
+            * new as f64,
         samples: bench.samples(size == "124M"),
         warm_up: true,
     };
@@ -180,7 +184,7 @@ fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
         return Ok(());
     }
     let (episodes, prompt, response, minibatches) = PPO;
-    let config = config(size);
+    let config = ModelConfig { precision: bench.precision, ..config(size) };
     // The vocabulary ends before the end-of-text token, so that every response has its full length.
     let tokenizer = Tokenizer::train(["."], 257)?;
     assert!(config.vocab_size <= tokenizer.end_of_text() as usize);

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::model::Precision;
+
 /// A case's result.
 pub struct Measured {
     pub name: String,
@@ -15,6 +17,8 @@ pub struct Measured {
 /// Everything that is reported.
 #[derive(Default)]
 pub struct Report {
+    /// What the products' operands were rounded to.
+    pub precision: Precision,
     /// Threads, and the peak in FLOP/s.
     pub peaks: Vec<(usize, f64)>,
     /// Bytes/s read from memory on all threads.
@@ -26,7 +30,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// `{"machine":{..},"peak_gflops":{"1":..},"read_gb_s":..,"tile":{..},"results":[..],"warnings":[..]}`.
+    /// `{"machine":{..},"precision":"f32","peak_gflops":{"1":..},"read_gb_s":..,"tile":{..},"results":[..],"warnings":[..]}`.
     pub fn json(&self) -> Value {
         let peaks: Map<String, Value> = self
             .peaks
@@ -47,6 +51,7 @@ impl Report {
             .collect();
         json!({
             "machine": machine(),
+            "precision": self.precision,
             "peak_gflops": peaks,
             "read_gb_s": short(self.read / 1e9),
             "tile": { "name": self.tile.0, "of_peak": short(self.tile.1) },
@@ -70,6 +75,9 @@ impl Report {
         )];
         for (threads, peak) in &self.peaks {
             lines.push(format!("fused multiply-adds, {threads} threads: {:.0} GFLOP/s", peak / 1e9));
+        }
+        if self.precision == Precision::Bf16 {
+            lines.push("operands of products: bf16".into());
         }
         lines.push(format!("memory reads: {:.1} GB/s", self.read / 1e9));
         lines.push(format!("inner tile {}: {:.0} % of the peak", self.tile.0, 100.0 * self.tile.1));
@@ -96,6 +104,7 @@ fn short(value: f64) -> f64 {
 /// The processor, what was compiled in, and the most memory this process has held so far.
 fn machine() -> Value {
     let vectors = [
+        ("avx512bf16", cfg!(target_feature = "avx512bf16")),
         ("avx512f", cfg!(target_feature = "avx512f")),
         ("avx2", cfg!(target_feature = "avx2")),
         ("fma", cfg!(target_feature = "fma")),
@@ -140,6 +149,7 @@ mod tests {
             of_limit,
         };
         Report {
+            precision: Precision::F32,
             peaks: vec![(1, 278e9), (2, 557e9)],
             read: 74e9,
             tile: ("12x32".into(), 0.99),
