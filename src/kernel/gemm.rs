@@ -20,6 +20,8 @@
 //!         for ir in panels of MR     tile: C[ic+ir.., jc+jr..] += A panel * B panel
 //! ```
 
+use core::iter::once;
+
 use super::depth::{Block, Depth};
 pub use super::operands::Precision;
 use super::operands::{Bf16, F32, Operands};
@@ -125,7 +127,7 @@ fn gemm_of<O: Operands>(m: usize, n: usize, depth: Depth, a: Matrix, b: Matrix, 
     }
     let words = depth.words(O::DEEP);
     // Equal blocks: a thin last one would read and write C, or start the threads, for little work.
-    let block_words = words.div_ceil(words.div_ceil(KC));
+    let block_words = words.div_ceil(words.div_ceil(KC / O::STEPS));
     let block_columns = n.div_ceil(n.div_ceil(NC)).next_multiple_of(NR);
     scratch::with(Use::PackB, KC * NC, |packed_b| {
         for jc in (0..n).step_by(block_columns) {
@@ -172,12 +174,12 @@ fn block_of_rows<O: Operands>(
     scratch::with(Use::PackA, MC * KC, |packed_a| {
         for (block, c) in c.chunks_mut(MC * n).enumerate() {
             let rows = c.len() / n;
-            for (panel, ir) in packed_a.chunks_exact_mut(words * MR).zip((0..rows).step_by(MR)) {
+            for (panel, ir) in packed_a.chunks_exact_mut(words * O::STEPS * MR).zip((0..rows).step_by(MR)) {
                 pack_rows::<O>(a, first + block * MC + ir, depth, MR.min(rows - ir), panel);
             }
             for (b_panel, jr) in packed_b.chunks_exact(words * NR).zip((0..columns).step_by(NR)) {
                 let (columns, init) = (NR.min(columns - jr), init.at_column(jc + jr));
-                for (a_panel, ir) in packed_a.chunks_exact(words * MR).zip((0..rows).step_by(MR)) {
+                for (a_panel, ir) in packed_a.chunks_exact(words * O::STEPS * MR).zip((0..rows).step_by(MR)) {
                     let corner = &mut c[ir * n + jc + jr..];
                     carry::<O>(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
                 }
@@ -241,13 +243,25 @@ fn load_row(row: &[f32]) -> [V16; NV] {
 /// The inner loop: one step of every chain of the tile per word of depth.
 #[inline(always)]
 pub(crate) fn tile<O: Operands>(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) {
+    if O::may_underflow(once(a_panel), once(b_panel), acc.as_flattened()) {
+        chains::<O, true>(a_panel, b_panel, acc);
+    } else {
+        chains::<O, false>(a_panel, b_panel, acc);
+    }
+}
+
+#[inline(always)]
+fn chains<O: Operands, const UNDERFLOW: bool>(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) {
     let mut sums = acc.map(|row| row.map(O::start));
-    for (a, b) in a_panel.chunks_exact(MR).zip(b_panel.chunks_exact(NR)) {
-        let b: [V16; NV] = core::array::from_fn(|v| V16::load(&b[v * LANES..]));
-        for i in 0..MR {
-            let a = V16::splat(a[i]);
-            for v in 0..NV {
-                sums[i][v] = O::step(a, b[v], sums[i][v]);
+    for (a, b) in a_panel.chunks_exact(O::STEPS * MR).zip(b_panel.chunks_exact(NR)) {
+        let b = load_row(b);
+        for (step, a) in a.chunks_exact(MR).enumerate() {
+            let b = b.map(|b| O::part(b, step));
+            for i in 0..MR {
+                let a = V16::splat(a[i]);
+                for v in 0..NV {
+                    sums[i][v] = O::step::<UNDERFLOW>(a, b[v], sums[i][v]);
+                }
             }
         }
     }
@@ -380,42 +394,55 @@ fn pack_whole<O: Operands>(k: usize, n: usize, b: Matrix) -> Vec<f32> {
 /// in flight the multipliers would wait for each other.
 pub(crate) fn row_times_panels<O: Operands>(a: &[f32], panels: &[f32], stride: usize, c: &mut [f32]) {
     const AT_ONCE: usize = 4;
-    let depth = a.len() * NR;
     let mut groups = c.chunks_exact_mut(AT_ONCE * NR);
     let mut panels = panels;
     for c in &mut groups {
-        let panel: [&[f32]; AT_ONCE] = core::array::from_fn(|q| &panels[q * stride..][..depth]);
-        let mut acc: [[V16; NV]; AT_ONCE] =
-            core::array::from_fn(|q| core::array::from_fn(|v| O::start(V16::load(&c[q * NR + v * LANES..]))));
-        for (p, &x) in a.iter().enumerate() {
-            let x = V16::splat(x);
-            for q in 0..AT_ONCE {
-                for v in 0..NV {
-                    acc[q][v] = O::step(x, V16::load(&panel[q][p * NR + v * LANES..]), acc[q][v]);
-                }
-            }
-        }
-        for q in 0..AT_ONCE {
-            for v in 0..NV {
-                acc[q][v].store(&mut c[q * NR + v * LANES..]);
-            }
-        }
+        row_times::<O, AT_ONCE>(a, core::array::from_fn(|q| &panels[q * stride..]), c);
         panels = panels.get(AT_ONCE * stride..).unwrap_or(&[]);
     }
     for (q, c) in groups.into_remainder().chunks_mut(NR).enumerate() {
         let mut wide = [0.0; NR];
         wide[..c.len()].copy_from_slice(c);
-        let mut acc: [V16; NV] = core::array::from_fn(|v| O::start(V16::load(&wide[v * LANES..])));
-        for (b, &x) in panels[q * stride..][..depth].chunks_exact(NR).zip(a) {
-            for v in 0..NV {
-                acc[v] = O::step(V16::splat(x), V16::load(&b[v * LANES..]), acc[v]);
-            }
-        }
-        for v in 0..NV {
-            acc[v].store(&mut wide[v * LANES..]);
-        }
+        row_times::<O, 1>(a, [&panels[q * stride..]], &mut wide);
         c.copy_from_slice(&wide[..c.len()]);
     }
+}
+
+/// The columns of Q panels.
+#[inline(always)]
+fn row_times<O: Operands, const Q: usize>(a: &[f32], panels: [&[f32]; Q], c: &mut [f32]) {
+    let panels = panels.map(|panel| &panel[..a.len() * NR]);
+    let mut acc = [[V16::ZERO; NV]; Q];
+    for (acc, c) in acc.as_flattened_mut().iter_mut().zip(c.chunks_exact(LANES)) {
+        *acc = V16::load(c);
+    }
+    if O::may_underflow(a, panels.into_iter(), acc.as_flattened()) {
+        row_chains::<O, true, Q>(a, panels, &mut acc);
+    } else {
+        row_chains::<O, false, Q>(a, panels, &mut acc);
+    }
+    for (acc, c) in acc.as_flattened().iter().zip(c.chunks_exact_mut(LANES)) {
+        acc.store(c);
+    }
+}
+
+#[inline(always)]
+fn row_chains<O: Operands, const UNDERFLOW: bool, const Q: usize>(
+    a: &[f32],
+    panels: [&[f32]; Q],
+    acc: &mut [[V16; NV]; Q],
+) {
+    let mut sums = acc.map(|panel| panel.map(O::start));
+    for (p, &x) in a.iter().enumerate() {
+        let x = V16::splat(x);
+        for q in 0..Q {
+            for v in 0..NV {
+                let b = V16::load(&panels[q][p * NR + v * LANES..]);
+                sums[q][v] = O::step::<UNDERFLOW>(x, b, sums[q][v]);
+            }
+        }
+    }
+    *acc = sums;
 }
 
 /// The scalar definition: the oracle of the tests.

@@ -1,9 +1,9 @@
-//! What the operands of a product are, and the step of its chains.
+//! What the operands of a product are, and the steps of its chains.
 
 use serde::{Deserialize, Serialize};
 
 use crate::num::bf16;
-use crate::num::simd::V16;
+use crate::num::simd::{HARDWARE_BF16, V16, cast_slice};
 
 /// What the operands of a product are rounded to. Sums are f32 always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -16,16 +16,29 @@ pub enum Precision {
     Bf16,
 }
 
-/// The words that packed panels are made of. A word has 32 bits and is moved as an f32.
+/// The words that packed panels are made of: what of one or two elements of depth is stored in the 32 bits of an
+/// f32, and moved as one.
 pub(crate) trait Operands {
-    /// Elements of depth in a word.
+    /// Elements of depth in a word of B.
     const DEEP: usize;
-    /// The word of an element and of the next one in depth, which has a part in it only where DEEP is 2.
-    fn word(element: f32, next: f32) -> f32;
+    /// Steps of a chain over one word of B; A has a word for each of them.
+    const STEPS: usize;
+    /// The word of B for an element and the next one in depth, which has a part in it only where DEEP is 2.
+    fn right(element: f32, next: f32) -> f32;
+    /// The word of A for one of the steps over the same two elements.
+    fn left(element: f32, next: f32, step: usize) -> f32;
+    /// What of the words of B takes part in one of the steps.
+    fn part(b: V16, step: usize) -> V16;
     /// Where a chain starts.
     fn start(acc: V16) -> V16;
-    /// A chain's step over one word of depth.
-    fn step(a: V16, b: V16, acc: V16) -> V16;
+    /// Whether a chain over these words, or one that starts at one of `acc`, could meet a subnormal number.
+    fn may_underflow<'a>(
+        a: impl Iterator<Item = &'a [f32]>,
+        b: impl Iterator<Item = &'a [f32]>,
+        acc: &[V16],
+    ) -> bool;
+    /// A chain's step. Without `UNDERFLOW` there are no subnormal numbers in the chain.
+    fn step<const UNDERFLOW: bool>(a: V16, b: V16, acc: V16) -> V16;
 }
 
 /// [`Precision::F32`]: a word is an element.
@@ -33,10 +46,21 @@ pub(crate) struct F32;
 
 impl Operands for F32 {
     const DEEP: usize = 1;
+    const STEPS: usize = 1;
 
     #[inline(always)]
-    fn word(element: f32, _: f32) -> f32 {
+    fn right(element: f32, _: f32) -> f32 {
         element
+    }
+
+    #[inline(always)]
+    fn left(element: f32, _: f32, _: usize) -> f32 {
+        element
+    }
+
+    #[inline(always)]
+    fn part(b: V16, _: usize) -> V16 {
+        b
     }
 
     #[inline(always)]
@@ -44,21 +68,51 @@ impl Operands for F32 {
         acc
     }
 
+    /// They are numbers like others.
     #[inline(always)]
-    fn step(a: V16, b: V16, acc: V16) -> V16 {
+    fn may_underflow<'a>(
+        _: impl Iterator<Item = &'a [f32]>,
+        _: impl Iterator<Item = &'a [f32]>,
+        _: &[V16],
+    ) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn step<const UNDERFLOW: bool>(a: V16, b: V16, acc: V16) -> V16 {
         a.fma(b, acc)
     }
 }
 
-/// [`Precision::Bf16`]: a word is a pair, see [`bf16`].
+/// [`Precision::Bf16`]: a word of B is a pair, see [`bf16`]. So is one of A where there is an instruction for pairs;
+/// without it, the two steps that this stands for are taken one by one, and A has the rounded element of each.
 pub(crate) struct Bf16;
 
 impl Operands for Bf16 {
     const DEEP: usize = 2;
+    const STEPS: usize = if HARDWARE_BF16 { 1 } else { 2 };
 
     #[inline(always)]
-    fn word(element: f32, next: f32) -> f32 {
+    fn right(element: f32, next: f32) -> f32 {
         bf16::pair(element, next)
+    }
+
+    #[inline(always)]
+    fn left(element: f32, next: f32, step: usize) -> f32 {
+        match step {
+            _ if HARDWARE_BF16 => bf16::pair(element, next),
+            0 => bf16::round(next),
+            _ => bf16::round(element),
+        }
+    }
+
+    #[inline(always)]
+    fn part(b: V16, step: usize) -> V16 {
+        match step {
+            _ if HARDWARE_BF16 => b,
+            0 => b.upper_halves(),
+            _ => b.lower_halves(),
+        }
     }
 
     #[inline(always)]
@@ -66,8 +120,42 @@ impl Operands for Bf16 {
         acc.flush()
     }
 
+    /// A bf16 of exponent e is a multiple of 2^(e - 7), so with e and f the least exponents of `a` and `b` all
+    /// products are multiples of 2^(e + f - 14); an f32 of exponent g is one of 2^(g - 23). If these are multiples
+    /// of the smallest normal number, 2^-126, then so are all sums of them, rounded or not: none is subnormal.
+    /// Looking saves the flushing, which takes longer than the products.
     #[inline(always)]
-    fn step(a: V16, b: V16, acc: V16) -> V16 {
-        a.bf16_step(b, acc)
+    fn may_underflow<'a>(
+        a: impl Iterator<Item = &'a [f32]>,
+        b: impl Iterator<Item = &'a [f32]>,
+        acc: &[V16],
+    ) -> bool {
+        if HARDWARE_BF16 {
+            return false; // The instruction flushes by itself.
+        }
+        let least = |panels: &mut dyn Iterator<Item = &'a [f32]>| panels.map(least_exponent).min().unwrap_or(0);
+        let (mut a, mut b) = (a, b);
+        least(&mut a) + least(&mut b) < 14 - 126 || acc.iter().any(|acc| acc.any_below(FAR_FROM_SUBNORMAL))
     }
+
+    #[inline(always)]
+    fn step<const UNDERFLOW: bool>(a: V16, b: V16, acc: V16) -> V16 {
+        match UNDERFLOW {
+            _ if HARDWARE_BF16 => a.dot_pairs(b, acc),
+            true => a.fma(b, acc).flush(),
+            false => a.fma(b, acc),
+        }
+    }
+}
+
+/// 2^(23 - 126).
+const FAR_FROM_SUBNORMAL: f32 = f32::MIN_POSITIVE * 8_388_608.0;
+
+/// The least exponent of all bf16, halves of these words, that are not 0; a large number if all are.
+#[inline(always)]
+fn least_exponent(words: &[f32]) -> i32 {
+    let magnitudes = cast_slice::<f32, u16>(words).iter().map(|half| half & 0x7fff);
+    // 0 becomes the largest of all.
+    let least = magnitudes.fold(u16::MAX, |least, half| least.min(half.wrapping_sub(1)));
+    ((i32::from(least) + 1) >> 7) - 127
 }

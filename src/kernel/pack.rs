@@ -1,5 +1,6 @@
 //! Packing: the parts of a matrix that a product reads next, copied into the order in which it reads them. A panel
 //! is (words, W): for each word of depth the W rows of A, or columns of B, that a tile is high or wide, zero-padded.
+//! What the words are, the [`Operands`] say.
 
 use core::ops::Range;
 
@@ -14,7 +15,7 @@ pub(crate) fn pack_columns<O: Operands>(b: Matrix, depth: &Block, columns: Range
     if b.column != 1 {
         for (panel, j) in panels.chunks_exact_mut(panel).zip(columns.clone().step_by(NR)) {
             let width = NR.min(columns.end - j);
-            pack_words::<O, NR>(b.data, j * b.column, b.row, b.column, width, depth, panel);
+            pack_words::<O, NR, false>(b.data, j * b.column, b.row, b.column, width, depth, panel);
         }
         return;
     }
@@ -36,7 +37,7 @@ pub(crate) fn pack_columns<O: Operands>(b: Matrix, depth: &Block, columns: Range
                         let (mut from, mut below) = ([0.0; NR], [0.0; NR]);
                         copy_padded::<NR>(&mut from, row);
                         copy_padded::<NR>(&mut below, next);
-                        to[..NR].copy_from_slice(&words_of::<O, NR>(&from, &below));
+                        to[..NR].copy_from_slice(&core::array::from_fn::<_, NR, _>(|w| O::right(from[w], below[w])));
                     }
                 }
             }
@@ -44,14 +45,14 @@ pub(crate) fn pack_columns<O: Operands>(b: Matrix, depth: &Block, columns: Range
     }
 }
 
-/// Packs `rows` (at most MR) rows of A from row `i` as (words, MR).
+/// Packs `rows` (at most MR) rows of A from row `i` as (words * STEPS, MR).
 pub(crate) fn pack_rows<O: Operands>(a: Matrix, i: usize, depth: &Block, rows: usize, panel: &mut [f32]) {
-    pack_words::<O, MR>(a.data, i * a.row, a.column, a.row, rows, depth, panel);
+    pack_words::<O, MR, true>(a.data, i * a.row, a.column, a.row, rows, depth, panel);
 }
 
-/// The words of [`pack`]'s elements `depth`.
+/// The words of [`pack`]'s elements `depth`, A's or B's.
 #[inline(always)]
-fn pack_words<O: Operands, const W: usize>(
+fn pack_words<O: Operands, const W: usize, const LEFT: bool>(
     data: &[f32],
     start: usize,
     deep: usize,
@@ -61,7 +62,9 @@ fn pack_words<O: Operands, const W: usize>(
     panel: &mut [f32],
 ) {
     for Segment { word, row, rows } in depth.segments() {
-        let (start, words) = (start + row * deep, &mut panel[word * W..][..rows.div_ceil(O::DEEP) * W]);
+        let width_of_word = if LEFT { O::STEPS * W } else { W };
+        let words = &mut panel[word * width_of_word..][..rows.div_ceil(O::DEEP) * width_of_word];
+        let start = start + row * deep;
         if O::DEEP == 1 {
             pack::<W>(data, start, deep, wide, width, words);
             continue;
@@ -69,21 +72,21 @@ fn pack_words<O: Operands, const W: usize>(
         // Packed as they are first, a few at a time, which stay in the nearest cache.
         const FEW: usize = 64;
         let mut elements = [[0.0; W]; FEW];
-        for (words, p) in words.chunks_mut(FEW / O::DEEP * W).zip((0..rows).step_by(FEW)) {
+        for (words, p) in words.chunks_mut(FEW / O::DEEP * width_of_word).zip((0..rows).step_by(FEW)) {
             let few = FEW.min(rows - p);
             pack::<W>(data, start + p * deep, deep, wide, width, elements[..few].as_flattened_mut());
             elements[few..].fill([0.0; W]);
-            for (words, pair) in words.chunks_exact_mut(W).zip(elements.chunks_exact(O::DEEP)) {
-                words.copy_from_slice(&words_of::<O, W>(&pair[0], &pair[1]));
+            for (words, pair) in words.chunks_exact_mut(width_of_word).zip(elements.chunks_exact(O::DEEP)) {
+                let (elements, next) = (&pair[0], &pair[1]);
+                for (step, words) in words.chunks_exact_mut(W).enumerate() {
+                    words.copy_from_slice(&core::array::from_fn::<_, W, _>(|w| match LEFT {
+                        true => O::left(elements[w], next[w], step),
+                        false => O::right(elements[w], next[w]),
+                    }));
+                }
             }
         }
     }
-}
-
-/// The words of elements and those below them.
-#[inline(always)]
-fn words_of<O: Operands, const W: usize>(elements: &[f32; W], next: &[f32; W]) -> [f32; W] {
-    core::array::from_fn(|w| O::word(elements[w], next[w]))
 }
 
 /// `panel[p][w] = data[start + p * deep + w * wide]` for `w < width`, +0 beyond; panel is (depth, W).

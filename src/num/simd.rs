@@ -7,6 +7,7 @@
 //! cannot see through: the matrix-product tile and the sums over a row.
 
 use wide::bytemuck::cast;
+pub(crate) use wide::bytemuck::cast_slice;
 use wide::{f32x8, f32x16, u32x16};
 
 /// Lanes of a [`V16`], and of every row sum.
@@ -64,29 +65,43 @@ impl V16 {
         }
     }
 
-    /// Lanewise [`bf16::step`], for lanes of `acc` that are not subnormal.
+    /// Lanewise [`bf16::step`](super::bf16::step), by the instruction whose definition that is.
+    ///
+    /// # Panics
+    /// Without [`HARDWARE_BF16`].
     #[inline(always)]
-    pub fn bf16_step(self, b: V16, acc: V16) -> V16 {
+    pub fn dot_pairs(self, b: V16, acc: V16) -> V16 {
         #[cfg(all(target_arch = "x86_64", target_feature = "avx512bf16"))]
         return dot_pairs(self, b, acc);
         #[cfg(not(all(target_arch = "x86_64", target_feature = "avx512bf16")))]
-        {
-            // As `bf16::halves`.
-            let halves = |pairs: V16| {
-                let pairs: u32x16 = cast(pairs.0);
-                [V16(cast(pairs << 16u32)), V16(cast(pairs & u32x16::splat(0xffff_0000)))]
-            };
-            let ([a_even, a_odd], [b_even, b_odd]) = (halves(self), halves(b));
-            a_even.fma(b_even, a_odd.fma(b_odd, acc).flush()).flush()
-        }
+        unreachable!("no instruction for {} pairs", [self, b, acc].len());
     }
 
-    /// Lanewise [`bf16::flush`].
+    /// Lanewise the second of [`bf16::halves`](super::bf16::halves).
+    #[inline(always)]
+    pub fn upper_halves(self) -> V16 {
+        V16(cast(cast::<f32x16, u32x16>(self.0) & u32x16::splat(0xffff_0000)))
+    }
+
+    /// Lanewise the first of [`bf16::halves`](super::bf16::halves).
+    #[inline(always)]
+    pub fn lower_halves(self) -> V16 {
+        V16(cast(cast::<f32x16, u32x16>(self.0) << 16u32))
+    }
+
+    /// Lanewise [`bf16::flush`](super::bf16::flush).
     #[inline(always)]
     pub fn flush(self) -> V16 {
         let small: u32x16 = cast(self.0.abs().simd_lt(f32x16::splat(f32::MIN_POSITIVE)));
         let bits: u32x16 = cast(self.0);
         V16(cast(bits & !(small & u32x16::splat(u32::MAX >> 1))))
+    }
+
+    /// Whether a lane is neither 0 nor as large as `bound`.
+    #[inline(always)]
+    pub fn any_below(self, bound: f32) -> bool {
+        let size = self.0.abs();
+        (size.simd_lt(f32x16::splat(bound)) & size.simd_gt(f32x16::ZERO)).to_bitmask() != 0
     }
 
     /// The sum of the lanes by the fixed halving tree 8-4-2-1: lane `l` takes lane `l + 8`, then
