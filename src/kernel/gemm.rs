@@ -491,40 +491,41 @@ fn chains<const R: usize, const P: usize>(
     panels: [&[f32]; P],
     acc: &mut [[[V16; NV]; P]; R],
 ) {
-    const STEPS: usize = 4;
-    let depth = a[0].len();
-    let mut sums = *acc;
-    let mut p = 0;
     // Some steps at a time, so that lengths are compared once for all of them.
-    while p + STEPS <= depth {
-        let a: [&[f32; STEPS]; R] = core::array::from_fn(|i| a[i][p..].first_chunk().unwrap());
-        let b: [&[f32]; P] = core::array::from_fn(|q| &panels[q][p * NR..][..STEPS * NR]);
-        for s in 0..STEPS {
-            let b: [[V16; NV]; P] = core::array::from_fn(|q| load_row(&b[q][s * NR..]));
-            for i in 0..R {
-                let a = V16::splat(a[i][s]);
-                for q in 0..P {
-                    for v in 0..NV {
-                        sums[i][q][v] = a.fma(b[q][v], sums[i][q][v]);
-                    }
-                }
-            }
-        }
-        p += STEPS;
+    const AT_ONCE: usize = 4;
+    let depth = a[0].len();
+    let whole = depth / AT_ONCE * AT_ONCE;
+    let mut sums = *acc;
+    for p in (0..whole).step_by(AT_ONCE) {
+        steps::<R, P, AT_ONCE>(&a, &panels, p, &mut sums);
     }
-    while p < depth {
-        let b: [[V16; NV]; P] = core::array::from_fn(|q| load_row(&panels[q][p * NR..]));
+    for p in whole..depth {
+        steps::<R, P, 1>(&a, &panels, p, &mut sums);
+    }
+    *acc = sums;
+}
+
+/// S steps from depth p on.
+#[inline(always)]
+fn steps<const R: usize, const P: usize, const S: usize>(
+    a: &[&[f32]; R],
+    panels: &[&[f32]; P],
+    p: usize,
+    sums: &mut [[[V16; NV]; P]; R],
+) {
+    let a: [&[f32; S]; R] = core::array::from_fn(|i| a[i][p..].first_chunk().expect("S steps"));
+    let b: [&[f32]; P] = core::array::from_fn(|q| &panels[q][p * NR..][..S * NR]);
+    for s in 0..S {
+        let b: [[V16; NV]; P] = core::array::from_fn(|q| load_row(&b[q][s * NR..]));
         for i in 0..R {
-            let a = V16::splat(a[i][p]);
+            let a = V16::splat(a[i][s]);
             for q in 0..P {
                 for v in 0..NV {
                     sums[i][q][v] = a.fma(b[q][v], sums[i][q][v]);
                 }
             }
         }
-        p += 1;
     }
-    *acc = sums;
 }
 
 /// The first numbers of a row of a tile become `c`.

@@ -90,9 +90,10 @@ pub fn generate(
 /// Most sequences of a group, for each thread that works on it: more would only cost memory.
 const MOST: usize = 32;
 
-/// Bytes of packed weights up to which each thread decodes a group of its own, loop by loop without a
-/// hand-over. Larger ones do not stay in the caches, so that each group would read them from memory again at
-/// each step: there all threads work on one group.
+/// Bytes of packed weights up to which each thread decodes a group of its own, without a hand-over in a step.
+/// Larger ones do not stay in the caches, and each group would read them from memory again: there all threads
+/// work on one group. Measured with two threads, apart and together: 38,000 and 34,000 tokens/s of 3 MB (64
+/// sequences), no difference at 43 MB (32 sequences), 204 and 227 tokens/s of 500 MB (16 sequences).
 pub const CACHED: usize = 16 << 20;
 
 /// Tokens of prompts that are read together, if there are several: their rows share a reading of the weights.
