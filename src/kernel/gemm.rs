@@ -31,8 +31,6 @@ use crate::num::math::fma;
 use crate::num::par;
 use crate::num::scratch::{self, Use};
 use crate::num::simd::{LANES, V16};
-use alloc::vec;
-use alloc::vec::Vec;
 
 /// Rows of the register tile. 12 x 32 with AVX-512's 32 registers (24 accumulators), 6 x 16 with 16
 /// registers of half the width (12 accumulators); larger tiles spill and are three times slower.
@@ -85,7 +83,7 @@ pub enum Init<'a> {
 
 impl Init<'_> {
     /// For the columns from `j` on.
-    fn at_column(self, j: usize) -> Self {
+    pub(super) fn at_column(self, j: usize) -> Self {
         match self {
             Init::Bias(bias) => Init::Bias(&bias[j..]),
             other => other,
@@ -122,7 +120,7 @@ fn gemm_of<O: Operands>(m: usize, n: usize, depth: Depth, a: Matrix, b: Matrix, 
         return;
     }
     if k == 0 {
-        initialise(init, n, c);
+        c.chunks_exact_mut(n).for_each(|row| initialise(init, row));
         return;
     }
     let words = depth.words(O::DEEP);
@@ -236,7 +234,7 @@ fn carry<O: Operands>(
 
 /// The first NR numbers.
 #[inline(always)]
-fn load_row(row: &[f32]) -> [V16; NV] {
+pub(super) fn load_row(row: &[f32]) -> [V16; NV] {
     core::array::from_fn(|v| V16::load(&row[v * LANES..]))
 }
 
@@ -268,181 +266,20 @@ fn chains<O: Operands, const UNDERFLOW: bool>(a_panel: &[f32], b_panel: &[f32], 
     *acc = sums;
 }
 
-fn initialise(init: Init, n: usize, c: &mut [f32]) {
+/// The start of the chains of one row of C.
+pub(super) fn initialise(init: Init, c: &mut [f32]) {
     match init {
         Init::Accumulate => {}
         Init::Zero => c.fill(0.0),
-        Init::Bias(bias) => {
-            assert_eq!(bias.len(), n, "bias of {} for {n} columns", bias.len());
-            c.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
-        }
+        Init::Bias(bias) => c.copy_from_slice(&bias[..c.len()]),
     }
 }
 
-fn check(name: &str, x: Matrix, rows: usize, columns: usize) {
+pub(super) fn check(name: &str, x: Matrix, rows: usize, columns: usize) {
     if rows > 0 && columns > 0 {
         let last = (rows - 1) * x.row + (columns - 1) * x.column;
         assert!(last < x.data.len(), "{name} ({rows}, {columns}) does not fit {} elements", x.data.len());
     }
-}
-
-/// Rows of a piece of a product with a [`Packed`] matrix: a multiple of MR.
-const PIECE: usize = 48;
-
-/// A matrix B (k, n) packed once for many products: panels of NR columns, each (words of k, NR). For decoding,
-/// where a product has one row per sequence and reading B is the whole cost.
-pub struct Packed {
-    precision: Precision,
-    panels: Vec<f32>,
-    k: usize,
-    n: usize,
-}
-
-impl Packed {
-    /// Packs B (k, n).
-    pub fn new(precision: Precision, k: usize, n: usize, b: Matrix) -> Self {
-        assert!(k > 0, "packing a matrix without rows");
-        check("B", b, k, n);
-        let panels = match precision {
-            Precision::F32 => pack_whole::<F32>(k, n, b),
-            Precision::Bf16 => pack_whole::<Bf16>(k, n, b),
-        };
-        Packed { precision, panels, k, n }
-    }
-
-    /// Columns of B.
-    pub fn columns(&self) -> usize {
-        self.n
-    }
-
-    /// `C = init + A B`, bit for bit [`gemm`], for row-major A (m, k) and C (m, n).
-    pub fn multiply(&self, a: &[f32], init: Init, c: &mut [f32]) {
-        match self.precision {
-            Precision::F32 => self.multiply_of::<F32>(a, init, c),
-            Precision::Bf16 => self.multiply_of::<Bf16>(a, init, c),
-        }
-    }
-
-    fn multiply_of<O: Operands>(&self, a: &[f32], init: Init, c: &mut [f32]) {
-        let (k, n) = (self.k, self.n);
-        let m = a.len() / k;
-        assert_eq!((m * k, m * n), (a.len(), c.len()), "A or C is no {m} rows of {k} or {n}");
-        if n == 0 {
-            return;
-        }
-        if m == 1 {
-            initialise(init, n, c);
-            let words = k.div_ceil(O::DEEP);
-            scratch::with(Use::PackA, words, |row| {
-                for (word, pair) in row.iter_mut().zip(a.chunks(O::DEEP)) {
-                    *word = O::word(pair[0], pair.get(1).copied().unwrap_or(0.0));
-                }
-                // Split over panels, which are columns of the one row.
-                let grain = NR * (64 * 1024 / (words * NR)).max(1);
-                par::for_each(par::rows(c, 1), grain, |first, c| {
-                    row_times_panels::<O>(row, &self.panels[first * words..], words * NR, c.data);
-                });
-            });
-            return;
-        }
-        // Split over rows of C, a few dozen a piece: each panel of B is read from memory once for all of them.
-        par::for_each(par::rows(c, n), PIECE, |first, c| {
-            for (block, c) in c.data.chunks_mut(PIECE * n).enumerate() {
-                self.multiply_rows::<O>(&a[(first + block * PIECE) * k..], init, c);
-            }
-        });
-    }
-
-    /// The rows of one piece.
-    fn multiply_rows<O: Operands>(&self, a: &[f32], init: Init, c: &mut [f32]) {
-        let (k, n) = (self.k, self.n);
-        let (rows, whole) = (c.len() / n, whole::<O>(k));
-        let words = whole.words();
-        scratch::with(Use::PackA, PIECE * words, |packed_a| {
-            for (panel, ir) in packed_a.chunks_exact_mut(words * MR).zip((0..rows).step_by(MR)) {
-                pack_rows::<O>(Matrix::new(a, k), ir, &whole, MR.min(rows - ir), panel);
-            }
-            for (b_panel, jr) in self.panels.chunks_exact(words * NR).zip((0..n).step_by(NR)) {
-                let (columns, init) = (NR.min(n - jr), init.at_column(jr));
-                for (a_panel, ir) in packed_a.chunks_exact(words * MR).zip((0..rows).step_by(MR)) {
-                    let corner = &mut c[ir * n + jr..];
-                    carry::<O>(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
-                }
-            }
-        });
-    }
-}
-
-/// All words of a depth of one run.
-fn whole<O: Operands>(k: usize) -> Block<'static> {
-    Depth::from(k).block(O::DEEP, 0..k.div_ceil(O::DEEP))
-}
-
-/// The panels of [`Packed`].
-fn pack_whole<O: Operands>(k: usize, n: usize, b: Matrix) -> Vec<f32> {
-    let whole = whole::<O>(k);
-    let mut panels = vec![0.0; whole.words() * n.div_ceil(NR) * NR];
-    // Split over panels: each is a copy of its own columns.
-    par::for_each(par::rows(&mut panels, whole.words() * NR), 4, |first, panels| {
-        pack_columns::<O>(b, &whole, first * NR..n, panels.data);
-    });
-    panels
-}
-
-/// `c[j] = c[j] + sum over p of a[p] * B[p][j]`, one chain per column, with B in panels of NR columns that
-/// start `stride` words apart, each at least (a.len(), NR). Four panels go at a time: with fewer chains
-/// in flight the multipliers would wait for each other.
-pub(crate) fn row_times_panels<O: Operands>(a: &[f32], panels: &[f32], stride: usize, c: &mut [f32]) {
-    const AT_ONCE: usize = 4;
-    let mut groups = c.chunks_exact_mut(AT_ONCE * NR);
-    let mut panels = panels;
-    for c in &mut groups {
-        row_times::<O, AT_ONCE>(a, core::array::from_fn(|q| &panels[q * stride..]), c);
-        panels = panels.get(AT_ONCE * stride..).unwrap_or(&[]);
-    }
-    for (q, c) in groups.into_remainder().chunks_mut(NR).enumerate() {
-        let mut wide = [0.0; NR];
-        wide[..c.len()].copy_from_slice(c);
-        row_times::<O, 1>(a, [&panels[q * stride..]], &mut wide);
-        c.copy_from_slice(&wide[..c.len()]);
-    }
-}
-
-/// The columns of Q panels.
-#[inline(always)]
-fn row_times<O: Operands, const Q: usize>(a: &[f32], panels: [&[f32]; Q], c: &mut [f32]) {
-    let panels = panels.map(|panel| &panel[..a.len() * NR]);
-    let mut acc = [[V16::ZERO; NV]; Q];
-    for (acc, c) in acc.as_flattened_mut().iter_mut().zip(c.chunks_exact(LANES)) {
-        *acc = V16::load(c);
-    }
-    if O::may_underflow(a, panels.into_iter(), acc.as_flattened()) {
-        row_chains::<O, true, Q>(a, panels, &mut acc);
-    } else {
-        row_chains::<O, false, Q>(a, panels, &mut acc);
-    }
-    for (acc, c) in acc.as_flattened().iter().zip(c.chunks_exact_mut(LANES)) {
-        acc.store(c);
-    }
-}
-
-#[inline(always)]
-fn row_chains<O: Operands, const UNDERFLOW: bool, const Q: usize>(
-    a: &[f32],
-    panels: [&[f32]; Q],
-    acc: &mut [[V16; NV]; Q],
-) {
-    let mut sums = acc.map(|panel| panel.map(O::start));
-    for (p, &x) in a.iter().enumerate() {
-        let x = V16::splat(x);
-        for q in 0..Q {
-            for v in 0..NV {
-                let b = V16::load(&panels[q][p * NR + v * LANES..]);
-                sums[q][v] = O::step::<UNDERFLOW>(x, b, sums[q][v]);
-            }
-        }
-    }
-    *acc = sums;
 }
 
 /// The scalar definition: the oracle of the tests.
@@ -491,8 +328,11 @@ pub fn gemm_definition<'d>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::packed::Packed;
     use super::*;
     use crate::num::rng::{Purpose, Rng, Stage};
+    use alloc::vec;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn noise(seed: u64, n: usize) -> Vec<f32> {

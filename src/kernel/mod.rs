@@ -4,4 +4,5 @@ pub mod depth;
 pub mod gemm;
 pub(crate) mod operands;
 pub(crate) mod pack;
+pub mod packed;
 pub mod rows;

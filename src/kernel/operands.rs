@@ -133,7 +133,8 @@ impl Operands for Bf16 {
         if HARDWARE_BF16 {
             return false; // The instruction flushes by itself.
         }
-        let least = |panels: &mut dyn Iterator<Item = &'a [f32]>| panels.map(least_exponent).min().unwrap_or(0);
+        let least =
+            |panels: &mut dyn Iterator<Item = &'a [f32]>| panels.map(least_exponent).min().unwrap_or(0);
         let (mut a, mut b) = (a, b);
         least(&mut a) + least(&mut b) < 14 - 126 || acc.iter().any(|acc| acc.any_below(FAR_FROM_SUBNORMAL))
     }

@@ -37,7 +37,9 @@ pub(crate) fn pack_columns<O: Operands>(b: Matrix, depth: &Block, columns: Range
                         let (mut from, mut below) = ([0.0; NR], [0.0; NR]);
                         copy_padded::<NR>(&mut from, row);
                         copy_padded::<NR>(&mut below, next);
-                        to[..NR].copy_from_slice(&core::array::from_fn::<_, NR, _>(|w| O::right(from[w], below[w])));
+                        to[..NR].copy_from_slice(&core::array::from_fn::<_, NR, _>(|w| {
+                            O::right(from[w], below[w])
+                        }));
                     }
                 }
             }
