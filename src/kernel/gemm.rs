@@ -20,8 +20,6 @@
 //!         for ir in panels of MR     tile: C[ic+ir.., jc+jr..] += A panel * B panel
 //! ```
 
-use core::iter::once;
-
 use super::depth::{Block, Depth};
 pub use super::operands::Precision;
 use super::operands::{Bf16, F32, Operands};
@@ -241,7 +239,8 @@ pub(super) fn load_row(row: &[f32]) -> [V16; NV] {
 /// The inner loop: one step of every chain of the tile per word of depth.
 #[inline(always)]
 pub(crate) fn tile<O: Operands>(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) {
-    if O::may_underflow(once(a_panel), once(b_panel), acc.as_flattened()) {
+    let least = O::least_exponent(a_panel) + O::least_exponent(b_panel);
+    if O::may_underflow(least, acc.as_flattened()) {
         chains::<O, true>(a_panel, b_panel, acc);
     } else {
         chains::<O, false>(a_panel, b_panel, acc);

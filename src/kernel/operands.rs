@@ -31,12 +31,11 @@ pub(crate) trait Operands {
     fn part(b: V16, step: usize) -> V16;
     /// Where a chain starts.
     fn start(acc: V16) -> V16;
-    /// Whether a chain over these words, or one that starts at one of `acc`, could meet a subnormal number.
-    fn may_underflow<'a>(
-        a: impl Iterator<Item = &'a [f32]>,
-        b: impl Iterator<Item = &'a [f32]>,
-        acc: &[V16],
-    ) -> bool;
+    /// The least exponent of all elements in these words that are not 0, or less, where that matters.
+    fn least_exponent(words: &[f32]) -> i32;
+    /// Whether a chain over words of A and B, `least` being the sum of their least exponents, or one that starts at
+    /// one of `acc`, could meet a subnormal number that has to be flushed.
+    fn may_underflow(least: i32, acc: &[V16]) -> bool;
     /// A chain's step. Without `UNDERFLOW` there are no subnormal numbers in the chain.
     fn step<const UNDERFLOW: bool>(a: V16, b: V16, acc: V16) -> V16;
 }
@@ -68,13 +67,14 @@ impl Operands for F32 {
         acc
     }
 
+    #[inline(always)]
+    fn least_exponent(_: &[f32]) -> i32 {
+        0
+    }
+
     /// They are numbers like others.
     #[inline(always)]
-    fn may_underflow<'a>(
-        _: impl Iterator<Item = &'a [f32]>,
-        _: impl Iterator<Item = &'a [f32]>,
-        _: &[V16],
-    ) -> bool {
+    fn may_underflow(_: i32, _: &[V16]) -> bool {
         false
     }
 
@@ -120,23 +120,26 @@ impl Operands for Bf16 {
         acc.flush()
     }
 
-    /// A bf16 of exponent e is a multiple of 2^(e - 7), so with e and f the least exponents of `a` and `b` all
-    /// products are multiples of 2^(e + f - 14); an f32 of exponent g is one of 2^(g - 23). If these are multiples
-    /// of the smallest normal number, 2^-126, then so are all sums of them, rounded or not: none is subnormal.
-    /// Looking saves the flushing, which takes longer than the products.
+    /// Words of A without an instruction for pairs have a whole element and a half that is 0.
     #[inline(always)]
-    fn may_underflow<'a>(
-        a: impl Iterator<Item = &'a [f32]>,
-        b: impl Iterator<Item = &'a [f32]>,
-        acc: &[V16],
-    ) -> bool {
+    fn least_exponent(words: &[f32]) -> i32 {
         if HARDWARE_BF16 {
-            return false; // The instruction flushes by itself.
+            return 0; // The instruction flushes by itself.
         }
-        let least =
-            |panels: &mut dyn Iterator<Item = &'a [f32]>| panels.map(least_exponent).min().unwrap_or(0);
-        let (mut a, mut b) = (a, b);
-        least(&mut a) + least(&mut b) < 14 - 126 || acc.iter().any(|acc| acc.any_below(FAR_FROM_SUBNORMAL))
+        let magnitudes = cast_slice::<f32, u16>(words).iter().map(|half| half & 0x7fff);
+        // 0 becomes the largest of all.
+        let least = magnitudes.fold(u16::MAX, |least, half| least.min(half.wrapping_sub(1)));
+        ((i32::from(least) + 1) >> 7) - 127
+    }
+
+    /// A bf16 of exponent e is a multiple of 2^(e - 7), so all products are multiples of 2^(least - 14); an f32 of
+    /// exponent e is one of 2^(e - 23). If these are multiples of the smallest
+    /// normal number, 2^-126, then so are all sums of them, rounded or not: none is subnormal. Looking saves the
+    /// flushing, which takes longer than the products.
+    #[inline(always)]
+    fn may_underflow(least: i32, acc: &[V16]) -> bool {
+        const FAR_FROM_SUBNORMAL: f32 = f32::MIN_POSITIVE * 8_388_608.0; // 2^(23 - 126)
+        !HARDWARE_BF16 && (least - 14 < -126 || acc.iter().any(|acc| acc.any_below(FAR_FROM_SUBNORMAL)))
     }
 
     #[inline(always)]
@@ -147,16 +150,4 @@ impl Operands for Bf16 {
             false => a.fma(b, acc),
         }
     }
-}
-
-/// 2^(23 - 126).
-const FAR_FROM_SUBNORMAL: f32 = f32::MIN_POSITIVE * 8_388_608.0;
-
-/// The least exponent of all bf16, halves of these words, that are not 0; a large number if all are.
-#[inline(always)]
-fn least_exponent(words: &[f32]) -> i32 {
-    let magnitudes = cast_slice::<f32, u16>(words).iter().map(|half| half & 0x7fff);
-    // 0 becomes the largest of all.
-    let least = magnitudes.fold(u16::MAX, |least, half| least.min(half.wrapping_sub(1)));
-    ((i32::from(least) + 1) >> 7) - 127
 }

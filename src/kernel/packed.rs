@@ -17,6 +17,7 @@ use crate::num::simd::{LANES, V16};
 pub struct Packed {
     precision: Precision,
     panels: Vec<f32>,
+    least_exponent: i32,
     k: usize,
     n: usize,
 }
@@ -26,11 +27,11 @@ impl Packed {
     pub fn new(precision: Precision, k: usize, n: usize, b: Matrix) -> Self {
         assert!(k > 0, "packing a matrix without rows");
         check("B", b, k, n);
-        let panels = match precision {
+        let (panels, least_exponent) = match precision {
             Precision::F32 => pack::<F32>(k, n, b),
             Precision::Bf16 => pack::<Bf16>(k, n, b),
         };
-        Packed { precision, panels, k, n }
+        Packed { precision, panels, least_exponent, k, n }
     }
 
     /// Columns of B.
@@ -73,6 +74,7 @@ impl Packed {
     /// The words of A, (m, words * STEPS), times the panels.
     fn multiply_words<O: Operands>(&self, m: usize, a: &[f32], init: Init, c: &mut [f32]) {
         let (n, words, width) = (self.n, self.k.div_ceil(O::DEEP), a.len() / m);
+        let least = O::least_exponent(a) + self.least_exponent;
         // Some ten microseconds, of reading B for few rows and of multiplying for many.
         let grain = (256 * 1024 / (words * NR * m.max(4))).max(1);
         // Split over panels of columns: together the threads read B once for all rows.
@@ -81,7 +83,7 @@ impl Packed {
             // Some dozens of rows at a time: their part of A stays in the nearer caches, and a panel of B is
             // fetched once for all of them.
             for (a, c) in a.chunks(ROWS * width).zip(c.rows.chunks_mut(ROWS)) {
-                rows_times_panels::<O>(a, panels, init, c);
+                rows_times_panels::<O>(a, panels, least, init, c);
             }
         });
     }
@@ -90,15 +92,16 @@ impl Packed {
 /// Rows that are multiplied with a panel of a [`Packed`] matrix before the next.
 const ROWS: usize = 48;
 
-/// The panels of B.
-fn pack<O: Operands>(k: usize, n: usize, b: Matrix) -> Vec<f32> {
+/// The panels of B, and the least exponent in them.
+fn pack<O: Operands>(k: usize, n: usize, b: Matrix) -> (Vec<f32>, i32) {
     let whole: Block = Depth::from(k).block(O::DEEP, 0..k.div_ceil(O::DEEP));
     let mut panels = vec![0.0; whole.words() * n.div_ceil(NR) * NR];
     // Split over panels: each is a copy of its own columns.
     par::for_each(par::rows(&mut panels, whole.words() * NR), 4, |first, panels| {
         pack_columns::<O>(b, &whole, first * NR..n, panels.data);
     });
-    panels
+    let least = O::least_exponent(&panels);
+    (panels, least)
 }
 
 /// The words of one row of A.
@@ -111,12 +114,12 @@ fn pack_row<O: Operands>(a: &[f32], left: &mut [f32]) {
 
 /// `C = init + A B` for some rows of A (m, words * STEPS), which are read where they are: for so few, packing them
 /// in panels is not worth it.
-fn rows_times_panels<O: Operands>(a: &[f32], panels: &[f32], init: Init, c: &mut [&mut [f32]]) {
+fn rows_times_panels<O: Operands>(a: &[f32], panels: &[f32], least: i32, init: Init, c: &mut [&mut [f32]]) {
     let width = a.len() / c.len();
     let panel = width / O::STEPS * NR;
     if let [c] = c {
         initialise(init, c);
-        return row_times_panels::<O>(a, panels, panel, c);
+        return row_times_panels::<O>(a, panels, least, panel, c);
     }
     // Tiles of equal height, not whole ones and a rest: a low tile leaves multipliers waiting.
     let (m, n) = (c.len(), c[0].len());
@@ -127,19 +130,19 @@ fn rows_times_panels<O: Operands>(a: &[f32], panels: &[f32], init: Init, c: &mut
             let rows = tile * m / tiles..(tile + 1) * m / tiles;
             let (a, c, columns) = (&a[rows.start * width..rows.end * width], &mut c[rows], columns.clone());
             match c.len() {
-                1 => low_tile::<O, 1>(a, panel, init, c, columns),
-                2 => low_tile::<O, 2>(a, panel, init, c, columns),
-                3 => low_tile::<O, 3>(a, panel, init, c, columns),
-                4 => low_tile::<O, 4>(a, panel, init, c, columns),
-                5 => low_tile::<O, 5>(a, panel, init, c, columns),
-                6 => low_tile::<O, 6>(a, panel, init, c, columns),
+                1 => low_tile::<O, 1>(a, panel, least, init, c, columns),
+                2 => low_tile::<O, 2>(a, panel, least, init, c, columns),
+                3 => low_tile::<O, 3>(a, panel, least, init, c, columns),
+                4 => low_tile::<O, 4>(a, panel, least, init, c, columns),
+                5 => low_tile::<O, 5>(a, panel, least, init, c, columns),
+                6 => low_tile::<O, 6>(a, panel, least, init, c, columns),
                 // With MR = 12 only.
-                7 => low_tile::<O, 7>(a, panel, init, c, columns),
-                8 => low_tile::<O, 8>(a, panel, init, c, columns),
-                9 => low_tile::<O, 9>(a, panel, init, c, columns),
-                10 => low_tile::<O, 10>(a, panel, init, c, columns),
-                11 => low_tile::<O, 11>(a, panel, init, c, columns),
-                _ => low_tile::<O, 12>(a, panel, init, c, columns),
+                7 => low_tile::<O, 7>(a, panel, least, init, c, columns),
+                8 => low_tile::<O, 8>(a, panel, least, init, c, columns),
+                9 => low_tile::<O, 9>(a, panel, least, init, c, columns),
+                10 => low_tile::<O, 10>(a, panel, least, init, c, columns),
+                11 => low_tile::<O, 11>(a, panel, least, init, c, columns),
+                _ => low_tile::<O, 12>(a, panel, least, init, c, columns),
             }
         }
     }
@@ -149,6 +152,7 @@ fn rows_times_panels<O: Operands>(a: &[f32], panels: &[f32], init: Init, c: &mut
 fn low_tile<O: Operands, const R: usize>(
     a: &[f32],
     panel: &[f32],
+    least: i32,
     init: Init,
     c: &mut [&mut [f32]],
     columns: Range<usize>,
@@ -164,36 +168,49 @@ fn low_tile<O: Operands, const R: usize>(
         }
         [load_row(&start)]
     });
-    chains::<O, R, 1>(rows, [panel], &mut acc);
+    chains::<O, R, 1>(rows, [panel], least, &mut acc);
     for ([acc], c) in acc.iter().zip(c) {
         store_row(acc, &mut c[columns.clone()]);
     }
 }
 
 /// `c[j] = c[j] + sum over p of a[p] * B[p][j]`, one chain per column, with B in panels of NR columns that
-/// start `stride` words apart, each at least (a's words, NR). Four panels go at a time: with fewer chains
+/// start `stride` words apart, each at least (a's words, NR), and `least` at most the sum
+/// of A's and B's least exponents. Four panels go at a time: with fewer chains
 /// in flight the multipliers would wait for each other.
-pub(crate) fn row_times_panels<O: Operands>(a: &[f32], panels: &[f32], stride: usize, c: &mut [f32]) {
+pub(crate) fn row_times_panels<O: Operands>(
+    a: &[f32],
+    panels: &[f32],
+    least: i32,
+    stride: usize,
+    c: &mut [f32],
+) {
     for (group, c) in c.chunks_mut(4 * NR).enumerate() {
         let panels = &panels[group * 4 * stride..];
         match c.len().div_ceil(NR) {
-            1 => wide_tile::<O, 1>(a, panels, stride, c),
-            2 => wide_tile::<O, 2>(a, panels, stride, c),
-            3 => wide_tile::<O, 3>(a, panels, stride, c),
-            _ => wide_tile::<O, 4>(a, panels, stride, c),
+            1 => wide_tile::<O, 1>(a, panels, least, stride, c),
+            2 => wide_tile::<O, 2>(a, panels, least, stride, c),
+            3 => wide_tile::<O, 3>(a, panels, least, stride, c),
+            _ => wide_tile::<O, 4>(a, panels, least, stride, c),
         }
     }
 }
 
 /// One row of A times P panels.
-fn wide_tile<O: Operands, const P: usize>(a: &[f32], panels: &[f32], stride: usize, c: &mut [f32]) {
+fn wide_tile<O: Operands, const P: usize>(
+    a: &[f32],
+    panels: &[f32],
+    least: i32,
+    stride: usize,
+    c: &mut [f32],
+) {
     let panels = core::array::from_fn(|q| &panels[q * stride..][..a.len() / O::STEPS * NR]);
     let mut acc: [[[V16; NV]; P]; 1] = [core::array::from_fn(|q| {
         let mut start = [0.0; NR];
         copy_padded::<NR>(&mut start, &c[q * NR..c.len().min((q + 1) * NR)]);
         load_row(&start)
     })];
-    chains::<O, 1, P>([a], panels, &mut acc);
+    chains::<O, 1, P>([a], panels, least, &mut acc);
     for (acc, c) in acc[0].iter().zip(c.chunks_mut(NR)) {
         store_row(acc, c);
     }
@@ -204,9 +221,10 @@ fn wide_tile<O: Operands, const P: usize>(a: &[f32], panels: &[f32], stride: usi
 fn chains<O: Operands, const R: usize, const P: usize>(
     a: [&[f32]; R],
     panels: [&[f32]; P],
+    least: i32,
     acc: &mut [[[V16; NV]; P]; R],
 ) {
-    if O::may_underflow(a.into_iter(), panels.into_iter(), acc.as_flattened().as_flattened()) {
+    if O::may_underflow(least, acc.as_flattened().as_flattened()) {
         chains_of::<O, true, R, P>(a, panels, acc);
     } else {
         chains_of::<O, false, R, P>(a, panels, acc);
@@ -244,14 +262,18 @@ fn steps<O: Operands, const UNDERFLOW: bool, const R: usize, const P: usize, con
     let a: [&[f32]; R] = core::array::from_fn(|i| &a[i][word * O::STEPS..][..W * O::STEPS]);
     let b: [&[f32]; P] = core::array::from_fn(|q| &panels[q][word * NR..][..W * NR]);
     for w in 0..W {
-        let b: [[V16; NV]; P] = core::array::from_fn(|q| load_row(&b[q][w * NR..]));
         for step in 0..O::STEPS {
-            let b = b.map(|b| b.map(|b| O::part(b, step)));
+            let mut parts = [[V16::ZERO; NV]; P];
+            for q in 0..P {
+                for v in 0..NV {
+                    parts[q][v] = O::part(V16::load(&b[q][w * NR + v * LANES..]), step);
+                }
+            }
             for i in 0..R {
                 let a = V16::splat(a[i][w * O::STEPS + step]);
                 for q in 0..P {
                     for v in 0..NV {
-                        sums[i][q][v] = O::step::<UNDERFLOW>(a, b[q][v], sums[i][q][v]);
+                        sums[i][q][v] = O::step::<UNDERFLOW>(a, parts[q][v], sums[i][q][v]);
                     }
                 }
             }

@@ -587,11 +587,11 @@ impl Cache<'_> {
         let first = lo / NR;
         let scores = &mut scores[..(t + 1).next_multiple_of(NR)];
         scores[first * NR..].fill(0.0);
-        row_times_panels::<F32>(q, &self.keys[first * hs * NR..], hs * NR, &mut scores[first * NR..]);
+        row_times_panels::<F32>(q, &self.keys[first * hs * NR..], 0, hs * NR, &mut scores[first * NR..]);
         let visible = &mut scores[lo..=t];
         softmax(visible, 1.0 / sqrt(hs as f32), None);
         out.fill(0.0);
-        row_times_panels::<F32>(visible, &self.values[lo * NR..], self.capacity * NR, out);
+        row_times_panels::<F32>(visible, &self.values[lo * NR..], 0, self.capacity * NR, out);
     }
 }
 
