@@ -101,7 +101,7 @@ pub fn gemm(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &
     // Equal blocks: a thin last one would read and write C, or start the threads, for little work.
     let block_depth = k.div_ceil(k.div_ceil(KC));
     let block_columns = n.div_ceil(n.div_ceil(NC)).next_multiple_of(NR);
-    scratch::with(Use::PackB, KC * NC, |packed_b| {
+    scratch::with(Use::PackB, block_depth * block_columns, |packed_b| {
         for jc in (0..n).step_by(block_columns) {
             let columns = block_columns.min(n - jc);
             for pc in (0..k).step_by(block_depth) {

@@ -3,52 +3,90 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 use super::config::ModelConfig;
 use super::layout::Head;
 use super::transformer::Transformer;
-use crate::kernel::gemm::{Init, Matrix, Packed};
+use crate::kernel::gemm::{Init, Matrix, Packed, gemm};
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::ops::attention::Cache;
 use crate::ops::{embedding, gelu, layer_norm, log_prob};
 
-/// A model's weights, packed once for decoding. The parameters must not change while it lives.
+/// A model's weights for decoding. The parameters must not change while it lives.
 pub struct DecodeWeights<'a> {
     model: &'a Transformer,
     parameters: &'a [f32],
-    blocks: Vec<PackedBlock>,
+    blocks: Vec<BlockWeights<'a>>,
     /// `W^T` (C, V) of the language-model head.
-    head: Packed,
+    head: Weight<'a>,
 }
 
-struct PackedBlock {
-    attn: Packed,
-    attn_proj: Packed,
-    fc: Packed,
-    fc_proj: Packed,
+struct BlockWeights<'a> {
+    attn: Weight<'a>,
+    attn_proj: Weight<'a>,
+    fc: Weight<'a>,
+    fc_proj: Weight<'a>,
+}
+
+/// A weight matrix: packed for many products of few rows, or as it lies among the parameters.
+enum Weight<'a> {
+    Packed(Packed),
+    Plain { inputs: usize, outputs: usize, matrix: Matrix<'a> },
+}
+
+impl Weight<'_> {
+    /// `C = init + A B`: the same bits in either form.
+    fn multiply(&self, a: &[f32], init: Init, c: &mut [f32]) {
+        match self {
+            Weight::Packed(packed) => packed.multiply(a, init, c),
+            Weight::Plain { inputs, outputs, matrix } => {
+                let a = Matrix::new(a, *inputs);
+                gemm(c.len() / outputs, *outputs, *inputs, a, *matrix, init, c);
+            }
+        }
+    }
 }
 
 impl<'a> DecodeWeights<'a> {
-    /// Packs the weights of a language model.
+    /// Packs the weights of a language model, for decoding many tokens.
     pub fn new(model: &'a Transformer, parameters: &'a [f32]) -> Self {
+        let pack = |inputs, outputs, matrix| Weight::Packed(Packed::new(inputs, outputs, matrix));
+        Self::with(model, parameters, pack)
+    }
+
+    /// Takes the weights as they lie, for a prompt alone: reading it costs less than packing them.
+    pub fn plain(model: &'a Transformer, parameters: &'a [f32]) -> Self {
+        Self::with(model, parameters, |inputs, outputs, matrix| Weight::Plain { inputs, outputs, matrix })
+    }
+
+    fn with(
+        model: &'a Transformer,
+        parameters: &'a [f32],
+        weight: impl Fn(usize, usize, Matrix<'a>) -> Weight<'a>,
+    ) -> Self {
         assert_eq!(model.head, Head::LanguageModel, "only a language model generates");
         let (c, f, v) = (model.config.width, model.config.inner, model.config.vocab_size);
-        let pack = |range: &core::ops::Range<usize>, inputs, outputs| {
-            Packed::new(inputs, outputs, Matrix::new(&parameters[range.clone()], outputs))
+        let of = |range: &core::ops::Range<usize>, inputs, outputs| {
+            weight(inputs, outputs, Matrix::new(&parameters[range.clone()], outputs))
         };
         let blocks = model
             .layout
             .blocks
             .iter()
-            .map(|at| PackedBlock {
-                attn: pack(&at.attn_weight, c, 3 * c),
-                attn_proj: pack(&at.attn_proj_weight, c, c),
-                fc: pack(&at.fc_weight, c, f),
-                fc_proj: pack(&at.fc_proj_weight, f, c),
+            .map(|at| BlockWeights {
+                attn: of(&at.attn_weight, c, 3 * c),
+                attn_proj: of(&at.attn_proj_weight, c, c),
+                fc: of(&at.fc_weight, c, f),
+                fc_proj: of(&at.fc_proj_weight, f, c),
             })
             .collect();
-        let head = Packed::new(c, v, Matrix::transposed(&parameters[model.layout.head.clone()], c));
+        let head = weight(c, v, Matrix::transposed(&parameters[model.layout.head.clone()], c));
         DecodeWeights { model, parameters, blocks, head }
+    }
+
+    fn is_plain(&self) -> bool {
+        matches!(self.head, Weight::Plain { .. })
     }
 
     /// The model's shape.
@@ -336,6 +374,7 @@ fn limit(config: &ModelConfig, prompt: usize, sampling: &Sampling) -> usize {
 }
 
 /// [`generate`] for a single prompt, handing on each token as it is drawn; `each` returns whether to go on.
+/// Weights that are [plain](DecodeWeights::plain) are packed when there is to be a second token.
 pub fn generate_one(
     weights: &DecodeWeights,
     prompt: &[u32],
@@ -348,6 +387,7 @@ pub fn generate_one(
     if limit == 0 {
         return response;
     }
+    let packed = OnceCell::new();
     let mut decoder = Decoder::new(weights, 1, prompt.len() + limit);
     let mut chooser = Chooser::default();
     let mut latest;
@@ -357,6 +397,9 @@ pub fn generate_one(
         let token = response.tokens[response.tokens.len() - 1];
         if !each(token) || response.ended || response.tokens.len() == limit {
             return response;
+        }
+        if weights.is_plain() {
+            decoder.weights = packed.get_or_init(|| DecodeWeights::new(weights.model, weights.parameters));
         }
         latest = [token];
         next = &latest;
