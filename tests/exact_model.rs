@@ -208,6 +208,9 @@ fn decoding_equals_the_training_forward() {
             true
         });
         assert!(one == responses[2] && seen == one.tokens);
+        // Whether its weights were packed beforehand or are when they are needed.
+        let plain = DecodeWeights::plain(&model, &parameters);
+        assert_eq!(generate_one(&plain, prompts[2], &sampling, draws[2], |_| true), responses[2]);
         let cut = generate_one(&weights, prompts[2], &sampling, draws[2], |_| false);
         assert_eq!(cut.tokens, seen[..1]);
     }
@@ -229,6 +232,14 @@ fn a_prompt_decodes_the_same_in_one_call_or_many() {
     in_parts.reset(0);
     in_parts.extend(&[(0, &prompt[..29])]);
     assert_eq!(in_parts.extend(&[(0, &prompt[29..])]).to_vec(), whole);
+    // And with weights that are not packed, for few tokens after many and for many after few.
+    let plain = DecodeWeights::plain(&model, &parameters);
+    let mut in_parts = Decoder::new(&plain, 1, 30);
+    for cut in [27, 3] {
+        in_parts.reset(0);
+        in_parts.extend(&[(0, &prompt[..cut])]);
+        assert_eq!(in_parts.extend(&[(0, &prompt[cut..])]).to_vec(), whole);
+    }
 }
 
 #[test]

@@ -152,7 +152,7 @@ mod carry_less {
         let (blocks, rest) = bytes.as_chunks::<{ 16 * STREAMS }>();
         let Some((first, blocks)) = blocks.split_first() else { return bytes };
         let mut streams = load(first);
-        streams[0] = streams[0] ^ m128i::from([*sum, 0]);
+        streams[0] ^= m128i::from([*sum, 0]);
         for block in blocks {
             let next = load(block);
             for i in 0..STREAMS {

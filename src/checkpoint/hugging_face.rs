@@ -85,7 +85,8 @@ pub fn load_model_with_warnings(
         Ok((tensors, head, layout, ask))
     };
     // Of an altered file it is best said that it was altered.
-    let altered = |error| files.iter().try_for_each(|file| file.read(BTreeMap::new())).and(Err(error));
+    let altered =
+        |error| files.iter().try_for_each(|file| file.read(BTreeMap::new()).map(drop)).and(Err(error));
     let (tensors, head, mut layout, ask) = plan().or_else(altered)?;
     let mut parameters = tensors.read(&layout)?;
     let mut warnings = Vec::new();
@@ -183,18 +184,20 @@ impl<'a> Tensors<'a> {
             places.insert(&parameter.name, place);
             rest = behind;
         }
+        let mut not_finite = None;
         for file in self.files {
             let mine = self.by_name.iter().filter(|(_, found)| core::ptr::eq(found.file, file));
-            file.read(
-                mine.filter_map(|(name, found)| Some((found.key, places.remove(name.as_str())?))).collect(),
-            )?;
+            let place =
+                |(name, found): (&String, &Found<'a>)| Some((found.key, places.remove(name.as_str())?));
+            not_finite = not_finite.or(file.read(mine.filter_map(place).collect())?.map(|key| (file, key)));
         }
-        for parameter in &layout.parameters {
-            check_finite(
-                self.by_name[&parameter.name].file,
-                &parameter.name,
-                &parameters[parameter.range()],
-            )?;
+        if let Some((file, key)) = not_finite {
+            let range = layout.get(&full_name(key)).expect("a place in the layout").range();
+            let (index, value) =
+                (0..).zip(&parameters[range]).find(|(_, value)| !value.is_finite()).expect("one");
+            let found = format!("{value} at element {index}");
+            let hint = "the model was damaged in training";
+            return Err(Error::format(file.origin(), at(key), "finite numbers", found, hint));
         }
         Ok(parameters)
     }
@@ -237,17 +240,6 @@ fn check_size(config: &ModelConfig, config_name: &str, tensors: &Tensors) -> Res
         ));
     }
     Ok(())
-}
-
-fn check_finite(file: &TensorFile, name: &str, values: &[f32]) -> Result<()> {
-    // Without a way out of the loop it runs over whole vectors.
-    if values.iter().fold(true, |all, value| all & value.is_finite()) {
-        return Ok(());
-    }
-    let index = values.iter().position(|value| !value.is_finite()).expect("one that is not");
-    let found = format!("{} at element {index}", values[index]);
-    let hint = "the model was damaged in training";
-    Err(Error::format(file.origin(), at(name), "finite numbers", found, hint))
 }
 
 #[cfg(test)]

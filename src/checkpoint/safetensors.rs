@@ -129,7 +129,7 @@ impl<'a> TensorFile<'a> {
 
     /// Reads the whole file once: into each place (one slot per element) the values of the tensor of that name,
     /// widened exactly to f32, and everything into the checksum, which is compared. A file without one is read
-    /// unchecked.
+    /// unchecked. Returns the first tensor with a place and a number that is not finite, if there is one.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Format`] for a file that was altered, and for a tensor with a place that is none
@@ -137,12 +137,12 @@ impl<'a> TensorFile<'a> {
     ///
     /// # Panics
     /// If a place has no tensor, or another length.
-    pub fn read(&self, mut places: BTreeMap<&str, &mut [f32]>) -> Result<()> {
+    pub fn read(&self, mut places: BTreeMap<&str, &mut [f32]>) -> Result<Option<&str>> {
         let mut parts: Vec<Part> = Vec::with_capacity(self.tensors.len());
         for (name, tensor) in &self.tensors {
             let place = places.remove(name.as_str());
             assert!(place.as_ref().is_none_or(|place| place.len() == tensor.len()), "{name}: wrong length");
-            parts.push(Part { name, tensor, place, sum: Ok(Crc64::part()) });
+            parts.push(Part { name, tensor, place, finite: true, sum: Ok(Crc64::part()) });
         }
         assert!(places.is_empty(), "no tensors {:?}", places.keys());
         parts.sort_by_key(|part| part.tensor.start);
@@ -159,7 +159,7 @@ impl<'a> TensorFile<'a> {
             checksum::compare(sum, &self.metadata[CHECKSUM], self.origin)?;
         }
         match parts.iter().find(|part| part.place.is_some() && !part.tensor.is_readable()) {
-            None => Ok(()),
+            None => Ok(parts.iter().find(|part| !part.finite).map(|part| part.name)),
             Some(Part { name, tensor, .. }) => {
                 let at = format!("tensor \"{name}\"");
                 Err(Error::format(self.origin, at, "F32, F16 or BF16", tensor.dtype, ""))
@@ -182,6 +182,8 @@ impl<'a> TensorFile<'a> {
             }
             if let Some(slots) = slots.next() {
                 widen(dtype, piece, slots);
+                // Without a way out of the loop it runs over whole vectors.
+                part.finite &= slots.iter().fold(true, |all, value| all & value.is_finite());
             }
         }
         Ok(sum)
@@ -193,6 +195,8 @@ struct Part<'a, 'b> {
     name: &'a str,
     tensor: &'a Tensor,
     place: Option<&'b mut [f32]>,
+    /// Whether all values in the place are.
+    finite: bool,
     /// Of its bytes, when it was read.
     sum: Result<Crc64>,
 }
@@ -452,7 +456,7 @@ mod tests {
     /// Reads a file whose one tensor has so many elements.
     fn read_all(bytes: &[u8], out: &mut [f32]) -> Result<()> {
         let file = TensorFile::open(&bytes, "x")?;
-        file.read(file.tensors.keys().map(|name| name.as_str()).zip([out]).collect())
+        file.read(file.tensors.keys().map(|name| name.as_str()).zip([out]).collect()).map(drop)
     }
 
     #[test]

@@ -8,6 +8,7 @@ use core::cell::OnceCell;
 use super::config::ModelConfig;
 use super::layout::Head;
 use super::transformer::Transformer;
+use crate::kernel::few_rows;
 use crate::kernel::gemm::{Init, Matrix, Packed, gemm};
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::ops::attention::Cache;
@@ -35,12 +36,20 @@ enum Weight<'a> {
     Plain { inputs: usize, outputs: usize, matrix: Matrix<'a> },
 }
 
+/// Rows up to which a matrix is better read where it lies than packed for a single product.
+const FEW: usize = 16;
+
 impl Weight<'_> {
-    /// `C = init + A B`: the same bits in either form.
+    /// `C = init + A B`: the same bits in each form.
     fn multiply(&self, a: &[f32], init: Init, c: &mut [f32]) {
-        match self {
-            Weight::Packed(packed) => packed.multiply(a, init, c),
-            Weight::Plain { inputs, outputs, matrix } => {
+        match (self, init) {
+            (Weight::Packed(packed), _) => packed.multiply(a, init, c),
+            (Weight::Plain { inputs, matrix, .. }, Init::Bias(bias))
+                if matrix.column == 1 && a.len() <= FEW * inputs =>
+            {
+                few_rows::multiply(a, matrix.data, bias, c);
+            }
+            (Weight::Plain { inputs, outputs, matrix }, _) => {
                 let a = Matrix::new(a, *inputs);
                 gemm(c.len() / outputs, *outputs, *inputs, a, *matrix, init, c);
             }

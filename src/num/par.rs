@@ -2,6 +2,8 @@
 //! computes them as if it were alone, so neither the number of threads nor the place of a cut can show
 //! in a result. There are no parallel sums.
 
+use alloc::vec::Vec;
+
 /// Something that can be cut in two between rows: the outputs of a parallel loop.
 pub trait Split: Sized + Send {
     /// Number of rows left.
@@ -31,6 +33,31 @@ impl<T: Send> Split for Rows<'_, T> {
     fn split_at(self, row: usize) -> (Self, Self) {
         let (head, tail) = self.data.split_at_mut(row * self.width);
         (Rows { data: head, width: self.width }, Rows { data: tail, width: self.width })
+    }
+}
+
+/// A mutable row-major matrix to be cut between columns: a part has its piece of every row.
+pub struct Columns<'a, T> {
+    /// The rows.
+    pub rows: Vec<&'a mut [T]>,
+    unit: usize,
+}
+
+/// Views `data` as rows of `width` elements, to be split over groups of `unit` columns. The last group may be
+/// smaller.
+pub fn columns<T>(data: &mut [T], width: usize, unit: usize) -> Columns<'_, T> {
+    assert!(width > 0 && data.len().is_multiple_of(width), "{} elements are no rows of {width}", data.len());
+    Columns { rows: data.chunks_exact_mut(width).collect(), unit }
+}
+
+impl<T: Send> Split for Columns<'_, T> {
+    fn rows(&self) -> usize {
+        self.rows.first().map_or(0, |row| row.len().div_ceil(self.unit))
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let (head, tail) = self.rows.into_iter().map(|whole| whole.split_at_mut(row * self.unit)).unzip();
+        (Columns { rows: head, unit: self.unit }, Columns { rows: tail, unit: self.unit })
     }
 }
 
@@ -215,6 +242,27 @@ mod tests {
                 });
                 assert!(visits.iter().all(|&count| count == 1));
                 assert!(squares.chunks_exact(3).enumerate().all(|(i, row)| row == [i * i; 3]));
+            }
+        }
+    }
+
+    #[test]
+    fn every_group_of_columns_is_visited_once_with_its_index() {
+        for threads in [1, 2, 3, 7] {
+            for (height, width, unit, grain) in
+                [(0, 5, 4, 1), (1, 1, 4, 1), (3, 100, 16, 1), (2, 96, 16, 2), (5, 33, 32, 1)]
+            {
+                let mut numbers = vec![0; height * width];
+                with_threads(threads, || {
+                    for_each(columns(&mut numbers, width, unit), grain, |first, part| {
+                        for (i, row) in part.rows.into_iter().enumerate() {
+                            for (j, x) in row.iter_mut().enumerate() {
+                                *x += i * width + first * unit + j;
+                            }
+                        }
+                    })
+                });
+                assert!(numbers.into_iter().eq(0..height * width));
             }
         }
     }
