@@ -22,7 +22,7 @@ pub trait ReadAt: Sync {
     /// Fills `out` with those from `offset` on, which are there: `offset + out.len() <= size()`.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io).
+    /// [`crate::Error::Io`].
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
 }
 
