@@ -95,7 +95,7 @@ pub fn gemm(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, init: Init, c: &
         return;
     }
     if k == 0 {
-        initialise(init, n, c);
+        c.chunks_exact_mut(n).for_each(|row| initialise(init, row));
         return;
     }
     // Equal blocks: a thin last one would read and write C, or start the threads, for little work.
@@ -325,14 +325,12 @@ pub(crate) fn copy_padded<const W: usize>(to: &mut [f32], from: &[f32]) {
     }
 }
 
-fn initialise(init: Init, n: usize, c: &mut [f32]) {
+/// The start of the chains of one row of C.
+fn initialise(init: Init, c: &mut [f32]) {
     match init {
         Init::Accumulate => {}
         Init::Zero => c.fill(0.0),
-        Init::Bias(bias) => {
-            assert_eq!(bias.len(), n, "bias of {} for {n} columns", bias.len());
-            c.chunks_exact_mut(n).for_each(|row| row.copy_from_slice(bias));
-        }
+        Init::Bias(bias) => c.copy_from_slice(&bias[..c.len()]),
     }
 }
 
@@ -343,11 +341,8 @@ fn check(name: &str, x: Matrix, rows: usize, columns: usize) {
     }
 }
 
-/// Rows of a piece of a product with a [`Packed`] matrix: a multiple of MR.
-const PIECE: usize = 48;
-
 /// A matrix B (k, n) packed once for many products: panels of NR columns, each (k, NR). For decoding,
-/// where a product has one row per sequence and reading B is the whole cost.
+/// where a product has one row per sequence and reading B is most of the cost.
 pub struct Packed {
     panels: Vec<f32>,
     k: usize,
@@ -372,6 +367,11 @@ impl Packed {
         self.n
     }
 
+    /// Bytes of the packed matrix.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.panels[..])
+    }
+
     /// `C = init + A B`, bit for bit [`gemm`], for row-major A (m, k) and C (m, n).
     pub fn multiply(&self, a: &[f32], init: Init, c: &mut [f32]) {
         let (k, n) = (self.k, self.n);
@@ -380,39 +380,78 @@ impl Packed {
         if n == 0 {
             return;
         }
-        if m == 1 {
-            initialise(init, n, c);
-            // Split over panels, which are columns of the one row.
-            let grain = NR * (64 * 1024 / (k * NR)).max(1);
-            par::for_each(par::rows(c, 1), grain, |first, c| {
-                row_times_panels(a, &self.panels[first * k..], k * NR, c.data);
-            });
-            return;
-        }
-        // Split over rows of C, a few dozen a piece: each panel of B is read from memory once for all of them.
-        par::for_each(par::rows(c, n), PIECE, |first, c| {
-            for (block, c) in c.data.chunks_mut(PIECE * n).enumerate() {
-                self.multiply_rows(&a[(first + block * PIECE) * k..], init, c);
+        // Some ten microseconds, of reading B for few rows and of multiplying for many.
+        let grain = (256 * 1024 / (k * NR * m.max(4))).max(1);
+        // Split over panels of columns: together the threads read B once for all rows.
+        par::for_each(par::columns(c, n, NR), grain, |first, mut c| {
+            let (panels, init) = (&self.panels[first * k * NR..], init.at_column(first * NR));
+            // Some dozens of rows at a time: their part of A stays in the nearer caches, and a panel of B is
+            // fetched once for all of them.
+            for (a, c) in a.chunks(ROWS * k).zip(c.rows.chunks_mut(ROWS)) {
+                rows_times_panels(a, panels, k, init, c);
             }
         });
     }
+}
 
-    /// The rows of one piece.
-    fn multiply_rows(&self, a: &[f32], init: Init, c: &mut [f32]) {
-        let (k, n) = (self.k, self.n);
-        let rows = c.len() / n;
-        scratch::with(Use::PackA, PIECE * k, |packed_a| {
-            for (panel, ir) in packed_a.chunks_exact_mut(k * MR).zip((0..rows).step_by(MR)) {
-                pack_rows(Matrix::new(a, k), ir, 0, MR.min(rows - ir), panel);
+/// Rows that are multiplied with a panel of a [`Packed`] matrix before the next.
+const ROWS: usize = 48;
+
+/// `C = init + A B` for some rows of A (m, k), read where they are: for so few, packing them is not worth it.
+fn rows_times_panels(a: &[f32], panels: &[f32], k: usize, init: Init, c: &mut [&mut [f32]]) {
+    if let [c] = c {
+        initialise(init, c);
+        return row_times_panels(a, panels, k * NR, c);
+    }
+    // Tiles of equal height, not whole ones and a rest: a low tile leaves multipliers waiting.
+    let (m, n) = (c.len(), c[0].len());
+    let tiles = m.div_ceil(MR);
+    for (j, panel) in (0..n).step_by(NR).zip(panels.chunks_exact(k * NR)) {
+        let (columns, init) = (j..n.min(j + NR), init.at_column(j));
+        for tile in 0..tiles {
+            let rows = tile * m / tiles..(tile + 1) * m / tiles;
+            let (a, c, columns) = (&a[rows.start * k..rows.end * k], &mut c[rows], columns.clone());
+            match c.len() {
+                1 => low_tile::<1>(a, panel, init, c, columns),
+                2 => low_tile::<2>(a, panel, init, c, columns),
+                3 => low_tile::<3>(a, panel, init, c, columns),
+                4 => low_tile::<4>(a, panel, init, c, columns),
+                5 => low_tile::<5>(a, panel, init, c, columns),
+                6 => low_tile::<6>(a, panel, init, c, columns),
+                // With MR = 12 only.
+                7 => low_tile::<7>(a, panel, init, c, columns),
+                8 => low_tile::<8>(a, panel, init, c, columns),
+                9 => low_tile::<9>(a, panel, init, c, columns),
+                10 => low_tile::<10>(a, panel, init, c, columns),
+                11 => low_tile::<11>(a, panel, init, c, columns),
+                _ => low_tile::<12>(a, panel, init, c, columns),
             }
-            for (b_panel, jr) in self.panels.chunks_exact(k * NR).zip((0..n).step_by(NR)) {
-                let (columns, init) = (NR.min(n - jr), init.at_column(jr));
-                for (a_panel, ir) in packed_a.chunks_exact(k * MR).zip((0..rows).step_by(MR)) {
-                    let corner = &mut c[ir * n + jr..];
-                    carry(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
-                }
-            }
-        });
+        }
+    }
+}
+
+/// R rows of A (R, k) times one panel: `columns` (at most NR) of R rows of C.
+fn low_tile<const R: usize>(
+    a: &[f32],
+    panel: &[f32],
+    init: Init,
+    c: &mut [&mut [f32]],
+    columns: Range<usize>,
+) {
+    let k = a.len() / R;
+    let rows = core::array::from_fn(|i| &a[i * k..][..k]);
+    let mut acc: [[[V16; NV]; 1]; R] = core::array::from_fn(|i| {
+        let mut start = [0.0; NR];
+        match init {
+            Init::Zero => {}
+            Init::Bias(bias) => copy_padded::<NR>(&mut start, &bias[..columns.len()]),
+            Init::Accumulate => copy_padded::<NR>(&mut start, &c[i][columns.clone()]),
+        }
+        [load_row(&start)]
+    });
+    chains(rows, [panel], &mut acc);
+    for ([acc], c) in acc.iter().zip(c) {
+        store_row(acc, &mut c[columns.clone()]);
     }
 }
 
@@ -420,43 +459,85 @@ impl Packed {
 /// start `stride` floats apart, each at least (a.len(), NR). Four panels go at a time: with fewer chains
 /// in flight the multipliers would wait for each other.
 pub(crate) fn row_times_panels(a: &[f32], panels: &[f32], stride: usize, c: &mut [f32]) {
+    for (group, c) in c.chunks_mut(4 * NR).enumerate() {
+        let panels = &panels[group * 4 * stride..];
+        match c.len().div_ceil(NR) {
+            1 => wide_tile::<1>(a, panels, stride, c),
+            2 => wide_tile::<2>(a, panels, stride, c),
+            3 => wide_tile::<3>(a, panels, stride, c),
+            _ => wide_tile::<4>(a, panels, stride, c),
+        }
+    }
+}
+
+/// One row of A times P panels.
+fn wide_tile<const P: usize>(a: &[f32], panels: &[f32], stride: usize, c: &mut [f32]) {
+    let panels = core::array::from_fn(|q| &panels[q * stride..][..a.len() * NR]);
+    let mut acc: [[[V16; NV]; P]; 1] = [core::array::from_fn(|q| {
+        let mut start = [0.0; NR];
+        copy_padded::<NR>(&mut start, &c[q * NR..c.len().min((q + 1) * NR)]);
+        load_row(&start)
+    })];
+    chains([a], panels, &mut acc);
+    for (acc, c) in acc[0].iter().zip(c.chunks_mut(NR)) {
+        store_row(acc, c);
+    }
+}
+
+/// The inner loop of few rows: one step of every chain of R rows and P panels per element of depth.
+#[inline(always)]
+fn chains<const R: usize, const P: usize>(
+    a: [&[f32]; R],
+    panels: [&[f32]; P],
+    acc: &mut [[[V16; NV]; P]; R],
+) {
+    // Some steps at a time, so that lengths are compared once for all of them.
     const AT_ONCE: usize = 4;
-    let depth = a.len() * NR;
-    let mut groups = c.chunks_exact_mut(AT_ONCE * NR);
-    let mut panels = panels;
-    for c in &mut groups {
-        let panel: [&[f32]; AT_ONCE] = core::array::from_fn(|q| &panels[q * stride..][..depth]);
-        let mut acc: [[V16; NV]; AT_ONCE] =
-            core::array::from_fn(|q| core::array::from_fn(|v| V16::load(&c[q * NR + v * LANES..])));
-        for (p, &x) in a.iter().enumerate() {
-            let x = V16::splat(x);
-            for q in 0..AT_ONCE {
+    let depth = a[0].len();
+    let whole = depth / AT_ONCE * AT_ONCE;
+    let mut sums = *acc;
+    for p in (0..whole).step_by(AT_ONCE) {
+        steps::<R, P, AT_ONCE>(&a, &panels, p, &mut sums);
+    }
+    for p in whole..depth {
+        steps::<R, P, 1>(&a, &panels, p, &mut sums);
+    }
+    *acc = sums;
+}
+
+/// S steps from depth p on.
+#[inline(always)]
+fn steps<const R: usize, const P: usize, const S: usize>(
+    a: &[&[f32]; R],
+    panels: &[&[f32]; P],
+    p: usize,
+    sums: &mut [[[V16; NV]; P]; R],
+) {
+    let a: [&[f32; S]; R] = core::array::from_fn(|i| a[i][p..].first_chunk().expect("S steps"));
+    let b: [&[f32]; P] = core::array::from_fn(|q| &panels[q][p * NR..][..S * NR]);
+    for s in 0..S {
+        let b: [[V16; NV]; P] = core::array::from_fn(|q| load_row(&b[q][s * NR..]));
+        for i in 0..R {
+            let a = V16::splat(a[i][s]);
+            for q in 0..P {
                 for v in 0..NV {
-                    acc[q][v] = x.fma(V16::load(&panel[q][p * NR + v * LANES..]), acc[q][v]);
+                    sums[i][q][v] = a.fma(b[q][v], sums[i][q][v]);
                 }
             }
         }
-        for q in 0..AT_ONCE {
-            for v in 0..NV {
-                acc[q][v].store(&mut c[q * NR + v * LANES..]);
-            }
-        }
-        panels = panels.get(AT_ONCE * stride..).unwrap_or(&[]);
     }
-    for (q, c) in groups.into_remainder().chunks_mut(NR).enumerate() {
-        let mut wide = [0.0; NR];
-        wide[..c.len()].copy_from_slice(c);
-        let mut acc: [V16; NV] = core::array::from_fn(|v| V16::load(&wide[v * LANES..]));
-        for (b, &x) in panels[q * stride..][..depth].chunks_exact(NR).zip(a) {
-            for v in 0..NV {
-                acc[v] = V16::splat(x).fma(V16::load(&b[v * LANES..]), acc[v]);
-            }
-        }
-        for v in 0..NV {
-            acc[v].store(&mut wide[v * LANES..]);
-        }
-        c.copy_from_slice(&wide[..c.len()]);
+}
+
+/// The first numbers of a row of a tile become `c`.
+#[inline(always)]
+fn store_row(row: &[V16; NV], c: &mut [f32]) {
+    if c.len() == NR {
+        (0..NV).for_each(|v| row[v].store(&mut c[v * LANES..]));
+        return;
     }
+    let mut wide = [0.0; NR];
+    (0..NV).for_each(|v| row[v].store(&mut wide[v * LANES..]));
+    c.copy_from_slice(&wide[..c.len()]);
 }
 
 /// The scalar definition: the oracle of the tests.

@@ -198,7 +198,7 @@ std::thread_local! {
 }
 
 /// Runs `body` with its loops on this thread.
-fn alone(body: impl FnOnce()) {
+pub fn alone(body: impl FnOnce()) {
     #[cfg(feature = "std")]
     let before = ALONE.replace(true);
     body();

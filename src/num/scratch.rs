@@ -15,6 +15,8 @@ pub enum Use {
     PackB,
     /// Attention weights of one head.
     Attention,
+    /// The distribution of a token that is being drawn.
+    Sampling,
 }
 
 /// Gives every thread of the current pool a buffer of at least `len` floats for `what`, so that no later
@@ -43,7 +45,7 @@ mod kept {
     use std::cell::Cell;
 
     std::thread_local! {
-        static BUFFERS: [Cell<Vec<f32>>; 3] = const { [const { Cell::new(Vec::new()) }; 3] };
+        static BUFFERS: [Cell<Vec<f32>>; 4] = const { [const { Cell::new(Vec::new()) }; 4] };
     }
 
     pub fn take(what: Use) -> Vec<f32> {

@@ -513,6 +513,31 @@ fn carve<const K: usize>(buffer: &mut [f32], sizes: [usize; K]) -> [&mut [f32]; 
     })
 }
 
+/// Decoding: appends tokens to the caches and attends from each, bit for bit as [`forward`]. The rows of qkv
+/// (N, 3 NH HS) hold query, key and value of every head, positions (N) says where in its sequence a token
+/// stands, and caches has one entry for every pair of sequence and head; out is (N; NH, HS).
+pub fn decode(out: &mut [f32], caches: &mut [Cache], qkv: &[f32], positions: &[u32], shape: Shape) {
+    let (hs, c) = (shape.head_size, shape.heads * shape.head_size);
+    let longest = positions.iter().max().map_or(0, |&t| t as usize + 1);
+    let grain = row_grain(longest * hs);
+    // Split over pairs of sequence and head: each has a cache of its own.
+    par::for_each((Pairs::new(out, shape, hs), par::rows(caches, 1)), grain, |_, (mut out, caches)| {
+        scratch::with(Use::Attention, longest.next_multiple_of(NR), |scores| {
+            for (pair, cache) in out.pairs.clone().zip(caches.data) {
+                let (sequence, h) = (pair / shape.heads, pair % shape.heads);
+                let rows = shape.offsets[sequence] - shape.offsets[0]
+                    ..shape.offsets[sequence + 1] - shape.offsets[0];
+                for (row, out) in rows.zip(out.of(pair).chunks_exact_mut(hs)) {
+                    let [q, k, v] = core::array::from_fn(|i| &qkv[row * 3 * c + i * c + h * hs..][..hs]);
+                    let t = positions[row] as usize;
+                    cache.push(t, k, v);
+                    cache.attend(out, scores, q, t, shape.window);
+                }
+            }
+        });
+    });
+}
+
 /// Keys and values of one head of one growing sequence, packed as the products want them.
 pub struct Cache<'a> {
     /// Panels of NR positions, each (HS, NR); [`Cache::keys_len`] floats.
@@ -538,6 +563,11 @@ impl Cache<'_> {
     pub fn push(&mut self, t: usize, key: &[f32], value: &[f32]) {
         let hs = key.len();
         let panel = &mut self.keys[t / NR * hs * NR..][..hs * NR];
+        if t.is_multiple_of(NR) {
+            // `attend` reads whole panels. Memory that is fresh from the system and read before it is written
+            // costs a second fault, with an interrupt of every thread: that was a tenth of the time.
+            panel.fill(0.0);
+        }
         for (d, &key) in key.iter().enumerate() {
             panel[d * NR + t % NR] = key;
         }
