@@ -565,7 +565,7 @@ impl Cache<'_> {
         let panel = &mut self.keys[t / NR * hs * NR..][..hs * NR];
         if t.is_multiple_of(NR) {
             // `attend` reads whole panels. Memory that is fresh from the system and read before it is written
-            // costs a second fault, with an interrupt of every thread: that was a tenth of the time.
+            // costs a second fault, with an interrupt of every thread: a twentieth of the profile at 10.8M.
             panel.fill(0.0);
         }
         for (d, &key) in key.iter().enumerate() {
