@@ -275,6 +275,9 @@ fn decoding_equals_the_training_forward() {
             true
         });
         assert!(one == responses[2] && seen == one.tokens);
+        // Whether its weights were packed beforehand or are when they are needed.
+        let plain = DecodeWeights::plain(&model, &parameters);
+        assert_eq!(generate_one(&plain, prompts[2], &sampling, draws[2], |_| true), responses[2]);
         let cut = generate_one(&weights, prompts[2], &sampling, draws[2], |_| false);
         assert_eq!(cut.tokens, seen[..1]);
     }
@@ -282,20 +285,31 @@ fn decoding_equals_the_training_forward() {
 
 #[test]
 fn a_prompt_decodes_the_same_in_one_call_or_many() {
-    let config = configurations().remove(1);
+    configurations().into_iter().for_each(in_one_call_or_many);
+}
+
+fn in_one_call_or_many(config: ModelConfig) {
     let model = Transformer::new(config.clone(), Head::LanguageModel);
     let parameters = parameters(&model);
     let weights = DecodeWeights::new(&model, &parameters);
     let prompt = sequences(&config, &[30]).remove(0);
     let mut at_once = Decoder::new(&weights, 1, 30);
     let whole = at_once.extend(&[(0, &prompt)]).to_vec();
-    let mut in_parts = Decoder::new(&weights, 1, 50);
+    let mut in_parts = Decoder::new(&weights, 1, 40);
     for part in [&prompt[..4], &prompt[4..5], &prompt[5..]] {
         in_parts.extend(&[(0, part)]);
     }
     in_parts.reset(0);
     in_parts.extend(&[(0, &prompt[..29])]);
     assert_eq!(in_parts.extend(&[(0, &prompt[29..])]).to_vec(), whole);
+    // And with weights that are not packed, for few tokens after many and for many after few.
+    let plain = DecodeWeights::plain(&model, &parameters);
+    let mut in_parts = Decoder::new(&plain, 1, 30);
+    for cut in [27, 3] {
+        in_parts.reset(0);
+        in_parts.extend(&[(0, &prompt[..cut])]);
+        assert_eq!(in_parts.extend(&[(0, &prompt[cut..])]).to_vec(), whole);
+    }
 }
 
 #[test]

@@ -99,32 +99,42 @@ fn is_temporary(name: &str) -> bool {
     parts().is_some_and(|(process, count)| number(process) && number(count))
 }
 
-/// Reads a regular file of at most `limit` bytes.
+/// Opens a regular file of at most `limit` bytes, and says how many it has.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is larger or no regular file.
-pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+/// [`Error::Io`] when it cannot be opened, [`Error::Format`] when it is larger or no regular file.
+pub(super) fn open_regular(path: &Path, limit: u64) -> Result<(File, u64)> {
     let failed = |error: io::Error| Error::io(path.display(), "read", error);
     // Asked before opening: opening a named pipe would wait for a writer.
     let metadata = fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err(Error::format(path.display(), "", "a regular file", "a directory or device", ""));
     }
-    let too_large = |size: u64| {
-        Error::format(path.display(), "", format!("at most {limit} bytes"), format!("{size} bytes"), "")
-    };
     if metadata.len() > limit {
-        return Err(too_large(metadata.len()));
+        return Err(too_large(path, limit, metadata.len()));
     }
+    Ok((File::open(path).map_err(failed)?, metadata.len()))
+}
+
+fn too_large(path: &Path, limit: u64, size: u64) -> Error {
+    Error::format(path.display(), "", format!("at most {limit} bytes"), format!("{size} bytes"), "")
+}
+
+/// Reads a regular file of at most `limit` bytes.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read, [`Error::Format`] when it is larger or no regular file.
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let (file, size) = open_regular(path, limit)?;
     let mut bytes = Vec::new();
-    let size = usize::try_from(metadata.len()).map_err(|_| too_large(metadata.len()))?;
+    let size = usize::try_from(size).map_err(|_| too_large(path, limit, size))?;
     if bytes.try_reserve_exact(size).is_err() {
         return Err(Error::io(path.display(), "read", format!("no memory for {size} bytes")));
     }
-    let file = File::open(path).map_err(failed)?;
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| Error::io(path.display(), "read", error))?;
     if bytes.len() as u64 > limit {
-        return Err(too_large(bytes.len() as u64));
+        return Err(too_large(path, limit, bytes.len() as u64));
     }
     Ok(bytes)
 }

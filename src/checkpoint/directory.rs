@@ -11,6 +11,7 @@ use super::atomic::{read_file, read_text, write_atomic};
 use super::config_json::{config_json, parse_config};
 use super::hugging_face::{Model, load_model_with_warnings};
 use super::manifest::{verify_manifest, write_manifest};
+use super::read_at::{DiskFile, ReadAt};
 use super::safetensors::{TensorView, encode_to};
 use crate::error::{Error, Result};
 use crate::text::{Tokenizer, json};
@@ -48,13 +49,13 @@ pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Model, Vec<Str
     let mut limit = u64::try_from(bytes).unwrap_or(u64::MAX);
 
     let mut shards = Vec::new();
-    for file in weight_files(path)? {
-        let bytes = read_file(&file, limit)?;
-        limit -= bytes.len() as u64;
-        shards.push((file.display().to_string(), bytes));
+    for path in weight_files(path)? {
+        let file = DiskFile::open(&path, limit)?;
+        limit -= file.size();
+        shards.push((path.display().to_string(), file));
     }
-    let shards: Vec<(&str, &[u8])> =
-        shards.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    let shards: Vec<(&str, &dyn ReadAt)> =
+        shards.iter().map(|(name, file)| (name.as_str(), file as &dyn ReadAt)).collect();
     load_model_with_warnings(&config_bytes, &config_name, &shards)
 }
 

@@ -1,5 +1,5 @@
-//! A Hugging Face GPT-2 model from bytes: `config.json` and one or several safetensors files in, one flat
-//! f32 buffer out. No files, no operating system; [`super::directory`] adds those.
+//! A Hugging Face GPT-2 model: `config.json` and one or several safetensors files in, one flat f32 buffer out.
+//! Needs no operating system; [`super::directory`] adds paths.
 //!
 //! Accepted as `transformers` writes and has written it: keys with or without the `transformer.` prefix,
 //! the mask buffers of old files (`h.N.attn.bias`, `h.N.attn.masked_bias`, not parameters, ignored), a
@@ -12,11 +12,12 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::config_json::parse_config;
-use super::safetensors::{self, Tensor};
+use super::read_at::ReadAt;
+use super::safetensors::{Tensor, TensorFile, zeros};
 use crate::error::{Error, Result};
+use crate::model::layout::Parameter;
 use crate::model::{Head, Layout, ModelConfig, Transformer};
 
-const WTE: &str = "transformer.wte.weight";
 const LM_HEAD: &str = "lm_head.weight";
 const SCORE: &str = "score.weight";
 
@@ -48,110 +49,155 @@ impl Model {
 /// # Errors
 /// [`Error::Format`] naming file and tensor, with the expected and the found shape.
 pub fn load_model(config_json: &[u8], shards: &[(&str, &[u8])]) -> Result<Model> {
-    load_model_with_warnings(config_json, "config.json", shards).map(|(model, _)| model)
+    let shards: Vec<_> = shards.iter().map(|(name, bytes)| (*name, bytes as &dyn ReadAt)).collect();
+    load_model_with_warnings(config_json, "config.json", &shards).map(|(model, _)| model)
 }
 
-/// [`load_model`], with the configuration's own name and one sentence for anything the user should know.
+/// [`load_model`] from anywhere, with the configuration's own name and one sentence for anything the user
+/// should know.
 ///
 /// There is one such thing: a head beside a configuration that ties it. Equal to the embedding it is
 /// dropped; different, it is kept and the model loads untied, as `transformers` 5 does (version 4 ties and
 /// drops it).
 ///
 /// # Errors
-/// As [`load_model`].
+/// As [`load_model`]; [`Error::Io`].
 pub fn load_model_with_warnings(
     config_json: &[u8],
     config_name: &str,
-    shards: &[(&str, &[u8])],
+    shards: &[(&str, &dyn ReadAt)],
 ) -> Result<(Model, Vec<String>)> {
     let (mut config, head) = parse_config(config_json, config_name)?;
-    let mut tensors = Tensors::collect(config_name, shards)?;
-    let head = head.unwrap_or(match tensors.by_name.contains_key(SCORE) {
-        true => Head::Scalar,
-        false => Head::LanguageModel,
-    });
+    let files: Result<Vec<_>> = shards.iter().map(|(name, bytes)| TensorFile::open(*bytes, name)).collect();
+    let files = files?;
+    let mut plan = || {
+        let tensors = Tensors::collect(config_name, &files)?;
+        let head = head.unwrap_or(match tensors.by_name.contains_key(SCORE) {
+            true => Head::Scalar,
+            false => Head::LanguageModel,
+        });
+        // Whether to drop it shows when it is read.
+        let ask = head == Head::LanguageModel && config.tied_head && tensors.by_name.contains_key(LM_HEAD);
+        config.tied_head &= !ask;
+        check_size(&config, config_name, &tensors)?;
+        let layout = Layout::new(&config, head);
+        tensors.check(&layout)?;
+        Ok((tensors, head, layout, ask))
+    };
+    // Of an altered file it is best said that it was altered.
+    let altered =
+        |error| files.iter().try_for_each(|file| file.read(BTreeMap::new()).map(drop)).and(Err(error));
+    let (tensors, head, mut layout, ask) = plan().or_else(altered)?;
+    let mut parameters = tensors.read(&layout)?;
     let mut warnings = Vec::new();
-    if head == Head::LanguageModel && config.tied_head {
-        warnings.extend(untie_if_different(&mut config, &mut tensors)?);
+    if ask {
+        let mut pairs = parameters[layout.wte.clone()].iter().zip(&parameters[layout.head.clone()]);
+        if pairs.all(|(a, b)| a.to_bits() == b.to_bits()) {
+            config.tied_head = true;
+            layout = Layout::new(&config, head);
+            // The head is the table's last row.
+            parameters.truncate(layout.len);
+            parameters.shrink_to_fit();
+        } else {
+            warnings.push(format!(
+                "{}: config.json ties the head to the token embedding, but {LM_HEAD} is there and differs; it is \
+                 used, as transformers 5 does (version 4 would drop it)",
+                tensors.by_name[LM_HEAD].file.origin()
+            ));
+        }
     }
-    check_size(&config, config_name, &tensors)?;
-    let layout = Layout::new(&config, head);
-    let parameters = tensors.into_parameters(&layout)?;
     Ok((Model { config, head, layout, parameters }, warnings))
 }
 
-/// The tensors of all files under their full names, each with the file it came from.
+/// The tensors of all files under their full names.
 struct Tensors<'a> {
-    by_name: BTreeMap<String, (&'a str, Tensor<'a>)>,
+    by_name: BTreeMap<String, Found<'a>>,
+    files: &'a [TensorFile<'a>],
     /// The file to blame for a missing tensor: the only one, or the configuration.
     origin: &'a str,
 }
 
+/// A tensor, the file it is in and its name there.
+struct Found<'a> {
+    file: &'a TensorFile<'a>,
+    key: &'a str,
+    tensor: &'a Tensor,
+}
+
 impl<'a> Tensors<'a> {
-    fn collect(config_name: &'a str, shards: &[(&'a str, &'a [u8])]) -> Result<Self> {
+    fn collect(config_name: &'a str, files: &'a [TensorFile<'a>]) -> Result<Self> {
         let mut by_name = BTreeMap::new();
-        for &(file, bytes) in shards {
-            for (key, tensor) in safetensors::parse(bytes, file)?.tensors {
-                let name = full_name(&key);
+        for file in files {
+            for (key, tensor) in &file.tensors {
+                let name = full_name(key);
                 if is_mask_buffer(&name) {
                     continue;
                 }
-                if let Some((other, _)) = by_name.insert(name, (file, tensor)) {
-                    let found = format!("it again (first in {other})");
-                    return Err(Error::format(file, at(&key), "each tensor once", found, ""));
+                if let Some(other) = by_name.insert(name, Found { file, key, tensor }) {
+                    let found = format!("it again (first in {})", other.file.origin());
+                    return Err(Error::format(file.origin(), at(key), "each tensor once", found, ""));
                 }
             }
         }
-        let origin = if let [(file, _)] = shards { file } else { config_name };
-        Ok(Tensors { by_name, origin })
+        let origin = if let [file] = files { file.origin() } else { config_name };
+        Ok(Tensors { by_name, files, origin })
     }
 
-    /// The tensor `name`, which must be there with this shape.
-    fn get(&self, name: &str, shape: &[usize]) -> Result<&(&'a str, Tensor<'a>)> {
-        let Some(entry) = self.by_name.get(name) else {
-            let hint = match name {
-                SCORE => "this is no reward model: its config.json promises a score for each token",
-                LM_HEAD => "with \"tie_word_embeddings\": true the token embedding is the head",
-                _ => "",
+    /// Checks that the tensors are those of the layout, each in its shape.
+    fn check(&self, layout: &Layout) -> Result<()> {
+        for Parameter { name, shape, .. } in &layout.parameters {
+            let Some(Found { file, tensor, .. }) = self.by_name.get(name) else {
+                let hint = match name.as_str() {
+                    SCORE => "this is no reward model: its config.json promises a score for each token",
+                    LM_HEAD => "with \"tie_word_embeddings\": true the token embedding is the head",
+                    _ => "",
+                };
+                let expected = format!("shape {shape:?}");
+                return Err(Error::format(self.origin, at(name), expected, "no such tensor", hint));
             };
-            return Err(Error::format(
-                self.origin,
-                at(name),
-                format!("shape {shape:?}"),
-                "no such tensor",
-                hint,
-            ));
-        };
-        let (file, tensor) = entry;
-        if tensor.shape != shape {
-            let found = format!("shape {:?}", tensor.shape);
-            let hint = "the weights do not belong to this config.json";
-            return Err(Error::format(file, at(name), format!("shape {shape:?}"), found, hint));
+            if tensor.shape != *shape {
+                let (expected, found) = (format!("shape {shape:?}"), format!("shape {:?}", tensor.shape));
+                let hint = "the weights do not belong to this config.json";
+                return Err(Error::format(file.origin(), at(name), expected, found, hint));
+            }
         }
-        Ok(entry)
-    }
-
-    /// Checks all names and shapes, then copies into one buffer.
-    fn into_parameters(self, layout: &Layout) -> Result<Vec<f32>> {
-        for parameter in &layout.parameters {
-            self.get(&parameter.name, &parameter.shape)?;
-        }
-        if let Some((name, (file, _))) = self.by_name.iter().find(|(name, _)| layout.get(name).is_none()) {
+        if let Some((name, found)) = self.by_name.iter().find(|(name, _)| layout.get(name).is_none()) {
             let hint = match name.as_str() {
                 SCORE => "this is a reward model, but its config.json says otherwise",
                 _ => "the weights do not belong to this config.json",
             };
-            return Err(Error::format(file, at(name), "no tensor of this name", "one", hint));
+            return Err(Error::format(found.file.origin(), at(name), "no tensor of this name", "one", hint));
         }
-        let mut parameters = Vec::new();
-        if parameters.try_reserve_exact(layout.len).is_err() {
+        Ok(())
+    }
+
+    /// Reads everything into one buffer.
+    fn read(&self, layout: &Layout) -> Result<Vec<f32>> {
+        let Some(mut parameters) = zeros(layout.len) else {
             let expected = format!("memory for {} parameters", layout.len);
             return Err(Error::format(self.origin, "", expected, "not enough", ""));
-        }
-        parameters.resize(layout.len, 0.0);
+        };
+        let mut rest = parameters.as_mut_slice();
+        let mut places: BTreeMap<&str, &mut [f32]> = BTreeMap::new();
         for parameter in &layout.parameters {
-            let (file, tensor) = self.get(&parameter.name, &parameter.shape)?;
-            copy_finite(file, &parameter.name, tensor, &mut parameters[parameter.range()])?;
+            let (place, behind) = rest.split_at_mut(parameter.len());
+            places.insert(&parameter.name, place);
+            rest = behind;
+        }
+        let mut not_finite = None;
+        for file in self.files {
+            let mine = self.by_name.iter().filter(|(_, found)| core::ptr::eq(found.file, file));
+            let place =
+                |(name, found): (&String, &Found<'a>)| Some((found.key, places.remove(name.as_str())?));
+            not_finite = not_finite.or(file.read(mine.filter_map(place).collect())?.map(|key| (file, key)));
+        }
+        if let Some((file, key)) = not_finite {
+            let range = layout.get(&full_name(key)).expect("a place in the layout").range();
+            let (index, value) =
+                (0..).zip(&parameters[range]).find(|(_, value)| !value.is_finite()).expect("one");
+            let found = format!("{value} at element {index}");
+            let hint = "the model was damaged in training";
+            return Err(Error::format(file.origin(), at(key), "finite numbers", found, hint));
         }
         Ok(parameters)
     }
@@ -176,25 +222,6 @@ fn is_mask_buffer(name: &str) -> bool {
     matches!(buffer, Some((layer, "attn.bias" | "attn.masked_bias")) if layer.parse::<u32>().is_ok())
 }
 
-/// Deals with an explicit head in a model whose configuration ties it; returns a warning if it stays.
-fn untie_if_different(config: &mut ModelConfig, tensors: &mut Tensors) -> Result<Option<String>> {
-    if !tensors.by_name.contains_key(LM_HEAD) {
-        return Ok(None);
-    }
-    let shape = [config.vocab_size, config.width];
-    let (file, head) = tensors.get(LM_HEAD, &shape)?;
-    let (_, embedding) = tensors.get(WTE, &shape)?;
-    if head.dtype() == embedding.dtype() && head.bytes() == embedding.bytes() {
-        tensors.by_name.remove(LM_HEAD);
-        return Ok(None);
-    }
-    config.tied_head = false;
-    Ok(Some(format!(
-        "{file}: config.json ties the head to the token embedding, but {LM_HEAD} is there and differs; \
-         it is used, as transformers 5 does (version 4 would drop it)"
-    )))
-}
-
 /// Refuses, before the layout is made, sizes that the files cannot hold or an address cannot reach.
 fn check_size(config: &ModelConfig, config_name: &str, tensors: &Tensors) -> Result<()> {
     // Each layer has 12 tensors, so the table is never longer than the files' headers.
@@ -213,19 +240,6 @@ fn check_size(config: &ModelConfig, config_name: &str, tensors: &Tensors) -> Res
         ));
     }
     Ok(())
-}
-
-fn copy_finite(file: &str, name: &str, tensor: &Tensor, out: &mut [f32]) -> Result<()> {
-    if let Err(found) = tensor.copy_to(out) {
-        return Err(Error::format(file, at(name), "F32, F16 or BF16", found, ""));
-    }
-    match out.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(index) => {
-            let found = format!("{} at element {index}", out[index]);
-            Err(Error::format(file, at(name), "finite numbers", found, "the model was damaged in training"))
-        }
-    }
 }
 
 #[cfg(test)]
@@ -274,7 +288,11 @@ mod tests {
 
         fn load(&self) -> Result<(Model, Vec<String>)> {
             let weights = self.weights();
-            load_model_with_warnings(self.json().as_bytes(), "config.json", &[("w.safetensors", &weights)])
+            load_model_with_warnings(
+                self.json().as_bytes(),
+                "config.json",
+                &[("w.safetensors", &weights as &dyn ReadAt)],
+            )
         }
 
         fn error(&self) -> String {
@@ -364,6 +382,19 @@ mod tests {
         let mut untied = Sample::new(true, Head::LanguageModel);
         untied.config.tied_head = false;
         assert!(untied.error().contains("tie_word_embeddings"));
+    }
+
+    #[test]
+    fn an_altered_header_is_blamed_before_what_it_says() {
+        let sample = Sample::new(true, Head::LanguageModel);
+        let mut weights = sample.weights();
+        let at = weights.windows(4).position(|window| window == b"ln_f").unwrap();
+        weights[at] = b'x';
+        let error = load_model(sample.json().as_bytes(), &[("w", &weights)]).unwrap_err().to_string();
+        assert!(error.starts_with("w: checksum: expected "), "{error}");
+        super::super::checksum::renew(&mut weights);
+        let error = load_model(sample.json().as_bytes(), &[("w", &weights)]).unwrap_err().to_string();
+        assert!(error.contains("tensor \"transformer.ln_f"), "{error}");
     }
 
     #[test]

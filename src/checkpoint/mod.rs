@@ -1,13 +1,14 @@
 //! Floor 5: what is kept on disk, and how it is kept safely.
 //!
-//! Reading order: [`safetensors`] (the container) and its [`checksum`], [`config_json`] and
-//! [`hugging_face`] (a model from bytes, without an operating system); then, with files: [`atomic`] (never
+//! Reading order: [`read_at`] (bytes, in memory or in a file), [`safetensors`] (the container) and its
+//! [`checksum`], [`config_json`] and [`hugging_face`] (a model from bytes); then, with files: [`atomic`] (never
 //! half a file), [`directory`] (a model directory, both ways) and the [`manifest`] of its text files,
 //! [`state`] (what a run resumes from), [`lock`] (one run per directory).
 
 pub mod checksum;
 pub mod config_json;
 pub mod hugging_face;
+pub mod read_at;
 pub mod safetensors;
 
 #[cfg(feature = "std")]

@@ -11,9 +11,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::atomic::{TEMPORARY_SUFFIX, read_file, write_atomic};
+use super::atomic::{TEMPORARY_SUFFIX, write_atomic};
 use super::checksum::CHECKSUM;
-use super::safetensors::{self, TensorView, encode_to};
+use super::read_at::{DiskFile, ReadAt};
+use super::safetensors::{TensorFile, TensorView, encode_to, zeros};
 use crate::error::{Error, Result};
 
 /// How many states a directory keeps.
@@ -138,39 +139,35 @@ pub fn load_latest_state(directory: &Path) -> Result<Option<LoadedState>> {
 }
 
 fn load_state(path: &Path, step: u64) -> Result<State> {
-    let bytes = read_file(path, u64::MAX)?;
-    parse_state(&bytes, &path.display().to_string(), step)
+    parse_state(&DiskFile::open(path, u64::MAX)?, &path.display().to_string(), step)
 }
 
 /// Reads the state that was saved after `step`; `origin` names it in messages.
 ///
 /// # Errors
-/// [`Error::Format`] for anything but a whole, unaltered state of that step.
-pub fn parse_state(bytes: &[u8], origin: &str, step: u64) -> Result<State> {
+/// [`Error::Format`] for anything but a whole, unaltered state of that step; [`Error::Io`].
+pub fn parse_state(bytes: &dyn ReadAt, origin: &str, step: u64) -> Result<State> {
     let hint = "the file was cut short or altered; an earlier state or a fresh run is the way on";
     let bad = |at: &str, expected: String, found: String| Error::format(origin, at, expected, found, hint);
-    let file = safetensors::parse(bytes, origin)?;
-    let mut state = State { buffers: BTreeMap::new(), strings: file.metadata };
-    if state.strings.remove(CHECKSUM).is_none() {
+    let file = TensorFile::open(bytes, origin)?;
+    let mut strings = file.metadata.clone();
+    if strings.remove(CHECKSUM).is_none() {
         return Err(bad("checksum", "16 digits".into(), "none".into()));
     }
-    let found = state.strings.remove(STEP);
+    let found = strings.remove(STEP);
     if found.as_deref() != Some(&step.to_string()) {
         return Err(bad("step", format!("{step}, as the file name says"), format!("{found:?}")));
     }
-    for (name, tensor) in file.tensors {
+    let mut buffers = BTreeMap::new();
+    for (name, tensor) in &file.tensors {
         if tensor.dtype() != "F32" {
             return Err(bad(&format!("buffer {name:?}"), "F32".into(), tensor.dtype()));
         }
-        let mut values = Vec::new();
-        if values.try_reserve_exact(tensor.len()).is_err() {
-            return Err(bad(&format!("buffer {name:?}"), "enough memory".into(), "none".into()));
-        }
-        values.resize(tensor.len(), 0.0);
-        tensor.copy_to(&mut values).map_err(|found| bad(&name, "F32".into(), found))?;
-        state.buffers.insert(name, values);
+        let no_memory = || bad(&format!("buffer {name:?}"), "enough memory".into(), "none".into());
+        buffers.insert(name.clone(), zeros(tensor.len()).ok_or_else(no_memory)?);
     }
-    Ok(state)
+    file.read(buffers.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect())?;
+    Ok(State { buffers, strings })
 }
 
 #[cfg(test)]
@@ -275,7 +272,7 @@ mod tests {
             let mut altered = bytes.clone();
             altered[at] ^= 0x20;
             assert!(parse_state(&altered, "x", 3).is_err(), "byte {at}");
-            assert!(parse_state(&bytes[..at], "x", 3).is_err(), "cut at {at}");
+            assert!(parse_state(&&bytes[..at], "x", 3).is_err(), "cut at {at}");
         }
     }
 

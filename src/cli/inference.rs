@@ -32,7 +32,6 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     let (model, parameters) = load(&args.model, Head::LanguageModel, args.precision)?;
     let tokenizer = required_tokenizer(&args.model)?;
     let prompt = prompt(&args.prompt, &tokenizer, &model.config)?;
-    let weights = DecodeWeights::new(&model, &parameters);
     let sampling = Sampling {
         temperature: args.temperature,
         top_k: args.top_k,
@@ -44,6 +43,7 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     let mut output = Output::stdout();
     if args.count == 1 {
         let (mut text, mut written) = (TextStream::default(), Ok(true));
+        let weights = DecodeWeights::plain(&model, &parameters);
         let response = generate_one(&weights, &prompt, &sampling, draw(0), |token| {
             if token != tokenizer.end_of_text() {
                 written = output.piece(&text.push(bytes_of(&tokenizer, token)));
@@ -54,6 +54,7 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
         output.text(&text.finish())?;
         return finite(&response, &args.model);
     }
+    let weights = DecodeWeights::new(&model, &parameters);
     // As many at a time as all threads decode at once.
     let together = 32 * par::threads();
     for first in (0..args.count).step_by(together) {

@@ -125,7 +125,7 @@ fn gemm_of<O: Operands>(m: usize, n: usize, depth: Depth, a: Matrix, b: Matrix, 
     // Equal blocks: a thin last one would read and write C, or start the threads, for little work.
     let block_words = words.div_ceil(words.div_ceil(KC / O::STEPS));
     let block_columns = n.div_ceil(n.div_ceil(NC)).next_multiple_of(NR);
-    scratch::with(Use::PackB, KC * NC, |packed_b| {
+    scratch::with(Use::PackB, block_words * block_columns, |packed_b| {
         for jc in (0..n).step_by(block_columns) {
             let columns = block_columns.min(n - jc);
             for pc in (0..words).step_by(block_words) {

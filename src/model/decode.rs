@@ -7,54 +7,120 @@ use alloc::vec::Vec;
 use super::config::ModelConfig;
 use super::layout::Head;
 use super::transformer::Transformer;
-use crate::kernel::gemm::{Init, Matrix};
+use crate::kernel::few_rows;
+use crate::kernel::gemm::{Init, Matrix, Precision, gemm};
 use crate::kernel::packed::Packed;
 use crate::ops::attention::{self, Cache, Shape};
 use crate::ops::{embedding, gelu, layer_norm};
 
-/// A model's weights, packed once for decoding. The parameters must not change while it lives.
+/// A model's weights for decoding. The parameters must not change while it lives.
 pub struct DecodeWeights<'a> {
     model: &'a Transformer,
     parameters: &'a [f32],
-    blocks: Vec<PackedBlock>,
+    blocks: Vec<BlockWeights<'a>>,
     /// `W^T` (C, V) of the language-model head.
-    head: Packed,
+    head: Weight<'a>,
 }
 
-struct PackedBlock {
-    attn: Packed,
-    attn_proj: Packed,
-    fc: Packed,
-    fc_proj: Packed,
+struct BlockWeights<'a> {
+    attn: Weight<'a>,
+    attn_proj: Weight<'a>,
+    fc: Weight<'a>,
+    fc_proj: Weight<'a>,
+}
+
+/// A weight matrix: packed for many products of few rows, or as it lies among the parameters.
+enum Weight<'a> {
+    Packed(Packed),
+    Plain { precision: Precision, inputs: usize, outputs: usize, matrix: Matrix<'a> },
+}
+
+/// Rows up to which a matrix is better read where it lies than packed for a single product.
+const FEW: usize = 16;
+
+impl Weight<'_> {
+    fn bytes(&self) -> usize {
+        match self {
+            Weight::Packed(packed) => packed.bytes(),
+            Weight::Plain { matrix, .. } => size_of_val(matrix.data),
+        }
+    }
+
+    /// `C = init + A B`: the same bits in each form.
+    fn multiply(&self, a: &[f32], init: Init, c: &mut [f32]) {
+        match (self, init) {
+            (Weight::Packed(packed), _) => packed.multiply(a, init, c),
+            (Weight::Plain { precision: Precision::F32, inputs, matrix, .. }, Init::Bias(bias))
+                if matrix.column == 1 && a.len() <= FEW * inputs =>
+            {
+                few_rows::multiply(a, matrix.data, bias, c);
+            }
+            (Weight::Plain { precision, inputs, outputs, matrix }, _) => {
+                let a = Matrix::new(a, *inputs);
+                gemm(*precision, c.len() / outputs, *outputs, *inputs, a, *matrix, init, c);
+            }
+        }
+    }
 }
 
 impl<'a> DecodeWeights<'a> {
-    /// Packs the weights of a language model.
+    /// Packs the weights of a language model, for decoding many tokens.
     pub fn new(model: &'a Transformer, parameters: &'a [f32]) -> Self {
+        let precision = model.config.precision;
+        let pack = |inputs, outputs, matrix| Weight::Packed(Packed::new(precision, inputs, outputs, matrix));
+        Self::with(model, parameters, pack)
+    }
+
+    /// Takes the weights as they lie, for a prompt alone: reading it costs less than packing them.
+    pub fn plain(model: &'a Transformer, parameters: &'a [f32]) -> Self {
+        let precision = model.config.precision;
+        Self::with(model, parameters, |inputs, outputs, matrix| Weight::Plain {
+            precision,
+            inputs,
+            outputs,
+            matrix,
+        })
+    }
+
+    fn with(
+        model: &'a Transformer,
+        parameters: &'a [f32],
+        weight: impl Fn(usize, usize, Matrix<'a>) -> Weight<'a>,
+    ) -> Self {
         assert_eq!(model.head, Head::LanguageModel, "only a language model generates");
-        let ModelConfig { width: c, inner: f, vocab_size: v, precision, .. } = model.config;
-        let pack = |range: &core::ops::Range<usize>, inputs, outputs| {
-            Packed::new(precision, inputs, outputs, Matrix::new(&parameters[range.clone()], outputs))
+        let (c, f, v) = (model.config.width, model.config.inner, model.config.vocab_size);
+        let of = |range: &core::ops::Range<usize>, inputs, outputs| {
+            weight(inputs, outputs, Matrix::new(&parameters[range.clone()], outputs))
         };
         let blocks = model
             .layout
             .blocks
             .iter()
-            .map(|at| PackedBlock {
-                attn: pack(&at.attn_weight, c, 3 * c),
-                attn_proj: pack(&at.attn_proj_weight, c, c),
-                fc: pack(&at.fc_weight, c, f),
-                fc_proj: pack(&at.fc_proj_weight, f, c),
+            .map(|at| BlockWeights {
+                attn: of(&at.attn_weight, c, 3 * c),
+                attn_proj: of(&at.attn_proj_weight, c, c),
+                fc: of(&at.fc_weight, c, f),
+                fc_proj: of(&at.fc_proj_weight, f, c),
             })
             .collect();
-        let head =
-            Packed::new(precision, c, v, Matrix::transposed(&parameters[model.layout.head.clone()], c));
+        let head = weight(c, v, Matrix::transposed(&parameters[model.layout.head.clone()], c));
         DecodeWeights { model, parameters, blocks, head }
     }
 
-    /// Bytes of the packed weights: what a step reads.
+    /// Whether they lie as they are, and are to be packed when more than a prompt is decoded.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.head, Weight::Plain { .. })
+    }
+
+    /// The same weights packed.
+    pub fn packed(&self) -> DecodeWeights<'a> {
+        DecodeWeights::new(self.model, self.parameters)
+    }
+
+    /// Bytes of the weights: what a step reads.
     pub fn bytes(&self) -> usize {
-        let block = |b: &PackedBlock| b.attn.bytes() + b.attn_proj.bytes() + b.fc.bytes() + b.fc_proj.bytes();
+        let block =
+            |b: &BlockWeights| b.attn.bytes() + b.attn_proj.bytes() + b.fc.bytes() + b.fc_proj.bytes();
         self.blocks.iter().map(block).sum::<usize>() + self.head.bytes()
     }
 
@@ -111,6 +177,12 @@ impl<'a> Decoder<'a> {
             values: vec![0.0; heads * Cache::values_len(capacity, hs)],
             work: Work::default(),
         }
+    }
+
+    /// Goes on with the same weights in their other form.
+    pub fn go_on_with(&mut self, weights: &'a DecodeWeights<'a>) {
+        assert_eq!(self.weights.parameters.as_ptr(), weights.parameters.as_ptr(), "other weights");
+        self.weights = weights;
     }
 
     /// Tokens cached in a slot.

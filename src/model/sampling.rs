@@ -2,6 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 use super::config::ModelConfig;
 use super::decode::{DecodeWeights, Decoder};
@@ -164,6 +165,7 @@ fn limit(config: &ModelConfig, prompt: usize, sampling: &Sampling) -> usize {
 }
 
 /// [`generate`] for a single prompt, handing on each token as it is drawn; `each` returns whether to go on.
+/// Weights that are [plain](DecodeWeights::plain) are packed when there is to be a second token.
 pub fn generate_one(
     weights: &DecodeWeights,
     prompt: &[u32],
@@ -176,6 +178,7 @@ pub fn generate_one(
     if limit == 0 {
         return response;
     }
+    let packed = OnceCell::new();
     let mut decoder = Decoder::new(weights, 1, prompt.len() + limit);
     let mut latest;
     let mut next = prompt;
@@ -185,6 +188,9 @@ pub fn generate_one(
         let token = response.tokens[response.tokens.len() - 1];
         if !each(token) || response.ended || response.tokens.len() == limit {
             return response;
+        }
+        if weights.is_plain() {
+            decoder.go_on_with(packed.get_or_init(|| weights.packed()));
         }
         latest = [token];
         next = &latest;
