@@ -72,6 +72,19 @@ fn micro_batches_change_no_byte() {
 }
 
 #[test]
+fn in_bf16_neither_threads_nor_micro_batches_change_a_byte() {
+    let settings = |changes: &[&str]| tiny(&[&["precision=bf16"], changes].concat());
+    let reference = whole_run(&settings(&[]), 1);
+    assert_same(&whole_run(&settings(&[]), 3), &reference, &[], "3 threads");
+    let few = whole_run(&settings(&["micro_batch_tokens=300"]), 2);
+    assert_same(&few, &reference, &QUOTING, "micro-batches of 300 tokens");
+    for (name, bytes) in REFERENCE.iter().filter(|(name, _)| name.ends_with(".safetensors")) {
+        assert_ne!(*bytes, reference[name], "{name}");
+    }
+    assert!(String::from_utf8_lossy(&reference["policy/config.json"]).contains("\"precision\": \"bf16\""));
+}
+
+#[test]
 fn another_seed_changes_every_model() {
     let other = whole_run(&tiny(&["seed=2"]), 2);
     for (name, bytes) in REFERENCE.iter().filter(|(name, _)| name.ends_with(".safetensors")) {

@@ -6,14 +6,14 @@
 use crate::learn::adamw::AdamW;
 use crate::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Draw, Gradients, Head, ModelConfig,
-    Sampling, Transformer, generate_one,
+    Precision, Sampling, Transformer, generate_one,
 };
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::ops::dropout::Dropout;
 use crate::ops::log_prob::{self, Outputs, Target, Workspace};
 
 /// What is hashed, and the reference build's hash.
-pub const REFERENCE: [(&str, u64); 13] = [
+pub const REFERENCE: [(&str, u64); 14] = [
     ("random numbers", 0x43e9_221d_8686_32fd),
     ("embedding", 0x7808_c9b5_f3a9_6cca),
     ("layer_norm", 0xae1e_d673_5d6f_2f98),
@@ -27,21 +27,33 @@ pub const REFERENCE: [(&str, u64); 13] = [
     ("gradients", 0xf5b2_3b6c_f70f_1f33),
     ("adamw", 0xc27e_f59f_923b_a0f8),
     ("decoding", 0x23e2_787d_3a17_b3dd),
+    ("all of it in bf16", 0x32ca_5c62_8b31_abc1),
 ];
 
 /// The hashes of this build, in the order of [`REFERENCE`].
-pub fn hashes() -> [u64; 13] {
-    let mut hashes = [Fnv::new(); 13];
-    let [initial, of_training @ .., decoding] = &mut hashes;
+pub fn hashes() -> [u64; 14] {
+    let mut hashes = [Fnv::new(); 14];
+    let [initial, of_training @ .., decoding, in_bf16] = &mut hashes;
     for config in configurations() {
         let model = Transformer::new(config, Head::LanguageModel);
         let mut parameters = model.initialise(1);
-        initial.add(&parameters);
+        let in_f32 = model.config.precision == Precision::F32;
+        if in_f32 {
+            initial.add(&parameters);
+        }
         // Far from the initialisation, so that every term matters.
         let mut noise = Rng::at(1, Stage::Test, Purpose::Noise, 0, 0, 0);
         parameters.iter_mut().for_each(|p| *p += 0.1 * noise.normal());
-        train(&model, &parameters, of_training);
-        decode(&model, &parameters, decoding);
+        if in_f32 {
+            train(&model, &parameters, of_training);
+            decode(&model, &parameters, decoding);
+        } else {
+            let mut parts = [Fnv::new(); 11];
+            train(&model, &parameters, &mut parts);
+            let words = parts.iter().flat_map(|part| [part.0 as u32, (part.0 >> 32) as u32]);
+            words.for_each(|word| in_bf16.word(word));
+            decode(&model, &parameters, in_bf16);
+        }
     }
     hashes.map(|hash| hash.0)
 }
@@ -51,19 +63,22 @@ pub fn differences() -> Vec<String> {
     from_reference(hashes())
 }
 
-fn from_reference(found: [u64; 13]) -> Vec<String> {
+fn from_reference(found: [u64; 14]) -> Vec<String> {
     let parts = REFERENCE.into_iter().zip(found).filter(|((_, reference), found)| reference != found);
     parts.map(|((name, _), found)| format!("{name} ({found:#018x})")).collect()
 }
 
-/// Both activations, both attention patterns, both heads; no size is a multiple of a tile.
-fn configurations() -> [ModelConfig; 2] {
+/// Both activations, both attention patterns, both heads, both precisions; no size is a multiple of a tile, and in
+/// bf16 none is one of a pair.
+fn configurations() -> [ModelConfig; 3] {
     let tied = ModelConfig::gpt2(61, 40, 36, 2, 3);
     let mut banded = ModelConfig::gpt2(97, 40, 40, 2, 5);
     banded.attention = AttentionPattern::Alternating { window: 7 };
     banded.activation = Activation::Gelu;
     banded.tied_head = false;
-    [tied, banded]
+    let in_bf16 =
+        ModelConfig { inner: 71, precision: Precision::Bf16, ..ModelConfig::gpt2(61, 40, 35, 2, 5) };
+    [tied, banded, in_bf16]
 }
 
 /// Log-probs of three sequences, the gradient of their mean with dropout, and an update.
@@ -177,7 +192,7 @@ mod tests {
         assert!(from_reference(found).is_empty());
         found[4..].iter_mut().for_each(|hash| *hash = 7);
         let differences = from_reference(found);
-        assert_eq!((differences.len(), differences[0].as_str()), (9, "attention (0x0000000000000007)"));
+        assert_eq!((differences.len(), differences[0].as_str()), (10, "attention (0x0000000000000007)"));
     }
 
     #[test]
