@@ -432,6 +432,21 @@ mod tests {
     }
 
     #[test]
+    fn bf16_flushes_what_the_start_of_a_chain_leaves() {
+        // The products are far from subnormal; what is left of the start is 2^-127.
+        let small = 2f32.powi(-52);
+        let bias = [-small * small * (1.0 + f32::EPSILON)];
+        let (a, b) = ([small], [small]);
+        for init in [Init::Bias(&bias), Init::Accumulate] {
+            let (mut product, mut packed) = (bias, bias);
+            let (a_view, b_view) = (Matrix::new(&a, 1), Matrix::new(&b, 1));
+            gemm(Precision::Bf16, 1, 1, 1, a_view, b_view, init, &mut product);
+            Packed::new(Precision::Bf16, 1, 1, b_view).multiply(&a, init, &mut packed);
+            assert_eq!([product, packed].map(|c| c[0].to_bits()), [(-0.0f32).to_bits(); 2]);
+        }
+    }
+
+    #[test]
     fn a_single_row_equals_the_same_row_among_others() {
         let (m, n, k) = (19, 8 * NR + 5, 77);
         let (a, b) = (noise(1, m * k), noise(2, k * n));
