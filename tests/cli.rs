@@ -91,6 +91,32 @@ fn logprobs_of_a_sample_are_its_own_to_the_bit() {
 }
 
 #[test]
+fn precision_is_the_models_own_unless_another_is_asked_for() {
+    let models = Models::new();
+    let config = models.path("lm/config.json");
+    let answer = |command: &str, model: &str, flags: &[&str]| {
+        models.run(command, model, flags, "{\"tokens\":[3, 1, 4, 1, 5]}").stdout
+    };
+    let (plain, half) = (answer("logprobs", "lm", &[]), answer("logprobs", "lm", &["--precision", "bf16"]));
+    assert_eq!(answer("logprobs", "lm", &["--precision", "f32"]), plain);
+    assert_ne!(half, plain);
+    assert_ne!(answer("score", "rm", &["--precision", "bf16"]), answer("score", "rm", &[]));
+    // A model that was trained in bf16 says so itself.
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replacen('{', "{\"precision\": \"bf16\",", 1)).unwrap();
+    fs::remove_file(models.path("lm/checksums.json")).unwrap();
+    assert_eq!(answer("logprobs", "lm", &[]), half);
+    assert_eq!(answer("logprobs", "lm", &["--precision", "f32"]), plain);
+    fs::write(&config, text.replacen('{', "{\"precision\": \"fp16\",", 1)).unwrap();
+    let refused = models.run("logprobs", "lm", &[], "");
+    assert!(
+        refused.stderr.contains("precision") && refused.stderr.contains("f32 or bf16"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn texts_and_pairs_are_their_tokens() {
     let (models, tokenizer) = (Models::new(), tiny::tokenizer());
     let (prompt, response) = ("the cat", " sat on <|endoftext|>");
