@@ -106,14 +106,13 @@ fn is_temporary(name: &str) -> bool {
 pub(super) fn open_regular(path: &Path, limit: u64) -> Result<(File, u64)> {
     let failed = |error: io::Error| Error::io(path.display(), "read", error);
     // Asked before opening: opening a named pipe would wait for a writer.
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
+    if !fs::metadata(path).map_err(failed)?.is_file() {
         return Err(Error::format(path.display(), "", "a regular file", "a directory or device", ""));
     }
-    if metadata.len() > limit {
-        return Err(too_large(path, limit, metadata.len()));
-    }
-    Ok((File::open(path).map_err(failed)?, metadata.len()))
+    let file = File::open(path).map_err(failed)?;
+    // Asked of the open file: another may have been renamed to this path in between.
+    let size = file.metadata().map_err(failed)?.len();
+    if size > limit { Err(too_large(path, limit, size)) } else { Ok((file, size)) }
 }
 
 fn too_large(path: &Path, limit: u64, size: u64) -> Error {

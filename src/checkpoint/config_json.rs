@@ -5,7 +5,7 @@
 //! `reorder_and_upcast_attn`, which changes rounding at most) are ignored.
 //! GPT-3's banded attention has no key of Hugging Face's: we write and read an extra one,
 //! `attention_window`. `transformers` ignores it and attends densely, so such a model gives other
-//! results there. So has the precision of a model's products, `precision`: the parameters are f32 whatever it
+//! results there. The precision of a model's products, `precision`, is another: the parameters are f32 whatever it
 //! is, and `transformers` computes with these.
 
 use alloc::format;

@@ -469,6 +469,13 @@ mod tests {
     }
 
     #[test]
+    fn zeros_that_no_memory_holds_do_not_end_the_process() {
+        assert_eq!(zeros(3), Some(vec![0.0; 3]));
+        assert_eq!(zeros(isize::MAX as usize / 4), None);
+        assert_eq!(zeros(usize::MAX), None);
+    }
+
+    #[test]
     fn every_truncation_is_an_error() {
         let bytes = sample();
         for end in 0..bytes.len() {

@@ -432,17 +432,29 @@ mod tests {
     }
 
     #[test]
-    fn bf16_flushes_what_the_start_of_a_chain_leaves() {
-        // The products are far from subnormal; what is left of the start is 2^-127.
-        let small = 2f32.powi(-52);
-        let bias = [-small * small * (1.0 + f32::EPSILON)];
-        let (a, b) = ([small], [small]);
-        for init in [Init::Bias(&bias), Init::Accumulate] {
-            let (mut product, mut packed) = (bias, bias);
-            let (a_view, b_view) = (Matrix::new(&a, 1), Matrix::new(&b, 1));
-            gemm(Precision::Bf16, 1, 1, 1, a_view, b_view, init, &mut product);
-            Packed::new(Precision::Bf16, 1, 1, b_view).multiply(&a, init, &mut packed);
-            assert_eq!([product, packed].map(|c| c[0].to_bits()), [(-0.0f32).to_bits(); 2]);
+    fn bf16_flushes_what_cancels_below_the_normal_numbers() {
+        let power = |e: i32| if e < -126 { 0.0 } else { f32::from_bits(((e + 127) as u32) << 23) };
+        let of_rows = |a: [f32; 2], b: [f32; 2], start: f32, expected: f32| {
+            // One row, which goes another way than several, and several.
+            for m in [1, 3] {
+                let (a, init) = (a.repeat(m), Init::Bias(&[start]));
+                let (a_view, b_view) = (Matrix::new(&a, 2), Matrix::new(&b, 1));
+                let (mut fast, mut packed, mut defined) = (vec![9.0; m], vec![9.0; m], vec![9.0; m]);
+                gemm(Precision::Bf16, m, 1, 2, a_view, b_view, init, &mut fast);
+                Packed::new(Precision::Bf16, 2, 1, b_view).multiply(&a, init, &mut packed);
+                gemm_definition(Precision::Bf16, m, 1, 2, a_view, b_view, init, &mut defined);
+                for found in [fast, packed, defined] {
+                    assert_eq!(bits(&found), bits(&vec![expected; m]), "{a:?} {b:?} {start}");
+                }
+            }
+        };
+        let (x, y) = (1.0 + power(-6), 1.0 + power(-7));
+        for e in -125..-90 {
+            let (one, other) = (power(e / 2), power(e - e / 2));
+            // y^2 - x is 2^-14: what two products leave of each other.
+            of_rows([one * x, one * y], [-other, other * y], 0.0, power(e - 14));
+            // What a product leaves of the start.
+            of_rows([-one, 0.0], [other, 0.0], power(e) * (1.0 + power(-23)), power(e - 23));
         }
     }
 

@@ -133,9 +133,9 @@ impl Operands for Bf16 {
     }
 
     /// A bf16 of exponent e is a multiple of 2^(e - 7), so all products are multiples of 2^(least - 14); an f32 of
-    /// exponent e is one of 2^(e - 23). If these are multiples of the smallest
-    /// normal number, 2^-126, then so are all sums of them, rounded or not: none is subnormal. Looking saves the
-    /// flushing, which takes longer than the products.
+    /// exponent e is one of 2^(e - 23). If these are multiples of the smallest normal number, 2^-126, then so are all
+    /// sums of them, rounded or not: none is subnormal. Looking saves the flushing, which takes longer than the
+    /// products.
     #[inline(always)]
     fn may_underflow(least: i32, acc: &[V16]) -> bool {
         const FAR_FROM_SUBNORMAL: f32 = f32::MIN_POSITIVE * 8_388_608.0; // 2^(23 - 126)

@@ -175,9 +175,8 @@ fn low_tile<O: Operands, const R: usize>(
 }
 
 /// `c[j] = c[j] + sum over p of a[p] * B[p][j]`, one chain per column, with B in panels of NR columns that
-/// start `stride` words apart, each at least (a's words, NR), and `least` at most the sum
-/// of A's and B's least exponents. Four panels go at a time: with fewer chains
-/// in flight the multipliers would wait for each other.
+/// start `stride` words apart, each at least (a's words, NR), and `least` at most the sum of A's and B's least
+/// exponents. Four panels go at a time: with fewer chains in flight the multipliers would wait for each other.
 pub(crate) fn row_times_panels<O: Operands>(
     a: &[f32],
     panels: &[f32],
