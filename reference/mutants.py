@@ -62,7 +62,7 @@ MUTANTS = [
     Mutant("bf16_result_rounded", "model.py", "return x @ weight", "return bf16(x @ weight)", BF16),
     Mutant("bf16_gradients_rounded", "model.py", "return dy @ weight.T, x.T @ dy",
            "return bf16(dy @ weight.T), bf16(x.T @ dy)", BF16),
-    Mutant("bf16_bias_gradient_rounded", "model.py", "product(x, weight, precision) + bias",
+    Mutant("bf16_bias_and_its_gradient_rounded", "model.py", "product(x, weight, precision) + bias",
            "product(x, weight, precision) + product(torch.ones(len(x), 1, dtype=x.dtype), bias[None], precision)", BF16),
     Mutant("bf16_not_in_the_head", "model.py", "weight.T, config.precision)", "weight.T, \"f32\")", BF16),
     Mutant("bf16_embedding_rounded", "model.py", "return wte[tokens]", "return bf16(wte)[tokens]", BF16),
