@@ -18,7 +18,7 @@ help:
 	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
 	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
 	@echo "make fixtures     regenerate fixtures/ with PyTorch (its own Python environment, 6 GB)"
-	@echo "make mutants      break the reference in 41 ways; the golden tests must notice each"
+	@echo "make mutants      break the reference in 52 ways; the golden tests must notice each"
 
 build:
 	cargo build --release

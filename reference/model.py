@@ -29,6 +29,8 @@ class Config:
     # None: every layer sees the whole prefix (GPT-2). A number: GPT-3's alternation, where odd layers
     # (counted from 0) see only the last `attention_window` tokens, their own included.
     attention_window: int | None = None
+    # "bf16": every product with a weight matrix rounds its operands. No part of a model's shape.
+    precision: str = "f32"
 
 
 def parameter_shapes(config, head):
@@ -65,9 +67,39 @@ def spans(offsets):
     return list(zip(offsets[:-1], offsets[1:]))
 
 
-def linear(x, weight, bias):
+def bf16(x):
+    """The nearest bfloat16 of each number, ties to even, in the type of x. Ours start out as float32."""
+    return x.float().bfloat16().to(x.dtype)
+
+
+class RoundedProduct(torch.autograd.Function):
+    """x weight, its operands rounded to bfloat16 but not its sums. So are those of the backward's two
+    products, the gradient dy among them; what they give is the gradient of the unrounded x and weight.
+    """
+
+    @staticmethod
+    def forward(context, x, weight):
+        x, weight = bf16(x), bf16(weight)
+        context.save_for_backward(x, weight)
+        return x @ weight
+
+    @staticmethod
+    def backward(context, dy):
+        x, weight = context.saved_tensors
+        dy = bf16(dy)
+        return dy @ weight.T, x.T @ dy
+
+
+def product(x, weight, precision):
+    """y[n, o] = sum over i of x[n, i] weight[i, o]."""
+    if precision == "bf16":
+        return RoundedProduct.apply(x, weight)
+    return torch.einsum("ni,io->no", x, weight)
+
+
+def linear(x, weight, bias, precision="f32"):
     """y[n, o] = bias[o] + sum over i of x[n, i] weight[i, o]. Weights lie (inputs, outputs)."""
-    return torch.einsum("ni,io->no", x, weight) + bias
+    return product(x, weight, precision) + bias
 
 
 def layer_norm(x, weight, bias, epsilon):
@@ -119,18 +151,18 @@ def attention(qkv, offsets, heads, window=None):
 def trunk(p, config, tokens, offsets):
     """Hidden states (N, C) after the final layer norm. `p` maps parameter names to tensors."""
     activation = {"gelu_new": gelu_tanh, "gelu": gelu_erf}[config.activation_function]
-    epsilon = config.layer_norm_epsilon
+    epsilon, precision = config.layer_norm_epsilon, config.precision
     x = embedding(p["transformer.wte.weight"], p["transformer.wpe.weight"], tokens, offsets)
     for layer in range(config.n_layer):
         q = {name.removeprefix(f"transformer.h.{layer}."): tensor for name, tensor in p.items()}
         window = config.attention_window if layer % 2 == 1 else None
         y = layer_norm(x, q["ln_1.weight"], q["ln_1.bias"], epsilon)
-        y = linear(y, q["attn.c_attn.weight"], q["attn.c_attn.bias"])
+        y = linear(y, q["attn.c_attn.weight"], q["attn.c_attn.bias"], precision)
         y = attention(y, offsets, config.n_head, window)
-        x = x + linear(y, q["attn.c_proj.weight"], q["attn.c_proj.bias"])
+        x = x + linear(y, q["attn.c_proj.weight"], q["attn.c_proj.bias"], precision)
         y = layer_norm(x, q["ln_2.weight"], q["ln_2.bias"], epsilon)
-        y = activation(linear(y, q["mlp.c_fc.weight"], q["mlp.c_fc.bias"]))
-        x = x + linear(y, q["mlp.c_proj.weight"], q["mlp.c_proj.bias"])
+        y = activation(linear(y, q["mlp.c_fc.weight"], q["mlp.c_fc.bias"], precision))
+        x = x + linear(y, q["mlp.c_proj.weight"], q["mlp.c_proj.bias"], precision)
     return layer_norm(x, p["transformer.ln_f.weight"], p["transformer.ln_f.bias"], epsilon)
 
 
@@ -144,7 +176,7 @@ def logits(p, config, tokens, offsets):
     """(N, V). The head is the token embedding, or `lm_head.weight` when the model has its own."""
     hidden = trunk(p, config, tokens, offsets)
     weight = p["transformer.wte.weight"] if config.tie_word_embeddings else p["lm_head.weight"]
-    return torch.einsum("nc,vc->nv", hidden, weight)
+    return product(hidden, weight.T, config.precision)
 
 
 def next_token_log_probs(p, config, tokens, offsets, temperature=1.0):

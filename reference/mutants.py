@@ -33,6 +33,7 @@ class Mutant(NamedTuple):
 
 
 TRANSFORMER = ("transformer_dense",)
+BF16 = ("transformer_bf16",)
 PPO = ("ppo_functions", "ppo_iteration")
 MUTANTS = [
     Mutant("gelu_tanh_constant", "model.py", "0.044715", "0.044915", ("ops",)),
@@ -49,6 +50,22 @@ MUTANTS = [
     Mutant("residual_lost", "model.py", "x = x + linear(y, q[\"attn", "x = linear(y, q[\"attn", TRANSFORMER),
     Mutant("targets_shifted", "model.py", "tokens[s + 1 : e]]", "tokens[s : e - 1]]", TRANSFORMER),
     Mutant("temperature_multiplies", "model.py", "offsets) / temperature", "offsets) * temperature", ("ppo_iteration",)),
+    Mutant("bf16_truncated", "model.py", "x.float().bfloat16().to(x.dtype)",
+           "(x.float().view(torch.int32) & -65536).view(torch.float32).to(x.dtype)", BF16),
+    Mutant("bf16_x_unrounded", "model.py", "bf16(x), bf16(weight)", "x, bf16(weight)", BF16),
+    Mutant("bf16_weight_unrounded", "model.py", "bf16(x), bf16(weight)", "bf16(x), weight", BF16),
+    Mutant("bf16_dy_unrounded", "model.py", "dy = bf16(dy)", "dy = dy", BF16),
+    Mutant("bf16_dx_of_unrounded_dy", "model.py", "        dy = bf16(dy)\n        return dy @ weight.T, x.T @ dy",
+           "        return dy @ weight.T, x.T @ bf16(dy)", BF16),
+    Mutant("bf16_dweight_of_unrounded_dy", "model.py", "        dy = bf16(dy)\n        return dy @ weight.T, x.T @ dy",
+           "        return bf16(dy) @ weight.T, x.T @ dy", BF16),
+    Mutant("bf16_result_rounded", "model.py", "return x @ weight", "return bf16(x @ weight)", BF16),
+    Mutant("bf16_gradients_rounded", "model.py", "return dy @ weight.T, x.T @ dy",
+           "return bf16(dy @ weight.T), bf16(x.T @ dy)", BF16),
+    Mutant("bf16_bias_and_its_gradient_rounded", "model.py", "product(x, weight, precision) + bias",
+           "product(x, weight, precision) + product(torch.ones(len(x), 1, dtype=x.dtype), bias[None], precision)", BF16),
+    Mutant("bf16_not_in_the_head", "model.py", "weight.T, config.precision)", "weight.T, \"f32\")", BF16),
+    Mutant("bf16_embedding_rounded", "model.py", "return wte[tokens]", "return bf16(wte)[tokens]", BF16),
     Mutant("adam_no_bias_correction", "optim.py", "(m / correction1)", "m", ("adamw",)),
     Mutant("adam_decay_coupled_sign", "optim.py", "w = w - lr * weight_decay * w", "w = w + lr * weight_decay * w", ("adamw",)),
     Mutant("adam_decays_everything", "optim.py", "if w.dim() == 2:", "if True:", ("adamw",)),

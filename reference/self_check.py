@@ -53,7 +53,7 @@ def check_ops(draw):
 
 def hugging_face(config, **extra):
     return transformers.GPT2Config(
-        **{k: v for k, v in vars(config).items() if k != "attention_window"}, resid_pdrop=0.0, embd_pdrop=0.0,
+        **{k: v for k, v in vars(config).items() if k not in ("attention_window", "precision")}, resid_pdrop=0.0, embd_pdrop=0.0,
         attn_pdrop=0.0, attn_implementation="eager", **extra)
 
 
@@ -87,6 +87,42 @@ def check_model(draw):
     theirs.load_state_dict(p)
     tokens = draw.tokens(19, 61)
     compare("scalar head: reward", model.rewards(p, config, tokens, [0, 19]), theirs(tokens[None]).logits[0])
+
+
+def check_rounding(draw):
+    # Nearest even by its definition, on the bits of a float32; half of these numbers are ties.
+    x = draw.normal(4096)
+    bits = x.float().numpy().view(np.uint32)
+    bits[::2] = bits[::2] & 0xFFFF0000 | 0x8000
+    nearest = ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
+    compare("bf16 = its definition", model.bf16(torch.from_numpy(bits.view(np.float32)).double()), nearest, 0.0)
+
+    # With operands that are bf16 already, a linear layer is torch's; with others, that of the rounded ones.
+    x, weight, bias, dy = draw.normal(5, 7), draw.normal(7, 3), draw.normal(3), draw.normal(5, 3)
+    inputs = [t.clone().requires_grad_() for t in (x, weight, bias)]
+    y = model.linear(*inputs, "bf16")
+    x, weight = (t.bfloat16().double().requires_grad_() for t in (x, weight))
+    theirs = F.linear(x, weight.T, bias)
+    compare("bf16 linear = torch's of rounded operands", y, theirs)
+    gradients = torch.autograd.grad(theirs, [x, weight], dy.bfloat16().double())
+    for name, ours, theirs in zip(["x", "weight", "bias"], torch.autograd.grad(y, inputs, dy), [*gradients, dy.sum(dim=0)]):
+        compare(f"bf16 linear: gradient of {name} = torch's", ours, theirs)
+
+    # What the tolerance of `transformer_bf16` rests on. An operand that is off by 2^-21 of the largest in its
+    # matrix, 8 roundings of float32, may be off by 4 times that when rounded, but by no more: only numbers
+    # whose bf16 neighbours are as near as that become another one.
+    rounded, moves = model.bf16, []
+
+    def recording(x):
+        if not torch.equal(x, x.float().double()):  # weights are exact
+            error = 2.0**-21 * x.abs().max()
+            moves.append(((rounded(x + error) - rounded(x - error)).abs().max() / error).item())
+        return rounded(x)
+
+    model.bf16 = recording
+    make_fixtures.transformer_bf16(make_fixtures.Draw("transformer_bf16", torch.float64))
+    model.bf16 = rounded
+    report("transformer_bf16: no operand near a middle", max(moves) <= 4.0, f"of {len(moves)}, one moves by {max(moves):.1f} errors")
 
 
 def check_optimizer(draw):
@@ -144,6 +180,7 @@ def main():
     draw = make_fixtures.Draw("self_check", torch.float64)
     check_ops(draw)
     check_model(draw)
+    check_rounding(make_fixtures.Draw("rounding", torch.float64))
     check_optimizer(draw)
     check_losses(draw)
     check_bpe()
