@@ -114,11 +114,10 @@ impl<'a> Fields<'a> {
     fn precision(&self) -> Result<Precision> {
         match self.get(&["precision"]) {
             None => Ok(Precision::F32),
-            Some((name, value)) => match value.as_str() {
-                Some("f32") => Ok(Precision::F32),
-                Some("bf16") => Ok(Precision::Bf16),
-                _ => Err(self.bad(name, "f32 or bf16", brief(value), "")),
-            },
+            Some((name, value)) => {
+                let precision = value.as_str().and_then(Precision::named);
+                precision.ok_or_else(|| self.bad(name, "f32 or bf16", brief(value), ""))
+            }
         }
     }
 

@@ -229,11 +229,7 @@ fn not_negative(text: &str) -> Result<f32, String> {
 
 /// A precision's name.
 fn precision(text: &str) -> Result<Precision, String> {
-    match text {
-        "f32" => Ok(Precision::F32),
-        "bf16" => Ok(Precision::Bf16),
-        _ => Err("expected f32 or bf16".into()),
-    }
+    Precision::named(text).ok_or_else(|| "expected f32 or bf16".into())
 }
 
 /// A number above 0, at most 1.

@@ -16,6 +16,25 @@ pub enum Precision {
     Bf16,
 }
 
+impl Precision {
+    /// The precision that configurations, models and flags call `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "f32" => Some(Precision::F32),
+            "bf16" => Some(Precision::Bf16),
+            _ => None,
+        }
+    }
+
+    /// That name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
 /// The words that packed panels are made of: what of one or two elements of depth is stored in the 32 bits of an
 /// f32, and moved as one.
 pub(crate) trait Operands {

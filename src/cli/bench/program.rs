@@ -91,6 +91,7 @@ fn memory(bench: &mut Bench) -> Result<()> {
     let threads = rayon::current_num_threads().to_string();
     let output = program()?
         .args(["bench", "--json", "--only", MEMORY_STEP, "--threads", &threads])
+        .args(["--precision", bench.precision.name()])
         .stderr(Stdio::null())
         .output()
         .map_err(|e| Error::io("instructgpt bench", "run", e))?;
@@ -122,7 +123,8 @@ fn cold_start(bench: &mut Bench) -> Result<()> {
     }
     let scratch = Scratch::new()?;
     let tokenizer = Tokenizer::train(generated_text(50_000).iter().map(String::as_str), 512)?;
-    let config = ModelConfig { vocab_size: tokenizer.vocab_size(), ..config("10.8M") };
+    let config =
+        ModelConfig { vocab_size: tokenizer.vocab_size(), precision: bench.precision, ..config("10.8M") };
     let model = random_model(config, Head::LanguageModel);
     save_model_directory(&scratch.path, &model, Some(&tokenizer), &[])?;
     let mut command = program()?;
