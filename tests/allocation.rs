@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use instructgpt::learn::adamw::AdamW;
 use instructgpt::learn::gradient_norm::gradient_norm;
-use instructgpt::model::{Activations, AttentionPattern, Batch, Gradients, Head, ModelConfig, Transformer};
+use instructgpt::model::{
+    Activations, AttentionPattern, Batch, Gradients, Head, ModelConfig, Precision, Transformer,
+};
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::Stage;
 use instructgpt::ops::dropout::Dropout;
@@ -169,7 +171,8 @@ fn a_training_step_allocates_nothing() {
     let mut banded = ModelConfig::gpt2(97, 64, 40, 2, 5);
     banded.attention = AttentionPattern::Alternating { window: 7 };
     banded.tied_head = false;
-    for (config, threads) in [(&dense, 1), (&dense, 3), (&banded, 1), (&banded, 3)] {
+    let bf16 = ModelConfig { precision: Precision::Bf16, ..dense.clone() };
+    for (config, threads) in [(&dense, 1), (&dense, 3), (&banded, 1), (&banded, 3), (&bf16, 1), (&bf16, 3)] {
         with_threads(threads, || {
             let mut run = Run::new(config.clone(), 200, 6);
             let (found, size) = allocations(|| {

@@ -31,7 +31,7 @@ fn features() -> Vec<Feature> {
         feature!("fma", "fused multiply-add: the kernels' one operation"),
         feature!("avx2", "vectors of 8"),
         feature!("avx512f", "vectors of 16, twice the speed"),
-        feature!("avx512bf16", "products in bf16, twice the speed of f32"),
+        feature!("avx512bf16", "products in bf16, two elements a step"),
     ]
 }
 
