@@ -28,7 +28,7 @@ use crate::num::bf16;
 use crate::num::math::fma;
 use crate::num::par;
 use crate::num::scratch::{self, Use};
-use crate::num::simd::{LANES, V16};
+use crate::num::simd::{LANES, V16, prefetch};
 
 /// Rows of the register tile. 12 x 32 with AVX-512's 32 registers (24 accumulators), 6 x 16 with 16
 /// registers of half the width (12 accumulators); larger tiles spill and are three times slower.
@@ -176,6 +176,11 @@ fn block_of_rows<O: Operands>(
             for (b_panel, jr) in packed_b.chunks_exact(words * NR).zip((0..columns).step_by(NR)) {
                 let (columns, init) = (NR.min(columns - jr), init.at_column(jc + jr));
                 for (a_panel, ir) in packed_a.chunks_exact(words * O::STEPS * MR).zip((0..rows).step_by(MR)) {
+                    // What the next tile starts from or overwrites: its rows are too far apart for the processor to
+                    // guess.
+                    for i in ir + MR..rows.min(ir + 2 * MR) {
+                        prefetch(&c[i * n + jc + jr..]);
+                    }
                     let corner = &mut c[ir * n + jc + jr..];
                     carry::<O>(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
                 }
