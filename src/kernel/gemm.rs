@@ -254,7 +254,10 @@ pub(crate) fn tile<O: Operands>(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V1
 
 #[inline(always)]
 fn chains<O: Operands, const UNDERFLOW: bool>(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) {
-    let mut sums = acc.map(|row| row.map(O::start));
+    let mut sums = *acc;
+    for sum in sums.as_flattened_mut() {
+        *sum = O::start(*sum);
+    }
     for (a, b) in a_panel.chunks_exact(O::STEPS * MR).zip(b_panel.chunks_exact(NR)) {
         let b = load_row(b);
         for (step, a) in a.chunks_exact(MR).enumerate() {
