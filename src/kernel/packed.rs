@@ -240,7 +240,10 @@ fn chains_of<O: Operands, const UNDERFLOW: bool, const R: usize, const P: usize>
     const AT_ONCE: usize = 4;
     let words = a[0].len() / O::STEPS;
     let whole = words / AT_ONCE * AT_ONCE;
-    let mut sums = acc.map(|row| row.map(|panel| panel.map(O::start)));
+    let mut sums = *acc;
+    for sum in sums.as_flattened_mut().as_flattened_mut() {
+        *sum = O::start(*sum);
+    }
     for word in (0..whole).step_by(AT_ONCE) {
         steps::<O, UNDERFLOW, R, P, AT_ONCE>(&a, &panels, word, &mut sums);
     }
