@@ -126,7 +126,11 @@ fn rows_times_panels<O: Operands>(a: &[f32], panels: &[f32], least: i32, init: I
     let tiles = m.div_ceil(MR);
     for (j, (index, panel)) in (0..n).step_by(NR).zip(panels.chunks_exact(panel).enumerate()) {
         let (columns, init) = (j..n.min(j + NR), init.at_column(j));
-        let next = if tiles > 1 { panels[(index + 1) * panel.len()..].get(..panel.len()).unwrap_or_default() } else { &[] };
+        let next = if tiles > 1 {
+            panels[(index + 1) * panel.len()..].get(..panel.len()).unwrap_or_default()
+        } else {
+            &[]
+        };
         for tile in 0..tiles {
             let rows = tile * m / tiles..(tile + 1) * m / tiles;
             let next = &next[tile * next.len() / tiles..(tile + 1) * next.len() / tiles];
