@@ -126,8 +126,9 @@ fn rows_times_panels<O: Operands>(a: &[f32], panels: &[f32], least: i32, init: I
     let tiles = m.div_ceil(MR);
     for (j, (index, panel)) in (0..n).step_by(NR).zip(panels.chunks_exact(panel).enumerate()) {
         let (columns, init) = (j..n.min(j + NR), init.at_column(j));
-        // Several tiles read this panel from a cache; each meanwhile asks for its share of the next one.
-        let next = panels.get((index + 1) * panel.len()..(index + 2) * panel.len()).unwrap_or_default();
+        // Several tiles read this panel, all but the first from a cache; each asks for its share of the next one.
+        let next = (tiles > 1).then(|| panels.get((index + 1) * panel.len()..(index + 2) * panel.len()));
+        let next = next.flatten().unwrap_or_default();
         for tile in 0..tiles {
             let share = |len: usize| tile * len / tiles..(tile + 1) * len / tiles;
             let (rows, next) = (share(m), &next[share(next.len())]);
