@@ -102,7 +102,9 @@ fn floor_of(file: &File) -> Option<usize> {
 
 /// A file imports only from floors below its own, its own folder, and [`NEIGHBOURS`].
 fn floors(file: &File) -> Vec<String> {
-    let Some(room) = file.room().filter(|room| !matches!(*room, "lib" | "main")) else { return vec![] };
+    // The library's front page and the program, which stand on all floors and on none.
+    let program = |room: &str| matches!(room, "lib" | "main" | "huge_pages");
+    let Some(room) = file.room().filter(|room| !program(room)) else { return vec![] };
     let mine = if room == "error" { None } else { Some(floor_of(file)) };
     if mine == Some(None) {
         return vec![format!("{}: a folder without a floor", file.path)];
