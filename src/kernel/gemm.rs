@@ -20,6 +20,8 @@
 //!         for ir in panels of MR     tile: C[ic+ir.., jc+jr..] += A panel * B panel
 //! ```
 
+use core::ops::Range;
+
 use super::depth::{Block, Depth};
 pub use super::operands::Precision;
 use super::operands::{Bf16, F32, Operands};
@@ -28,7 +30,7 @@ use crate::num::bf16;
 use crate::num::math::fma;
 use crate::num::par;
 use crate::num::scratch::{self, Use};
-use crate::num::simd::{LANES, V16};
+use crate::num::simd::{LANES, V16, prefetch};
 
 /// Rows of the register tile. 12 x 32 with AVX-512's 32 registers (24 accumulators), 6 x 16 with 16
 /// registers of half the width (12 accumulators); larger tiles spill and are three times slower.
@@ -176,12 +178,25 @@ fn block_of_rows<O: Operands>(
             for (b_panel, jr) in packed_b.chunks_exact(words * NR).zip((0..columns).step_by(NR)) {
                 let (columns, init) = (NR.min(columns - jr), init.at_column(jc + jr));
                 for (a_panel, ir) in packed_a.chunks_exact(words * O::STEPS * MR).zip((0..rows).step_by(MR)) {
+                    prefetch_rows(c, ir + MR..rows.min(ir + 2 * MR), n, jc + jr..jc + jr + columns);
                     let corner = &mut c[ir * n + jc + jr..];
                     carry::<O>(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
                 }
             }
         }
     });
+}
+
+/// Brings the rows of the next tile of C, which it will start from or overwrite, while this one is computed: they
+/// are too far apart for the processor to guess. Products became 1.03 to 1.11 times as fast. A row is asked for by
+/// its ends of vectors, because its beginning shares a cache line with the tile on its left.
+#[inline(always)]
+fn prefetch_rows(c: &[f32], rows: Range<usize>, stride: usize, columns: Range<usize>) {
+    for i in rows {
+        for v in 1..=NV {
+            prefetch(&c[i * stride + columns.end.min(columns.start + v * LANES) - 1..]);
+        }
+    }
 }
 
 /// Starts the chains of one tile of C (at most MR x NR, rows `stride` apart), or takes them up, and carries
@@ -249,7 +264,11 @@ pub(crate) fn tile<O: Operands>(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V1
 
 #[inline(always)]
 fn chains<O: Operands, const UNDERFLOW: bool>(a_panel: &[f32], b_panel: &[f32], acc: &mut [[V16; NV]; MR]) {
-    let mut sums = acc.map(|row| row.map(O::start));
+    // No `map`: calls of it stay calls, and the accumulators go through memory (measured: 5 to 10 % of a product).
+    let mut sums = *acc;
+    for sum in sums.as_flattened_mut() {
+        *sum = O::start(*sum);
+    }
     for (a, b) in a_panel.chunks_exact(O::STEPS * MR).zip(b_panel.chunks_exact(NR)) {
         let b = load_row(b);
         for (step, a) in a.chunks_exact(MR).enumerate() {

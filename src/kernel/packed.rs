@@ -11,7 +11,7 @@ use super::operands::{Bf16, F32, Operands, Precision};
 use super::pack::{copy_padded, pack_columns};
 use crate::num::par;
 use crate::num::scratch::{self, Use};
-use crate::num::simd::{LANES, V16};
+use crate::num::simd::{LANES, V16, prefetch};
 
 /// A matrix B (k, n) packed once for many products: panels of NR columns, each (words of k, NR).
 pub struct Packed {
@@ -124,34 +124,39 @@ fn rows_times_panels<O: Operands>(a: &[f32], panels: &[f32], least: i32, init: I
     // Tiles of equal height, not whole ones and a rest: a low tile leaves multipliers waiting.
     let (m, n) = (c.len(), c[0].len());
     let tiles = m.div_ceil(MR);
-    for (j, panel) in (0..n).step_by(NR).zip(panels.chunks_exact(panel)) {
+    for (j, (index, panel)) in (0..n).step_by(NR).zip(panels.chunks_exact(panel).enumerate()) {
         let (columns, init) = (j..n.min(j + NR), init.at_column(j));
+        // Several tiles read this panel, all but the first from a cache; each asks for its share of the next one.
+        let next = (tiles > 1).then(|| panels.get((index + 1) * panel.len()..(index + 2) * panel.len()));
+        let next = next.flatten().unwrap_or_default();
         for tile in 0..tiles {
-            let rows = tile * m / tiles..(tile + 1) * m / tiles;
+            let share = |len: usize| tile * len / tiles..(tile + 1) * len / tiles;
+            let (rows, next) = (share(m), &next[share(next.len())]);
             let (a, c, columns) = (&a[rows.start * width..rows.end * width], &mut c[rows], columns.clone());
             match c.len() {
-                1 => low_tile::<O, 1>(a, panel, least, init, c, columns),
-                2 => low_tile::<O, 2>(a, panel, least, init, c, columns),
-                3 => low_tile::<O, 3>(a, panel, least, init, c, columns),
-                4 => low_tile::<O, 4>(a, panel, least, init, c, columns),
-                5 => low_tile::<O, 5>(a, panel, least, init, c, columns),
-                6 => low_tile::<O, 6>(a, panel, least, init, c, columns),
+                1 => low_tile::<O, 1>(a, panel, next, least, init, c, columns),
+                2 => low_tile::<O, 2>(a, panel, next, least, init, c, columns),
+                3 => low_tile::<O, 3>(a, panel, next, least, init, c, columns),
+                4 => low_tile::<O, 4>(a, panel, next, least, init, c, columns),
+                5 => low_tile::<O, 5>(a, panel, next, least, init, c, columns),
+                6 => low_tile::<O, 6>(a, panel, next, least, init, c, columns),
                 // With MR = 12 only.
-                7 => low_tile::<O, 7>(a, panel, least, init, c, columns),
-                8 => low_tile::<O, 8>(a, panel, least, init, c, columns),
-                9 => low_tile::<O, 9>(a, panel, least, init, c, columns),
-                10 => low_tile::<O, 10>(a, panel, least, init, c, columns),
-                11 => low_tile::<O, 11>(a, panel, least, init, c, columns),
-                _ => low_tile::<O, 12>(a, panel, least, init, c, columns),
+                7 => low_tile::<O, 7>(a, panel, next, least, init, c, columns),
+                8 => low_tile::<O, 8>(a, panel, next, least, init, c, columns),
+                9 => low_tile::<O, 9>(a, panel, next, least, init, c, columns),
+                10 => low_tile::<O, 10>(a, panel, next, least, init, c, columns),
+                11 => low_tile::<O, 11>(a, panel, next, least, init, c, columns),
+                _ => low_tile::<O, 12>(a, panel, next, least, init, c, columns),
             }
         }
     }
 }
 
-/// R rows of A (R, words * STEPS) times one panel: `columns` (at most NR) of R rows of C.
+/// R rows of A (R, words * STEPS) times one panel: `columns` (at most NR) of R rows of C. `next` is prefetched.
 fn low_tile<O: Operands, const R: usize>(
     a: &[f32],
     panel: &[f32],
+    next: &[f32],
     least: i32,
     init: Init,
     c: &mut [&mut [f32]],
@@ -168,7 +173,7 @@ fn low_tile<O: Operands, const R: usize>(
         }
         [load_row(&start)]
     });
-    chains::<O, R, 1>(rows, [panel], least, &mut acc);
+    chains::<O, R, 1>(rows, [panel], next, least, &mut acc);
     for ([acc], c) in acc.iter().zip(c) {
         store_row(acc, &mut c[columns.clone()]);
     }
@@ -209,24 +214,26 @@ fn wide_tile<O: Operands, const P: usize>(
         copy_padded::<NR>(&mut start, &c[q * NR..c.len().min((q + 1) * NR)]);
         load_row(&start)
     })];
-    chains::<O, 1, P>([a], panels, least, &mut acc);
+    chains::<O, 1, P>([a], panels, &[], least, &mut acc);
     for (acc, c) in acc[0].iter().zip(c.chunks_mut(NR)) {
         store_row(acc, c);
     }
 }
 
-/// The inner loop of few rows: the steps of every chain of R rows and P panels over all words of depth.
+/// The inner loop of few rows: the steps of every chain of R rows and P panels over all words of depth. Meanwhile it
+/// prefetches `next`: of 8 and 16 rows that come from memory, products became 1.1 to 1.3 times as fast.
 #[inline(always)]
 fn chains<O: Operands, const R: usize, const P: usize>(
     a: [&[f32]; R],
     panels: [&[f32]; P],
+    next: &[f32],
     least: i32,
     acc: &mut [[[V16; NV]; P]; R],
 ) {
     if O::may_underflow(least, acc.as_flattened().as_flattened()) {
-        chains_of::<O, true, R, P>(a, panels, acc);
+        chains_of::<O, true, R, P>(a, panels, next, acc);
     } else {
-        chains_of::<O, false, R, P>(a, panels, acc);
+        chains_of::<O, false, R, P>(a, panels, next, acc);
     }
 }
 
@@ -234,14 +241,22 @@ fn chains<O: Operands, const R: usize, const P: usize>(
 fn chains_of<O: Operands, const UNDERFLOW: bool, const R: usize, const P: usize>(
     a: [&[f32]; R],
     panels: [&[f32]; P],
+    next: &[f32],
     acc: &mut [[[V16; NV]; P]; R],
 ) {
     // Some words at a time, so that lengths are compared once for all of them.
     const AT_ONCE: usize = 4;
     let words = a[0].len() / O::STEPS;
     let whole = words / AT_ONCE * AT_ONCE;
-    let mut sums = acc.map(|row| row.map(|panel| panel.map(O::start)));
+    let mut sums = *acc;
+    for sum in sums.as_flattened_mut().as_flattened_mut() {
+        *sum = O::start(*sum);
+    }
+    // Evenly spread: a burst would wait for the memory. LANES floats are a cache line.
+    let lines = next.len().div_ceil(LANES).div_ceil((whole / AT_ONCE).max(1));
+    let mut ahead = next.chunks((lines * LANES).max(1));
     for word in (0..whole).step_by(AT_ONCE) {
+        ahead.next().unwrap_or_default().chunks(LANES).for_each(prefetch);
         steps::<O, UNDERFLOW, R, P, AT_ONCE>(&a, &panels, word, &mut sums);
     }
     for word in whole..words {

@@ -112,6 +112,17 @@ impl V16 {
     }
 }
 
+/// Starts to bring the cache line of `xs[0]`, if there is one, into the nearest cache. Nothing waits for it.
+#[inline(always)]
+pub fn prefetch(xs: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(x) = xs.first() {
+        safe_arch::prefetch_t0(x);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = xs;
+}
+
 /// Transposes a block of 8 x 8 numbers, which are only moved: row `i` of the result is column `i`.
 #[inline(always)]
 pub fn transpose_8x8(rows: [&[f32; 8]; 8]) -> [[f32; 8]; 8] {
