@@ -115,11 +115,11 @@ impl V16 {
 /// Starts to bring the cache line of `xs[0]`, if there is one, into the nearest cache. Nothing waits for it.
 #[inline(always)]
 pub fn prefetch(xs: &[f32]) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
     if let Some(x) = xs.first() {
         safe_arch::prefetch_t0(x);
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
     let _ = xs;
 }
 

@@ -33,8 +33,8 @@ section! {
         micro_batch_tokens: usize = 8192, at_least_one;
         /// What the products with weights round their operands to, forward and backward, in every model of the run,
         /// loaded ones included: "f32" (nothing) or "bf16". Sums, attention, the scalar head, everything between
-        /// the products, the weights that the optimizer changes and its moments are f32 in both. The paper trains with half-precision
-        /// weights and activations and f32 copies of the weights (appendix C).
+        /// the products, the weights that the optimizer changes and its moments are f32 in both. The paper trains
+        /// with half-precision weights and activations and f32 copies of the weights (appendix C).
         precision: Precision = Precision::F32, any;
         /// Updates (PPO: iterations) between two saved states to resume from; 0: only after each stage.
         checkpoint_every: u64 = 200, any;
