@@ -75,8 +75,8 @@ impl Packed {
     fn multiply_words<O: Operands>(&self, m: usize, a: &[f32], init: Init, c: &mut [f32]) {
         let (n, words, width) = (self.n, self.k.div_ceil(O::DEEP), a.len() / m);
         let least = O::least_exponent(a) + self.least_exponent;
-        // Some ten microseconds, of reading B for few rows and of multiplying for many.
-        let grain = (256 * 1024 / (words * NR * m.max(4))).max(1);
+        // Some twenty microseconds, of reading B for few rows and of multiplying for many.
+        let grain = (512 * 1024 / (words * NR * m.max(4))).max(1);
         // Split over panels of columns: together the threads read B once for all rows.
         par::for_each(par::columns(c, n, NR), grain, |first, mut c| {
             let (panels, init) = (&self.panels[first * words * NR..], init.at_column(first * NR));

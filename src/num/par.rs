@@ -50,14 +50,20 @@ pub fn columns<T>(data: &mut [T], width: usize, unit: usize) -> Columns<'_, T> {
     Columns { rows: data.chunks_exact_mut(width).collect(), unit }
 }
 
-impl<T: Send> Split for Columns<'_, T> {
+impl<'a, T: Send> Split for Columns<'a, T> {
     fn rows(&self) -> usize {
         self.rows.first().map_or(0, |row| row.len().div_ceil(self.unit))
     }
 
     fn split_at(self, row: usize) -> (Self, Self) {
-        let (head, tail) = self.rows.into_iter().map(|whole| whole.split_at_mut(row * self.unit)).unzip();
-        (Columns { rows: head, unit: self.unit }, Columns { rows: tail, unit: self.unit })
+        let Columns { mut rows, unit } = self;
+        let cut = |whole: &mut &'a mut [T]| {
+            let (head, tail) = core::mem::take(whole).split_at_mut(row * unit);
+            *whole = head;
+            tail
+        };
+        let tail = rows.iter_mut().map(cut).collect();
+        (Columns { rows, unit }, Columns { rows: tail, unit })
     }
 }
 
