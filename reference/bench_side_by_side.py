@@ -11,7 +11,7 @@
 
 A shared machine drifts by more than what is compared, so each case alternates: a sample of the other side's,
 a run of ours, and again. The other side's process is started once for a case and waits in between without
-using the processor. A ratio is the median of the rounds' ratios; above 1 we are faster.
+using the processor. A ratio is the median of the rounds' ratios; above 1 we are faster (of memory/: hold less).
 """
 
 import argparse
@@ -29,6 +29,7 @@ CASES = (
     + [f"step/{name}" for name in STEPS]
     + [f"generate/{name}" for name in GENERATIONS]
     + ["bpe/train", "bpe/encode"]
+    + ["memory/124M-T64"]
     + ["ppo/0.8M", "ppo/10.8M"]
 )
 # By a case's kind: who else measures it, and under which name.
@@ -37,6 +38,7 @@ OTHERS = {
     "step": {"torch": "PyTorch"},
     "generate": {"torch": "Transformers"},
     "bpe": {"torch": "tokenizers"},
+    "memory": {"torch": "PyTorch"},
     "ppo": {"trl": "TRL"},
 }
 
@@ -105,7 +107,7 @@ def compare(name, other, args):
     theirs.close()
     unit, share = rounds[0][2], rounds[0][3]
     assert unit == theirs.unit, f"{name}: {unit} against {theirs.unit}"
-    less_is_better = unit == "ms"
+    less_is_better = unit in ("ms", "MiB")
     ratio = statistics.median(r[0] / r[1] if less_is_better else r[1] / r[0] for r in rounds)
     we, they = (statistics.median(r[i] for r in rounds) for i in (1, 0))
     share = "" if share is None else f"{100 * statistics.median(r[3] for r in rounds):.0f} %"

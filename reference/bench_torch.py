@@ -97,6 +97,19 @@ def step(name, dtype, compiled):
     return sample, lambda seconds: seconds * 1e3, "ms"
 
 
+def memory(name, dtype):
+    """The most memory that this process, libraries included, has held after a training step."""
+    import resource
+
+    train, _, _ = step(name, dtype, compiled=False)
+
+    def sample():
+        train()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    return sample, lambda mebibytes: mebibytes, "MiB"
+
+
 def generate(name, dtype):
     """Sampling from the full distribution, with a key-value cache."""
     import torch
@@ -151,7 +164,7 @@ def bpe(name, corpus):
 
 
 def prepare(name, args):
-    """The case's sample (seconds), what is shown for the seconds, and its unit."""
+    """The case's sample (seconds or, of memory, MiB), what is shown for it, and its unit."""
     kind, rest = name.split("/", 1)
     if kind == "bpe":
         return bpe(rest, args.corpus)
@@ -164,6 +177,8 @@ def prepare(name, args):
         return gemm(rest, dtype)
     if kind == "step":
         return step(rest, dtype, args.compile)
+    if kind == "memory":
+        return memory(rest, dtype)
     if kind == "generate":
         return generate(rest, dtype)
     raise SystemExit(f"{name}: PyTorch's side has no such case")

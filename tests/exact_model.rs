@@ -215,6 +215,30 @@ fn large_models_decode_the_same_on_all_threads_at_once() {
 }
 
 #[test]
+fn more_sequences_than_are_decoded_at_a_time_are_all_decoded() {
+    // 32 at a time for each thread: three times on one, once in groups of 23 on three.
+    let config = configurations().remove(0);
+    let model = Transformer::new(config.clone(), Head::LanguageModel);
+    let parameters = parameters(&model);
+    let weights = DecodeWeights::new(&model, &parameters);
+    let lengths: Vec<usize> = (0..69).map(|i| 1 + i % 7).collect();
+    let prompts = sequences(&config, &lengths);
+    let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let sampling =
+        Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, max_new_tokens: 4, end_of_text: Some(3) };
+    let draws: Vec<Draw> =
+        (0..69).map(|episode| Draw { seed: 1, stage: Stage::Test, step: 2, episode }).collect();
+    for threads in [1, 3] {
+        let responses = with_threads(threads, || generate(&weights, &prompts, &sampling, &draws, &|_| true));
+        equals_the_trainer(&model, &parameters, &prompts, &responses);
+        for i in [0, 31, 32, 46, 68] {
+            let alone = generate(&weights, &prompts[i..i + 1], &sampling, &draws[i..i + 1], &|_| true);
+            assert_eq!(alone[0], responses[i], "{threads} threads, sequence {i}");
+        }
+    }
+}
+
+#[test]
 fn bf16_differs_by_its_rounding() {
     let half = configurations().remove(2);
     let full = ModelConfig { precision: Precision::F32, ..half.clone() };
