@@ -174,14 +174,16 @@ fn a_training_step_allocates_nothing() {
     let bf16 = ModelConfig { precision: Precision::Bf16, ..dense.clone() };
     for (config, threads) in [(&dense, 1), (&dense, 3), (&banded, 1), (&banded, 3), (&bf16, 1), (&bf16, 3)] {
         with_threads(threads, || {
-            let mut run = Run::new(config.clone(), 200, 6);
+            let mut run = Run::new(config.clone(), 400, 8);
             let (found, size) = allocations(|| {
                 run.step(&[64, 1, 20, 33, 64, 18]);
                 run.step(&[2, 63, 7]);
+                // Rows for a region of sequences on each thread.
+                run.step(&[64, 64, 20, 50, 64, 64, 30, 20]);
                 run.step(&[64, 1, 20, 33, 64, 18]);
                 run.step(&[18, 64, 33, 20, 1, 64]);
             });
-            assert_eq!(found, 0, "allocations in four steps on {threads} threads, the last of {size} bytes");
+            assert_eq!(found, 0, "allocations in five steps on {threads} threads, the last of {size} bytes");
         });
     }
     // The counter counts, on whichever thread.
