@@ -13,15 +13,15 @@ use instructgpt::error::Result;
 use instructgpt::model::Head;
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::Stage;
+use instructgpt::run::directory::Run;
+use instructgpt::run::progress::Silent;
+use instructgpt::settings::Settings;
 use instructgpt::text::Tokenizer;
 use instructgpt::train::dataset::Dataset;
 use instructgpt::train::ppo::{self, Networks};
 use instructgpt::train::pretrain;
-use instructgpt::train::progress::Silent;
 use instructgpt::train::reward_model::with_scalar_head;
 use instructgpt::train::rollout::{Frozen, Rollout};
-use instructgpt::train::run::Run;
-use instructgpt::train::settings::Settings;
 
 /// 1 for a text without any "e", down to about -1 for common English; -1 for no text at all.
 fn reward(text: &str) -> f32 {

@@ -8,15 +8,14 @@
 //! | floor | module | what it holds |
 //! |---|---|---|
 //! | 0 | [`num`] | vectors, elementary functions, addressed random numbers, the one parallel split |
-//! | 1 | [`kernel`] | matrix products and row sums, each with its scalar definition |
-//! | 2 | [`ops`] | linear, layer norm, GELU, embedding, attention, dropout, log-probs: forward and backward |
-//! | 3 | [`model`] | configuration, the one parameter layout, transformer, heads, decoding |
-//! | 4 | [`learn`] | AdamW, schedules, EMA, the reward loss, PPO's pure functions |
-//! | 5 | [`text`], `data`, `checkpoint` | byte-level BPE; data formats; safetensors and model directories |
-//! | 6 | `world` | the paper's data in miniature |
-//! | 7 | `train` | the four stages, each a script |
-//! | 8 | `eval`, `report` | win rates, monitors, the HTML report |
-//! | 9 | `cli` | commands and configuration |
+//! | 1 | [`engine`] | the operations: forward and backward of each |
+//! | 2 | [`model`] | configuration, the one parameter layout, transformer, heads, decoding |
+//! | 3 | [`loss`], [`optim`] | the reward loss, PPO's pure functions; AdamW, schedules, EMA |
+//! | 4 | [`text`], `data`, [`checkpoint`] | byte-level BPE; data formats; safetensors and model directories |
+//! | 5 | `world` | the paper's data in miniature |
+//! | 6 | `settings`, `run` | every number of a run; the run directory |
+//! | 7 | `train`, `eval` | the stages, each a script; win rates |
+//! | 9 | `app`, `report` | commands and configuration; the HTML report |
 //!
 //! # Glossary
 //! `N` token rows of a packed batch, `B` sequences, `T` tokens of one sequence, `C` width,
@@ -25,29 +24,33 @@
 //!
 //! # The arithmetic contract
 //! Every operation has one definition down to the bit; every implementation (scalar, SIMD, any number
-//! of threads, any batch, training or decoding) gives those bits. See [`num`] and [`kernel`].
+//! of threads, any batch, training or decoding) gives those bits. See [`num`] and [`engine`].
 #![cfg_attr(not(feature = "std"), no_std)]
 #![warn(missing_docs)]
 
 extern crate alloc;
 
+pub mod checkpoint;
+pub mod engine;
 pub mod error;
-pub mod kernel;
-pub mod learn;
+pub mod loss;
 pub mod model;
 pub mod num;
-pub mod ops;
+pub mod optim;
 pub mod text;
 
-pub mod checkpoint;
 #[cfg(feature = "std")]
-pub mod cli;
+pub mod app;
 #[cfg(feature = "std")]
 pub mod data;
 #[cfg(feature = "std")]
 pub mod eval;
 #[cfg(feature = "std")]
 pub mod report;
+#[cfg(feature = "std")]
+pub mod run;
+#[cfg(feature = "std")]
+pub mod settings;
 #[cfg(feature = "std")]
 pub mod train;
 #[cfg(feature = "std")]

@@ -1,4 +1,4 @@
-//! The `instructgpt` program: everything is in `cli`.
+//! The `instructgpt` program: everything is in `app`.
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
@@ -9,5 +9,5 @@ mod huge_pages;
 static ALLOCATOR: huge_pages::HugePages = huge_pages::HugePages;
 
 fn main() -> std::process::ExitCode {
-    instructgpt::cli::main()
+    instructgpt::app::main()
 }

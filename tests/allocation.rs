@@ -6,15 +6,15 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use instructgpt::learn::adamw::AdamW;
-use instructgpt::learn::gradient_norm::gradient_norm;
+use instructgpt::engine::cpu::dropout::Dropout;
+use instructgpt::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
 use instructgpt::model::{
     Activations, AttentionPattern, Batch, Gradients, Head, ModelConfig, Precision, Transformer,
 };
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::Stage;
-use instructgpt::ops::dropout::Dropout;
-use instructgpt::ops::log_prob::{self, Outputs, Target, Workspace};
+use instructgpt::optim::adamw::AdamW;
+use instructgpt::optim::gradient_norm::gradient_norm;
 
 /// The system's allocator, counting on the threads that are told to. The others are the test harness, and
 /// threads of an earlier pool on their way out.

@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 
 use instructgpt::checkpoint::checksum::renew;
 use instructgpt::checkpoint::save_model_directory;
+use instructgpt::engine::cpu::scalar_head;
 use instructgpt::model::{
     Activations, Batch, DecodeWeights, Draw, Head, Response, Sampling, Transformer, generate,
 };
 use instructgpt::num::rng::Stage;
-use instructgpt::ops::scalar_head;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tiny::{CONTEXT, Outcome, instructgpt};

@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use instructgpt::engine::cpu::dropout::Dropout;
+use instructgpt::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
 use instructgpt::model::sampling::{CACHED, PREFILL};
 use instructgpt::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Decoder, Draw, Gradients, Head,
@@ -10,8 +12,6 @@ use instructgpt::model::{
 };
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
-use instructgpt::ops::dropout::Dropout;
-use instructgpt::ops::log_prob::{self, Outputs, Target, Workspace};
 
 fn configurations() -> Vec<ModelConfig> {
     let dense = ModelConfig::gpt2(61, 40, 36, 2, 3);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use instructgpt::error::Error;
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
-use instructgpt::train::progress::{Progress, Silent};
+use instructgpt::run::progress::{Progress, Silent};
 use runs::{Files, QUOTING, StopAfter, assert_same, files, go, tiny, whole_run};
 
 /// What every other run must equal.

@@ -17,14 +17,14 @@ use instructgpt::model::Head;
 use instructgpt::num::math::sigmoid;
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
+use instructgpt::run::directory::{Finished, Run};
+use instructgpt::run::progress::Silent;
+use instructgpt::settings::{Select, Settings};
 use instructgpt::train::dataset::{Dataset, Ranking};
 use instructgpt::train::learner::{Learner, Optimizer};
 use instructgpt::train::ppo::{self, Networks, RewardFunction};
-use instructgpt::train::progress::Silent;
 use instructgpt::train::reward_model::{self, rank, with_scalar_head};
 use instructgpt::train::rollout::Frozen;
-use instructgpt::train::run::{Finished, Run};
-use instructgpt::train::settings::{Select, Settings};
 use instructgpt::train::{pretrain, sft};
 use instructgpt::world::{self, World};
 use runs::{StopAfter, tiny};
@@ -246,7 +246,7 @@ fn two_responses_give_the_plain_pairwise_loss() {
     let (mut k_way, mut pairwise) = (learner(), learner());
     for _ in 0..3 {
         rank(&mut k_way, &batch, |ranking, rewards, slopes| {
-            instructgpt::learn::reward_loss::reward_loss(rewards, &ranking.ranks, slopes, weight).unwrap();
+            instructgpt::loss::reward_loss::reward_loss(rewards, &ranking.ranks, slopes, weight).unwrap();
         });
         // d/dr of -ln sigmoid(r_w - r_l): the better one stands first.
         rank(&mut pairwise, &batch, |_, rewards, slopes| {

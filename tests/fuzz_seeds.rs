@@ -6,6 +6,8 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
+use instructgpt::app::config;
+use instructgpt::app::jsonl::Lines;
 use instructgpt::checkpoint::checksum::renew;
 use instructgpt::checkpoint::config_json::parse_config;
 use instructgpt::checkpoint::directory::shard_names;
@@ -13,14 +15,12 @@ use instructgpt::checkpoint::load_model;
 use instructgpt::checkpoint::manifest::parse_manifest;
 use instructgpt::checkpoint::safetensors::TensorFile;
 use instructgpt::checkpoint::state::parse_state;
-use instructgpt::cli::config;
-use instructgpt::cli::jsonl::Lines;
 use instructgpt::data::{
     InstructionTemplate, Source, read_comparisons, read_demonstrations, read_documents, read_text_records,
 };
 use instructgpt::report::record;
+use instructgpt::run::completed::Completed;
 use instructgpt::text::{Tokenizer, json};
-use instructgpt::train::completed::Completed;
 
 /// Seeds that are there to be refused. (A bomb is not among them: one input of 16 MiB would take the time of a
 /// thousand others, see `tests/hostile.rs`.)

@@ -399,8 +399,8 @@ fn run_directories() {
     // A run whose list of finished stages is spoiled.
     let tiny = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/tiny.toml");
     let resume = ["run", tiny.to_str().unwrap(), "--out", path, "--resume"];
-    let settings = instructgpt::cli::config::load(&tiny, &[]).unwrap();
-    fs::write(at("config.toml"), instructgpt::train::settings::Section::to_toml(&settings)).unwrap();
+    let settings = instructgpt::app::config::load(&tiny, &[]).unwrap();
+    fs::write(at("config.toml"), instructgpt::settings::Section::to_toml(&settings)).unwrap();
     let zeros = "0000000000000000";
     let record = |bytes: &str, stages: &str| {
         let metrics = format!("{{\"bytes\":{bytes},\"checksum\":\"{zeros}\"}}");

@@ -10,18 +10,18 @@ use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
 use instructgpt::error::Error;
-use instructgpt::learn::reward_loss::reward_loss;
+use instructgpt::loss::reward_loss::reward_loss;
 use instructgpt::model::{DecodeWeights, Draw, Head, ModelConfig, Precision, Sampling, generate_one};
 use instructgpt::num::rng::Stage;
+use instructgpt::run::directory::Run;
+use instructgpt::run::progress::Silent;
+use instructgpt::settings::Settings;
 use instructgpt::train::dataset::{Dataset, Example, Ranking};
 use instructgpt::train::learner::{Learner, Optimizer};
 use instructgpt::train::passes::Sequence;
 use instructgpt::train::ppo::{self, Networks};
 use instructgpt::train::pretrain;
-use instructgpt::train::progress::Silent;
 use instructgpt::train::reward_model::rank;
-use instructgpt::train::run::Run;
-use instructgpt::train::settings::Settings;
 use instructgpt::{checkpoint::Model, model::Layout};
 use runs::{StopAfter, tiny};
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use instructgpt::checkpoint::checksum::renew;
-use instructgpt::train::completed::Completed;
+use instructgpt::run::completed::Completed;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -3,7 +3,7 @@
 
 use std::io::Cursor;
 
-use instructgpt::cli::jsonl::Lines;
+use instructgpt::app::jsonl::Lines;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -2,8 +2,8 @@
 //! unchanged.
 #![no_main]
 
-use instructgpt::cli::config::parse;
-use instructgpt::train::settings::Section;
+use instructgpt::app::config::parse;
+use instructgpt::settings::Section;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -10,13 +10,13 @@ use super::win_rate::win_rate;
 use crate::checkpoint::{Model, write_atomic};
 use crate::error::Result;
 use crate::num::rng::Stage;
+use crate::num::statistics::mean_interval;
+use crate::run::directory::Run;
 use crate::train::dataset::Dataset;
 use crate::train::monitors::monitors;
 use crate::train::passes::Sequence;
 use crate::train::reward_model::strip;
 use crate::train::rollout::{Frozen, Rollout};
-use crate::train::run::Run;
-use crate::train::statistics::mean_interval;
 use crate::world::World;
 use crate::world::gold::Metadata;
 

@@ -2,7 +2,7 @@
 //! correct instruction", "hallucination", ...), and their shares per policy, as in figure 4.
 
 use crate::error::{Error, Result};
-use crate::train::statistics::{Estimate, wilson};
+use crate::num::statistics::{Estimate, wilson};
 
 /// The questions of table 3 that are answered with yes or no, in its order.
 pub const TABLE_3: [&str; 11] = [

@@ -1,7 +1,7 @@
 //! The win rate of one policy over another on the same prompts: the paper's headline figure
 //! (section 4.1), from scores instead of labelers.
 
-use crate::train::statistics::{Estimate, wilson};
+use crate::num::statistics::{Estimate, wilson};
 
 /// Wins, losses and ties of a policy against a baseline, prompt by prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,9 +6,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::config::ModelConfig;
-use crate::kernel::gemm;
+use crate::engine::cpu::attention;
+use crate::engine::cpu::gemm;
 use crate::num::scratch;
-use crate::ops::attention;
 
 /// What one block keeps for its backward.
 pub struct BlockActivations {

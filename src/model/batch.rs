@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::ops::dropout::Row;
+use crate::engine::cpu::dropout::Row;
 
 /// Sequences back to back. Reused from step to step: clearing keeps the memory.
 #[derive(Debug, Clone)]

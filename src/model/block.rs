@@ -7,10 +7,10 @@ use super::activations::{BlockActivations, Shared};
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::layout::BlockRanges;
+use crate::engine::cpu::attention::{self, Shape};
+use crate::engine::cpu::dropout::{self, Dropout};
+use crate::engine::cpu::{gelu, layer_norm, linear};
 use crate::num::par;
-use crate::ops::attention::{self, Shape};
-use crate::ops::dropout::{self, Dropout};
-use crate::ops::{gelu, layer_norm, linear};
 
 /// A block's number, shape and place in the parameters.
 pub struct Block<'a> {

@@ -3,9 +3,9 @@
 use alloc::format;
 use alloc::string::ToString;
 
+pub use crate::engine::cpu::gelu::Activation;
+pub use crate::engine::cpu::gemm::Precision;
 use crate::error::{Error, Result};
-pub use crate::kernel::gemm::Precision;
-pub use crate::ops::gelu::Activation;
 
 /// Which earlier tokens a layer may look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,10 @@ use core::cell::OnceCell;
 
 use super::config::ModelConfig;
 use super::decode::{DecodeWeights, Decoder};
+use crate::engine::cpu::{log_prob, row_grain};
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::num::scratch::{self, Use};
-use crate::ops::{log_prob, row_grain};
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -9,10 +9,10 @@ use super::batch::Batch;
 use super::block::{Block, disjoint};
 use super::config::ModelConfig;
 use super::layout::{Head, Initialiser, Layout};
+use crate::engine::cpu::dropout::Dropout;
+use crate::engine::cpu::{embedding, layer_norm};
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
-use crate::ops::dropout::Dropout;
-use crate::ops::{embedding, layer_norm};
 
 /// A GPT: its shape and where its parameters lie. The parameters themselves are one flat buffer, passed to
 /// every call.

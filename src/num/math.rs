@@ -9,7 +9,7 @@
 //! The polynomials are our own: minimax fits by linear programming on 1500 Chebyshev nodes in the stated
 //! weight, the coefficients rounded to f32 from the lowest degree up, the rest refitted after each.
 //!
-//! Not here: the activation functions built from these (see [`crate::ops`]) and anything in f64, which is
+//! Not here: the activation functions built from these (see [`crate::engine::cpu`]) and anything in f64, which is
 //! `libm`'s.
 
 /// `a * b + c`, rounded once. Without hardware support this is slow and gives the same bits.

@@ -6,3 +6,4 @@ pub mod par;
 pub mod rng;
 pub mod scratch;
 pub mod simd;
+pub mod statistics;

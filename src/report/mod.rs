@@ -3,7 +3,7 @@
 //! same bytes.
 //!
 //! Read from the run directory, each left out if missing: `metrics.jsonl` (see
-//! [`crate::train::metrics`]), `results.json` (`"notes"`, `"tables"`), `samples.jsonl` (a `"prompt"`
+//! [`crate::run::metrics`]), `results.json` (`"notes"`, `"tables"`), `samples.jsonl` (a `"prompt"`
 //! and one text per model) and `config.toml`.
 
 pub mod charts;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};
-use crate::train::metrics::{read_if_present, read_results};
+use crate::run::metrics::{read_if_present, read_results};
 
 /// Writes `report.html` into the run directory and returns its path.
 ///
@@ -60,7 +60,7 @@ pub fn render(dir: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics::{Metrics, write_results};
+    use crate::run::metrics::{Metrics, write_results};
 
     /// A run directory with everything in it.
     fn run() -> tempfile::TempDir {

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::settings::Settings;
 use crate::checkpoint::load_tokenizer;
 use crate::data::{self, Comparison, Demonstration, InstructionTemplate, Loaded, Prompt, Record};
 use crate::error::{Error, Result};
+use crate::settings::Settings;
 use crate::text::Tokenizer;
 use crate::world::{self, World};
 

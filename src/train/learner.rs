@@ -3,14 +3,14 @@
 use core::ops::Range;
 
 use super::passes::{Pass, Sequence};
-use super::settings::{self, AdamSettings, ScheduleName};
 use crate::checkpoint::{Model, State};
+use crate::engine::cpu::dropout::Dropout;
 use crate::error::{Error, Result};
-use crate::learn::adamw::AdamW;
-use crate::learn::gradient_norm::{clipping_scale, first_non_finite, gradient_norm};
-use crate::learn::schedule::Schedule;
 use crate::model::{Gradients, Transformer};
-use crate::ops::dropout::Dropout;
+use crate::optim::adamw::AdamW;
+use crate::optim::gradient_norm::{clipping_scale, first_non_finite, gradient_norm};
+use crate::optim::schedule::Schedule;
+use crate::settings::{self, AdamSettings, ScheduleName};
 
 /// Everything that one network's training changes, and the memory it needs.
 pub struct Learner {

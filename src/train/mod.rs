@@ -5,19 +5,12 @@
 //! [`learner`] (a network under training), [`passes`] (forwards over many sequences), [`run`] (the run
 //! directory: metrics, states to resume from, [`completed`] stages, [`recent_losses`]).
 
-pub mod completed;
 pub mod dataset;
 pub mod learner;
-pub mod metrics;
 pub mod monitors;
 pub mod passes;
 pub mod ppo;
 pub mod pretrain;
-pub mod progress;
-pub mod recent_losses;
 pub mod reward_model;
 pub mod rollout;
-pub mod run;
-pub mod settings;
 pub mod sft;
-pub mod statistics;

@@ -1,7 +1,7 @@
 //! What gives reward hacking away: responses that grow, never end or repeat themselves, and a reward
 //! model that knows little more than length.
 
-use super::statistics::{Estimate, wilson};
+use crate::num::statistics::{Estimate, wilson};
 use std::collections::BTreeSet;
 
 /// Figures over a set of responses.

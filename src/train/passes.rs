@@ -5,11 +5,11 @@
 use core::ops::Range;
 use std::borrow::Cow;
 
-use crate::learn::gradient_norm::first_non_finite;
+use crate::engine::cpu::dropout::Dropout;
+use crate::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use crate::engine::cpu::scalar_head;
 use crate::model::{Activations, Batch, Gradients, Head, ModelConfig, Transformer};
-use crate::ops::dropout::Dropout;
-use crate::ops::log_prob::{self, Outputs, Target, Workspace};
-use crate::ops::scalar_head;
+use crate::optim::gradient_norm::first_non_finite;
 
 /// A sequence, and which of its positions count: for a language model, tokens `from..` are targets (each
 /// predicted from the position before); for a scalar head, the positions themselves are given.

@@ -14,22 +14,22 @@ use serde_json::json;
 
 use super::dataset::Dataset;
 use super::learner::{Learner, Optimizer, schedule};
-use super::metrics::Value;
 use super::monitors::monitors;
 use super::passes::Sequence;
 use super::pretrain::{validate, window};
 use super::rollout::{Frozen, Rollout, respond};
-use super::run::{Finished, Run};
-use super::settings::{self, PpoSettings, ScheduleName};
 use crate::checkpoint::Model;
 use crate::error::{Error, Result};
-use crate::learn::ppo::advantage::{Whitening, gae, whiten};
-use crate::learn::ppo::loss::{PolicySums, ValueSums, policy_loss, value_loss};
-use crate::learn::ppo::reward::{
+use crate::loss::advantage::{Whitening, gae, whiten};
+use crate::loss::clipped::{PolicySums, ValueSums, policy_loss, value_loss};
+use crate::loss::kl_reward::{
     AdaptiveKl, KlSums, MissingEos, ScorePlacement, kl_estimates, kl_shaped_rewards,
 };
 use crate::model::Head;
 use crate::num::rng::{Purpose, Rng, Stage};
+use crate::run::directory::{Finished, Run};
+use crate::run::metrics::Value;
+use crate::settings::{self, PpoSettings, ScheduleName};
 
 /// Anything that scores responses: a reward model, or a function of the user's own.
 pub trait RewardFunction {

@@ -6,10 +6,10 @@ use super::dataset::Dataset;
 use super::learner::{Learner, Optimizer, schedule};
 use super::passes::Sequence;
 use super::rollout::{consecutive, mean_loss};
-use super::run::{Finished, Run};
 use crate::checkpoint::Model;
 use crate::error::{Error, Result};
 use crate::num::rng::{Purpose, Rng, Stage};
+use crate::run::directory::{Finished, Run};
 
 /// Name of the stage, its directory and its metrics.
 pub const STAGE: &str = "pretrain";

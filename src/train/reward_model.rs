@@ -8,13 +8,13 @@ use super::learner::{Learner, Optimizer, schedule};
 use super::monitors::length_baseline;
 use super::passes::Sequence;
 use super::rollout::{Frozen, Rollout};
-use super::run::{Finished, Run};
-use super::statistics::wilson;
 use crate::checkpoint::Model;
 use crate::error::{Error, Result};
-use crate::learn::reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
+use crate::loss::reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
 use crate::model::Head;
 use crate::num::rng::{Purpose, Rng, Stage};
+use crate::num::statistics::wilson;
+use crate::run::directory::{Finished, Run};
 use crate::world::World;
 use crate::world::labelers::LABELERS;
 

@@ -10,12 +10,12 @@ use super::learner::{Learner, Optimizer, schedule};
 use super::passes::Sequence;
 use super::pretrain::{validate, window};
 use super::rollout::{mean_loss, sequences};
-use super::run::{Finished, Run};
-use super::settings::{RlhfInitSettings, ScheduleName, Select, SftSettings};
 use crate::checkpoint::{Model, save_model_directory};
+use crate::engine::cpu::dropout::Dropout;
 use crate::error::{Error, Result};
 use crate::num::rng::{Purpose, Rng, Stage};
-use crate::ops::dropout::Dropout;
+use crate::run::directory::{Finished, Run};
+use crate::settings::{RlhfInitSettings, ScheduleName, Select, SftSettings};
 
 /// What differs between the two stages.
 #[derive(Debug, Clone, Copy)]

@@ -7,11 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use instructgpt::cli::{config, pipeline};
+use instructgpt::app::{config, pipeline};
 use instructgpt::error::Result;
 use instructgpt::num::par::with_threads;
-use instructgpt::train::progress::{Progress, Silent};
-use instructgpt::train::settings::Settings;
+use instructgpt::run::progress::{Progress, Silent};
+use instructgpt::settings::Settings;
 
 /// The files that quote the configuration, and so differ where only it does.
 pub const QUOTING: [&str; 2] = ["config.toml", "report.html"];

@@ -1,8 +1,8 @@
 //! `adamw.safetensors`: ten optimizer steps, of a whole model and of given gradients, in three settings.
 
-use instructgpt::learn::adamw::AdamStyle;
 use instructgpt::model::layout::{Initialiser, Parameter};
 use instructgpt::model::{Head, Layout};
+use instructgpt::optim::adamw::AdamStyle;
 use instructgpt::train::learner::Learner;
 use instructgpt::train::passes::Sequence;
 

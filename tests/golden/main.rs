@@ -17,8 +17,8 @@ mod transformer;
 use common::fixture::Fixture;
 use instructgpt::checkpoint::Model;
 use instructgpt::checkpoint::config_json::parse_config;
-use instructgpt::learn::adamw::{AdamStyle, AdamW};
 use instructgpt::model::{Head, Layout};
+use instructgpt::optim::adamw::{AdamStyle, AdamW};
 use instructgpt::train::learner::{Learner, Optimizer};
 use serde_json::Value;
 

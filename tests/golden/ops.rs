@@ -1,10 +1,10 @@
 //! `ops.safetensors`: each operation, forward and backward.
 
+use instructgpt::engine::cpu::attention::{self, Shape};
+use instructgpt::engine::cpu::gelu::{self, Activation};
+use instructgpt::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use instructgpt::engine::cpu::{embedding, layer_norm, linear};
 use instructgpt::model::{Batch, Precision};
-use instructgpt::ops::attention::{self, Shape};
-use instructgpt::ops::gelu::{self, Activation};
-use instructgpt::ops::log_prob::{self, Outputs, Target, Workspace};
-use instructgpt::ops::{embedding, layer_norm, linear};
 
 use crate::common::fixture::Fixture;
 use crate::cut;

@@ -1,9 +1,9 @@
 //! `ppo_functions.safetensors`: rewards, advantages, whitening, the two losses, the KL coefficient, the average.
 
-use instructgpt::learn::ema;
-use instructgpt::learn::ppo::{
+use instructgpt::loss::{
     AdaptiveKl, PolicySums, ValueSums, Whitening, gae, kl_shaped_rewards, policy_loss, value_loss, whiten,
 };
+use instructgpt::optim::ema;
 
 use crate::common::fixture::Fixture;
 

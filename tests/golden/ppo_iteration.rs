@@ -1,13 +1,13 @@
 //! `ppo_iteration.safetensors`: one whole PPO-ptx iteration on given responses, through the functions that
 //! training calls, in the order in which it calls them.
 
-use instructgpt::learn::adamw::AdamStyle;
 use instructgpt::model::Head;
+use instructgpt::optim::adamw::AdamStyle;
+use instructgpt::settings::PpoSettings;
 use instructgpt::train::learner::Learner;
 use instructgpt::train::passes::Sequence;
 use instructgpt::train::ppo::{Episode, Sums, estimate, minibatch_of, policy_gradient, value_gradient};
 use instructgpt::train::rollout::Frozen;
-use instructgpt::train::settings::PpoSettings;
 
 use crate::common::fixture::Fixture;
 use crate::ppo_functions::share_outside;

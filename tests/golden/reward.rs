@@ -1,9 +1,9 @@
 //! `reward.safetensors`: the K-way loss alone, through a reward model, and the shift that makes
 //! demonstrations average 0.
 
-use instructgpt::learn::adamw::AdamStyle;
-use instructgpt::learn::reward_loss::{pair_accuracy, reward_loss};
+use instructgpt::loss::reward_loss::{pair_accuracy, reward_loss};
 use instructgpt::model::Head;
+use instructgpt::optim::adamw::AdamStyle;
 use instructgpt::train::dataset::{Example, Ranking};
 use instructgpt::train::learner::Learner;
 use instructgpt::train::reward_model::{center, rank};

@@ -1,8 +1,8 @@
 //! Random tiny models with random batches for every loss.
 
+use instructgpt::engine::cpu::dropout::Dropout;
 use instructgpt::model::{Activation, AttentionPattern, Head, Layout, ModelConfig, Transformer};
 use instructgpt::num::rng::{Purpose, Rng, Stage};
-use instructgpt::ops::dropout::Dropout;
 
 use crate::gpt::Gpt;
 use crate::losses::{Constants, Episode, Ranking};

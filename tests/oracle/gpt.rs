@@ -3,8 +3,8 @@
 //!
 //! Parameters are found by their Hugging Face names, so a wrong range inside the crate cannot hide.
 
+use instructgpt::engine::cpu::dropout::{self, Dropout, Row};
 use instructgpt::model::{Activation, AttentionPattern, Layout, ModelConfig};
-use instructgpt::ops::dropout::{self, Dropout, Row};
 
 use crate::scalar::{Scalar, sum};
 

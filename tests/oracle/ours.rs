@@ -1,11 +1,11 @@
 //! The same losses through the crate: forward, loss, backward.
 
-use instructgpt::learn::ppo::loss::{PolicySums, ValueSums, policy_loss, value_loss};
-use instructgpt::learn::reward_loss::reward_loss;
+use instructgpt::engine::cpu::dropout::Dropout;
+use instructgpt::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use instructgpt::engine::cpu::scalar_head;
+use instructgpt::loss::clipped::{PolicySums, ValueSums, policy_loss, value_loss};
+use instructgpt::loss::reward_loss::reward_loss;
 use instructgpt::model::{Activations, Batch, Gradients, Transformer};
-use instructgpt::ops::dropout::Dropout;
-use instructgpt::ops::log_prob::{self, Outputs, Target, Workspace};
-use instructgpt::ops::scalar_head;
 
 use crate::cases::Case;
 use crate::losses::{Episode, Ranking};

@@ -9,15 +9,15 @@ use source::{File, function, imports, is_word, repository, word, words};
 /// The floors, lowest first. `error.rs` lies below them all.
 const FLOORS: [&[&str]; 10] = [
     &["num"],
-    &["kernel"],
-    &["ops"],
+    &["engine"],
     &["model"],
-    &["learn"],
+    &["loss", "optim"],
     &["text", "data", "checkpoint"],
     &["world"],
+    &["settings", "run"],
     &["train"],
     &["eval", "report"],
-    &["cli"],
+    &["app"],
 ];
 /// Folders of one floor of which the first may import the second.
 const NEIGHBOURS: [(&str, &str); 3] = [("data", "text"), ("checkpoint", "text"), ("report", "eval")];
@@ -26,8 +26,11 @@ const NEIGHBOURS: [(&str, &str); 3] = [("data", "text"), ("checkpoint", "text"),
 const LONG_FILES: [(&str, &str); 11] = [
     ("src/checkpoint/hugging_face.rs", "one format in all its variants; tests make half"),
     ("src/checkpoint/safetensors.rs", "one format, both ways, with the tests that go round"),
-    ("src/kernel/gemm.rs", "one kernel in all its shapes, beside its definition"),
-    ("src/ops/attention.rs", "one operation, forward and backward, on the same ragged tile; tests make half"),
+    ("src/engine/cpu/gemm.rs", "one kernel in all its shapes, beside its definition"),
+    (
+        "src/engine/cpu/attention.rs",
+        "one operation, forward and backward, on the same ragged tile; tests make half",
+    ),
     ("src/text/files.rs", "two formats of the same tokenizer, and what a broken file gets"),
     ("src/train/ppo.rs", "the paper's last stage as one script"),
     ("src/world/language.rs", "the miniature's vocabulary and grammar: mostly tables"),
@@ -144,10 +147,10 @@ fn wide(file: &File) -> Vec<String> {
     wrong
 }
 
-/// Parallel loops go through `num::par`; up to `learn` nothing is shared between threads.
+/// Parallel loops go through `num::par`; up to `optim` nothing is shared between threads.
 fn parallel(file: &File) -> Vec<String> {
     let mut wrong = file.find(&file.shipped, |line| word(line, PARALLEL));
-    if floor_of(file) <= floor("learn") && floor_of(file).is_some() {
+    if floor_of(file) <= floor("optim") && floor_of(file).is_some() {
         wrong.extend(file.find(&file.shipped, |line| {
             word(line, SHARED)
                 .or_else(|| words(line).find(|w| w.1.starts_with("Atomic")).map(|w| format!("`{}`", w.1)))
@@ -254,25 +257,35 @@ fn no_machine_is_named() {
 #[test]
 fn rules_find_violations() {
     let cases: &[(Rule, &str, &str, &str)] = &[
-        (floors, "src/num/x.rs", "use crate::kernel::gemm;", "use crate::num::math; // crate::kernel"),
-        (floors, "src/ops/x.rs", "fn f() { crate::model::f() }", "fn f() { crate::kernel::f() }"),
-        (floors, "src/ops/x.rs", "use super::super::model;", "use super::super::kernel;"),
-        (floors, "src/train/settings/x.rs", "use super::super::super::cli;", "use super::super::passes;"),
-        (floors, "src/model/x.rs", "use crate::{num::{a, b}, learn::c};", "use crate::{num::{a, b}, ops};"),
+        (
+            floors,
+            "src/num/x.rs",
+            "use crate::engine::cpu::gemm;",
+            "use crate::num::math; // crate::engine::cpu",
+        ),
+        (floors, "src/engine/cpu/x.rs", "fn f() { crate::model::f() }", "fn f() { crate::engine::cpu::f() }"),
+        (floors, "src/engine/cpu/x.rs", "use super::super::super::model;", "use super::super::cpu;"),
+        (floors, "src/settings/x.rs", "use super::super::app;", "use super::section;"),
+        (
+            floors,
+            "src/model/x.rs",
+            "use crate::{num::{a, b}, optim::c};",
+            "use crate::{num::{a, b}, engine};",
+        ),
         (floors, "src/data/x.rs", "use crate::checkpoint;", "use crate::text::Tokenizer;"),
-        (floors, "src/text/x.rs", "use crate::data;", "#[cfg(test)] mod tests { use crate::cli; }"),
+        (floors, "src/text/x.rs", "use crate::data;", "#[cfg(test)] mod tests { use crate::app; }"),
         (floors, "src/error.rs", "use crate::num;", "use alloc::string::String;"),
-        (wide, "src/ops/x.rs", "use wide::f32x8;", "let wide = 1;"),
-        (wide, "src/ops/x.rs", "wide::f32x8::ZERO", "// wide::f32x8"),
+        (wide, "src/engine/cpu/x.rs", "use wide::f32x8;", "let wide = 1;"),
+        (wide, "src/engine/cpu/x.rs", "wide::f32x8::ZERO", "// wide::f32x8"),
         (parallel, "src/world/x.rs", "x.par_iter().sum()", "x.iter().sum()"),
-        (parallel, "src/ops/x.rs", "use rayon::join;", "use crate::num::par::join;"),
-        (parallel, "src/learn/x.rs", "AtomicU32::new(0)", "\"AtomicU32\""),
-        (parallel, "src/learn/x.rs", "use core::sync::atomic;", "use core::cell;"),
-        (platform_math, "src/learn/x.rs", "x.exp()", "libm::exp(x)"),
+        (parallel, "src/engine/cpu/x.rs", "use rayon::join;", "use crate::num::par::join;"),
+        (parallel, "src/optim/x.rs", "AtomicU32::new(0)", "\"AtomicU32\""),
+        (parallel, "src/optim/x.rs", "use core::sync::atomic;", "use core::cell;"),
+        (platform_math, "src/optim/x.rs", "x.exp()", "libm::exp(x)"),
         (platform_math, "src/train/x.rs", "map(f64::ln)", "map(libm::log)"),
         (platform_math, "src/eval/x.rs", "a\n    .powi(2)", "x.sqrt().abs().mul_add(a, b) + 2i32.pow(3)"),
         (platform_math, "src/world/x.rs", "x.tanh()", "#[cfg(test)]\nmod tests { fn f() { x.tanh(); } }"),
-        (length, "src/ops/x.rs", &"\n".repeat(LONG + 1), &"\n".repeat(LONG)),
+        (length, "src/engine/cpu/x.rs", &"\n".repeat(LONG + 1), &"\n".repeat(LONG)),
         (unsafe_code, "src/num/x.rs", "// SAFETY: no\nunsafe { }", "#![deny(unsafe_code)]"),
         (unsafe_code, "tests/allocation.rs", "unsafe { }", "// SAFETY: yes\nunsafe { }"),
         (machine_paths, "README.md", concat!("see /ho", "me/x"), "see a/home/x"),

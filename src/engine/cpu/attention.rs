@@ -16,16 +16,16 @@
 
 use core::ops::Range;
 
-use crate::kernel::gemm::{MR, NR, NV, tile};
-use crate::kernel::operands::F32;
-use crate::kernel::pack::{copy_padded, pack};
-use crate::kernel::packed::row_times_panels;
-use crate::kernel::rows;
+use crate::engine::cpu::gemm::{MR, NR, NV, tile};
+use crate::engine::cpu::operands::F32;
+use crate::engine::cpu::pack::{copy_padded, pack};
+use crate::engine::cpu::packed::row_times_panels;
+use crate::engine::cpu::row_grain;
+use crate::engine::cpu::rows;
 use crate::num::math::{exp, sqrt};
 use crate::num::par::{self, Split};
 use crate::num::scratch::{self, Use};
 use crate::num::simd::{LANES, V16};
-use crate::ops::row_grain;
 
 /// Query rows whose probabilities the backward holds at a time.
 const BLOCK: usize = 4 * MR;

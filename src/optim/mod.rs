@@ -6,10 +6,7 @@
 pub mod adamw;
 pub mod ema;
 pub mod gradient_norm;
-pub mod ppo;
-pub mod reward_loss;
 pub mod schedule;
 
 pub use adamw::{AdamStyle, AdamW};
-pub use reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
 pub use schedule::{Decay, Schedule};

@@ -8,18 +8,18 @@ use super::program::Scratch;
 use super::{Bench, Case, Unit, seconds};
 use crate::checkpoint::Model;
 use crate::error::{Error, Result};
-use crate::learn::adamw::AdamW;
 use crate::model::{DecodeWeights, Draw, Head, ModelConfig, Precision, Sampling, Transformer, generate};
 use crate::num::rng::{Purpose, Rng, Stage};
+use crate::optim::adamw::AdamW;
+use crate::run::directory::Run;
+use crate::run::progress::Progress;
+use crate::settings::{PpoSettings, Settings};
 use crate::text::Tokenizer;
 use crate::train::dataset::{Dataset, Split};
 use crate::train::learner::{Learner, Optimizer};
 use crate::train::passes::Sequence;
 use crate::train::ppo::{self, Networks};
-use crate::train::progress::Progress;
 use crate::train::rollout::Frozen;
-use crate::train::run::Run;
-use crate::train::settings::{PpoSettings, Settings};
 
 /// A model's size, by its customary name: vocabulary, context, width, layers, heads.
 pub fn config(size: &str) -> ModelConfig {

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
+use crate::settings::{Select, Settings};
 use crate::train::dataset::Dataset;
-use crate::train::settings::{Select, Settings};
 
 /// Stages that need each other.
 ///

@@ -1,9 +1,9 @@
 //! The residual addition, with residual dropout: `y = x + mask * branch / (1 - rate)`.
 //! The paper uses a rate of 0.2 in SFT (Appendix C.1) and none elsewhere.
 
+use crate::engine::cpu::row_grain;
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
-use crate::ops::row_grain;
 
 /// Where a step's masks come from. A mask bit is a function of (seed, stage, step, sequence, position,
 /// site, column) alone, so the backward draws it again instead of storing it.

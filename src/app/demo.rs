@@ -28,7 +28,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
 pub fn print(run: &Path) -> Result<()> {
     let mut out = jsonl::Output::stdout();
     let path = run.join("results.json");
-    if let Some(results) = crate::train::metrics::read_results(&path)? {
+    if let Some(results) = crate::run::metrics::read_results(&path)? {
         for table in record::results(&results, &path.display().to_string())?.tables {
             out.text(&format!("\n{}", table.title))?;
             for line in columns(&table.columns, &table.rows) {

@@ -1,10 +1,10 @@
 //! Layer norm over a row of C: `y = x_hat * gamma + beta`, `x_hat = (x - mean) * r`,
 //! `r = 1 / sqrt(variance + epsilon)`, with the population variance.
 
-use crate::kernel::rows;
+use crate::engine::cpu::row_grain;
+use crate::engine::cpu::rows;
 use crate::num::math::{fma, sqrt};
 use crate::num::par;
-use crate::ops::row_grain;
 
 /// y (N, C); stats (N, 2) receives mean and r of each row, for the backward; x (N, C), gamma, beta (C).
 pub fn forward(y: &mut [f32], stats: &mut [f32], x: &[f32], gamma: &[f32], beta: &[f32], epsilon: f32) {

@@ -2,8 +2,8 @@
 //! linear layer's forward, its gradient to the input, its gradient to the weights.
 
 use super::{Bench, Case, Unit, seconds};
+use crate::engine::cpu::gemm::{Init, Matrix, gemm};
 use crate::error::Result;
-use crate::kernel::gemm::{Init, Matrix, gemm};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 /// (m, n, k): square, GPT-2's MLP at 512 tokens in both directions, a small layer, GPT-2's head.

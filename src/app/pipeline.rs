@@ -15,13 +15,13 @@ use crate::error::{Error, Result};
 use crate::eval::evaluation::{self, Contender, evaluate};
 use crate::model::Head;
 use crate::num::rng::Stage;
+use crate::run::directory::Run;
+use crate::run::progress::Progress;
+use crate::settings::{PpoSettings, Select, Settings};
 use crate::train::dataset::Dataset;
 use crate::train::ppo::{self, Networks};
-use crate::train::progress::Progress;
 use crate::train::reward_model::with_scalar_head;
 use crate::train::rollout::{Frozen, Rollout};
-use crate::train::run::Run;
-use crate::train::settings::{PpoSettings, Select, Settings};
 use crate::train::sft::{self, Recipe, epoch_directory};
 use crate::train::{pretrain, reward_model};
 

@@ -12,9 +12,9 @@
 
 use core::ops::Range;
 
-use crate::kernel::depth::Depth;
-use crate::kernel::gemm::{Init, Matrix, Precision, gemm};
-use crate::kernel::rows as row;
+use crate::engine::cpu::depth::Depth;
+use crate::engine::cpu::gemm::{Init, Matrix, Precision, gemm};
+use crate::engine::cpu::rows as row;
 use crate::num::math::{exp, fma, ln};
 use crate::num::par;
 use crate::num::simd::{LANES, halving_sum};

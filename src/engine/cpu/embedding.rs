@@ -1,7 +1,7 @@
 //! `x[t] = wte[token] + wpe[position]`.
 
+use crate::engine::cpu::row_grain;
 use crate::num::par;
-use crate::ops::row_grain;
 
 /// x (N, C), tokens (N), positions (N), wte (V, C), wpe (context, C).
 pub fn forward(x: &mut [f32], tokens: &[u32], positions: &[u32], wte: &[f32], wpe: &[f32]) {

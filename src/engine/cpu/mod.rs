@@ -1,4 +1,4 @@
-//! Floor 2: operations. Each file holds an equation, its forward, and its backward right below.
+//! The fast engine. Each file holds an equation, its forward, and its backward right below.
 //!
 //! Conventions: buffers are row-major, shapes stand in the docs, `dx` is the gradient of `x`. A backward
 //! says of each gradient whether it *overwrites* (`=`) or *adds to* (`+=`) what is there. Gradients of
@@ -6,12 +6,19 @@
 //! the bits of the whole.
 
 pub mod attention;
+pub mod depth;
 pub mod dropout;
 pub mod embedding;
+pub mod few_rows;
 pub mod gelu;
+pub mod gemm;
 pub mod layer_norm;
 pub mod linear;
 pub mod log_prob;
+pub(crate) mod operands;
+pub(crate) mod pack;
+pub mod packed;
+pub mod rows;
 pub mod scalar_head;
 
 /// Rows per piece of an elementwise loop: some ten microseconds of work for rows of `width`.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::checkpoint::atomic::read_text;
 use crate::error::{Error, Result};
-use crate::train::settings::{Section, Settings};
+use crate::settings::{Section, Settings};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table};
 
@@ -210,7 +210,7 @@ mod tests {
     fn a_file_and_overrides() {
         let s = set(&["ppo.ptx_coef=0", "sft.select=last", "seed=7", "data.prompts=[\"a\", \"b\"]"]).unwrap();
         assert_eq!((s.seed, s.ppo.kl_coef, s.ppo.ptx_coef), (7, 0.1, 0.0));
-        assert_eq!(s.sft.select, crate::train::settings::Select::Last);
+        assert_eq!(s.sft.select, crate::settings::Select::Last);
         assert_eq!(s.data.prompts, ["a", "b"]);
         assert_eq!(
             set(&["pretrain.init_from=/a b/c"]).unwrap().pretrain.init_from.as_deref(),

@@ -157,22 +157,22 @@ macro_rules! section {
             }
         }
 
-        impl $crate::train::settings::Section for $name {
+        impl $crate::settings::Section for $name {
             fn key(&self) -> &'static str {
                 $key
             }
             fn about(&self) -> &'static [&'static str] {
                 &[$($about),*]
             }
-            fn fields(&self) -> Vec<$crate::train::settings::Field> {
-                vec![$( $crate::train::settings::Field {
+            fn fields(&self) -> Vec<$crate::settings::Field> {
+                vec![$( $crate::settings::Field {
                     name: stringify!($field),
                     doc: &[$($doc),*],
-                    value: $crate::train::settings::section::toml_value(&self.$field),
+                    value: $crate::settings::section::toml_value(&self.$field),
                     wrong: ($check)(&self.$field),
                 } ),*]
             }
-            $( fn sections(&self) -> Vec<&dyn $crate::train::settings::Section> {
+            $( fn sections(&self) -> Vec<&dyn $crate::settings::Section> {
                 vec![$( &self.$sub ),*]
             } )?
         }

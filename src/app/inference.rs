@@ -6,6 +6,8 @@ use std::path::Path;
 use super::args::{InputArgs, SampleArgs, TokenizeArgs};
 use super::jsonl::{Input, Lines, Output};
 use crate::checkpoint::{Model, load_model_directory_with_warnings, load_tokenizer};
+use crate::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use crate::engine::cpu::scalar_head;
 use crate::error::{Error, Result};
 use crate::model::{
     Activations, Batch, DecodeWeights, Draw, Head, ModelConfig, Precision, Response, Sampling, Transformer,
@@ -13,8 +15,6 @@ use crate::model::{
 };
 use crate::num::par;
 use crate::num::rng::Stage;
-use crate::ops::log_prob::{self, Outputs, Target, Workspace};
-use crate::ops::scalar_head;
 use crate::text::Tokenizer;
 use crate::text::decode::TextStream;
 use serde::Serialize;

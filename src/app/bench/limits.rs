@@ -4,8 +4,8 @@
 use std::hint::black_box;
 
 use super::{median, seconds};
-use crate::kernel::gemm::{MR, NR, NV, tile};
-use crate::kernel::operands::F32;
+use crate::engine::cpu::gemm::{MR, NR, NV, tile};
+use crate::engine::cpu::operands::F32;
 use crate::num::simd::{LANES, V16};
 
 /// Share of the peak under which the tile counts as broken.

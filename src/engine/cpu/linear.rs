@@ -1,8 +1,8 @@
 //! `y = x W + b`, with W stored (inputs, outputs) as in GPT-2. In bf16 the operands of the three products are
 //! rounded, and nothing else: not the sums, the bias or its gradient.
 
-use crate::kernel::depth::Depth;
-use crate::kernel::gemm::{Init, Matrix, Precision, gemm};
+use crate::engine::cpu::depth::Depth;
+use crate::engine::cpu::gemm::{Init, Matrix, Precision, gemm};
 use crate::num::par;
 
 /// `y = x W + b`; x (N, I), weight (I, O), bias (O), y (N, O). The bias starts the chain.

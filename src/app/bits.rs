@@ -3,14 +3,14 @@
 //! reference build's. They stand in the order of the computation, so the first that differs names the operation
 //! to blame: what went into it was still the same.
 
-use crate::learn::adamw::AdamW;
+use crate::engine::cpu::dropout::Dropout;
+use crate::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
 use crate::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Draw, Gradients, Head, ModelConfig,
     Precision, Sampling, Transformer, generate_one,
 };
 use crate::num::rng::{Purpose, Rng, Stage};
-use crate::ops::dropout::Dropout;
-use crate::ops::log_prob::{self, Outputs, Target, Workspace};
+use crate::optim::adamw::AdamW;
 
 /// What is hashed, and the reference build's hash.
 pub const REFERENCE: [(&str, u64); 14] = [

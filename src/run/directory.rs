@@ -16,18 +16,18 @@ use std::time::Instant;
 
 use super::completed::Completed;
 use super::metrics::{Metrics, Value, write_results};
-use super::passes::Pass;
 use super::progress::Progress;
 use super::recent_losses::RecentLosses;
-use super::rollout::{Frozen, Rollout, respond};
-use super::settings::{Section, Settings};
 use crate::checkpoint::{
     Model, RunLock, State, load_latest_state, read_file, remove_temporaries, save_model_directory,
     save_state, write_atomic,
 };
 use crate::error::{Error, Result};
 use crate::model::Response;
+use crate::settings::{Section, Settings};
 use crate::text::Tokenizer;
+use crate::train::passes::Pass;
+use crate::train::rollout::{Frozen, Rollout, respond};
 
 /// The configuration as resolved; a directory that holds it is a run directory.
 const CONFIG: &str = "config.toml";

@@ -2,8 +2,8 @@
 //! which all stages share.
 
 use super::section::{any, at_least_one, below_one, fraction, not_negative, positive, section};
-use crate::learn::adamw::{self, AdamW};
-use crate::learn::schedule::Decay;
+use crate::optim::adamw::{self, AdamW};
+use crate::optim::schedule::Decay;
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate moves after its warm-up.

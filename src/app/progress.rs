@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use crate::train::progress::Progress;
+use crate::run::progress::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The progress display that suits standard error.

@@ -1,8 +1,8 @@
 //! PPO's pure functions, in the order in which an iteration calls them.
 //!
-//! 1. [`reward`]: the score, the per-token KL penalty, and the coefficient's control
+//! 1. [`kl_reward`]: the score, the per-token KL penalty, and the coefficient's control
 //! 2. [`advantage`]: generalised advantage estimation and whitening
-//! 3. [`loss`]: the clipped policy and value losses and their gradients
+//! 3. [`clipped`]: the clipped policy and value losses and their gradients
 //!
 //! # What indexes what
 //! A response of `T` tokens (its end-of-text token included, the prompt not) has `T` log-probs, values and
@@ -13,9 +13,11 @@
 //! OpenAI's own code for the method the paper builds on.
 
 pub mod advantage;
-pub mod loss;
-pub mod reward;
+pub mod clipped;
+pub mod kl_reward;
+pub mod reward_loss;
 
 pub use advantage::{Whitening, gae, whiten};
-pub use loss::{PolicySums, ValueSums, policy_loss, value_loss};
-pub use reward::{AdaptiveKl, KlSums, MissingEos, ScorePlacement, kl_estimates, kl_shaped_rewards};
+pub use clipped::{PolicySums, ValueSums, policy_loss, value_loss};
+pub use kl_reward::{AdaptiveKl, KlSums, MissingEos, ScorePlacement, kl_estimates, kl_shaped_rewards};
+pub use reward_loss::{PairAccuracy, pair_accuracy, reward_loss};

@@ -1,0 +1,3 @@
+//! Floor 1: the operations of a transformer, forward and backward.
+
+pub mod cpu;
