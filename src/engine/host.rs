@@ -136,9 +136,9 @@ macro_rules! host_engine {
                 let [x] = rows.get([x]);
                 x.fill(0.0);
             }
-            fn non_finite_in_rows(&self, rows: &mut Rows<'_>, x: Name) -> Option<f32> {
+            fn values_in_rows(&self, rows: &mut Rows<'_>, x: Name) -> Vec<f32> {
                 let [x] = rows.get([x]);
-                x.iter().copied().find(|x| !x.is_finite())
+                x.to_vec()
             }
             fn reserve(&self, heads: Heads, context: usize) {
                 $room::reserve(heads, context);

@@ -71,8 +71,8 @@ pub trait Engine: Copy + Default + Send + Sync + 'static {
     fn regions(&self, rows: &mut Self::Rows<'_>, least: usize, body: impl Fn(&mut Self::Rows<'_>) + Sync);
     /// `x = 0`.
     fn clear_rows(&self, rows: &mut Self::Rows<'_>, x: Name);
-    /// The first number of `x` that is infinite or NaN.
-    fn non_finite_in_rows(&self, rows: &mut Self::Rows<'_>, x: Name) -> Option<f32>;
+    /// What `x` holds, (N, its width).
+    fn values_in_rows(&self, rows: &mut Self::Rows<'_>, x: Name) -> Vec<f32>;
     /// Makes sure that no operation on up to `tokens` rows of sequences of up to `context` has to allocate.
     fn reserve(&self, heads: Heads, context: usize);
 

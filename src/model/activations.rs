@@ -74,7 +74,10 @@ impl<E: Engine> Activations<E> {
     pub fn first_non_finite(&mut self, batch: &Batch) -> Option<(String, f32)> {
         let engine = self.engine;
         let (layers, training) = (self.layers, self.training);
-        let mut find = |layer: usize, name: Name| engine.non_finite_in_rows(&mut self.rows(batch, layer), name);
+        let mut find = |layer: usize, name: Name| {
+            let values = engine.values_in_rows(&mut self.rows(batch, layer), name);
+            values.into_iter().find(|x| !x.is_finite())
+        };
         if training {
             if let Some(found) = find(0, Name::X) {
                 return Some(("the embedding".to_owned(), found));

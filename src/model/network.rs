@@ -11,7 +11,7 @@ use super::activations::Activations;
 use super::config::ModelConfig;
 use super::layout::{Head, Initialiser, Layout};
 use super::sequence::{Loss, Sequence};
-use crate::engine::{Batch, Cpu, Dropout, Engine, Outputs, Target};
+use crate::engine::{Batch, Cpu, Dropout, Engine, Name, Outputs, Target};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 /// A GPT with a head, in the memory of an engine.
@@ -190,6 +190,7 @@ impl<E: Engine> Network<E> {
         self.take_memory();
     }
 
+    /// The working memory, planned now if it is not yet.
     fn take_memory(&mut self) -> &mut Memory<E> {
         let (tokens, training) = (self.plan.0.max(self.config.context), self.plan.1);
         let (engine, config, head) = (self.engine, &self.config, self.head);
@@ -215,6 +216,19 @@ impl<E: Engine> Network<E> {
     pub fn values(&mut self, sequences: &[Sequence]) -> Vec<f32> {
         assert_eq!(self.head, Head::Scalar, "values of a network without a scalar head");
         self.read(sequences, 1.0).0
+    }
+
+    /// The hidden states that the heads read, of all tokens of sequences that fit in the memory together, (N, C).
+    pub fn hidden_states(&mut self, sequences: &[&[u32]]) -> Vec<f32> {
+        let memory = self.take_memory();
+        memory.batch.clear();
+        for (number, tokens) in (0..).zip(sequences) {
+            memory.batch.push(tokens, number);
+        }
+        self.forward_trunk(None);
+        let Network { engine, config, memory, .. } = self;
+        let Memory { activations, batch, .. } = memory.as_mut().expect("taken above");
+        engine.values_in_rows(&mut activations.rows(batch, config.layers), Name::Hidden)
     }
 
     /// A reward model's scores: the head at the last token of each sequence, the end-of-text token where a response
@@ -334,7 +348,7 @@ impl<E: Engine> Network<E> {
         let rows = &mut activations.rows(batch, config.layers);
         let (outputs, slopes) = (&mut outputs[..n], &slopes[..n]);
         if gradients.is_some() {
-            e.clear_rows(rows, crate::engine::Name::DHidden);
+            e.clear_rows(rows, Name::DHidden);
         }
         match (head, gradients) {
             (Head::LanguageModel, gradients) => {
