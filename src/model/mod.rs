@@ -18,5 +18,5 @@ pub use config::{Activation, AttentionPattern, ModelConfig, Precision};
 pub use decode::Decoder;
 pub use layout::{Head, Layout};
 pub use network::{Gradients, Network};
-pub use sampling::{Draw, Response, Sampling, generate, generate_one};
+pub use sampling::{Draw, Response, Sampling, generate, generate_one, generate_with};
 pub use sequence::{Loss, Sequence, singly};

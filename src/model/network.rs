@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use super::activations::Activations;
 use super::config::ModelConfig;
 use super::layout::{Head, Initialiser, Layout};
+use super::sampling::{Draw, Response, Sampling, generate};
 use super::sequence::{Loss, Sequence};
 use crate::engine::{Batch, Cpu, Dropout, Engine, Name, Outputs, Target};
 use crate::num::rng::{Purpose, Rng, Stage};
@@ -172,9 +173,9 @@ impl<E: Engine> Network<E> {
         self.parameters = self.engine.buffer(parameters);
     }
 
-    /// The buffer of the parameters, for an optimizer.
-    pub fn parameters_mut(&mut self) -> &mut E::Buffer {
-        &mut self.parameters
+    /// The buffer of the parameters, for an optimizer, and what lies where in it.
+    pub fn parameters_and_layout(&mut self) -> (&mut E::Buffer, &Layout) {
+        (&mut self.parameters, &self.layout)
     }
 
     /// Sets the token rows that a pass holds at most (at least one sequence of the context's length): more sequences
@@ -226,9 +227,32 @@ impl<E: Engine> Network<E> {
             memory.batch.push(tokens, number);
         }
         self.forward_trunk(None);
-        let Network { engine, config, memory, .. } = self;
-        let Memory { activations, batch, .. } = memory.as_mut().expect("taken above");
-        engine.values_in_rows(&mut activations.rows(batch, config.layers), Name::Hidden)
+        self.activation(self.config.layers, Name::Hidden)
+    }
+
+    /// What the last micro-batch left in a buffer of `layer`. Only passes that can be differentiated keep one for
+    /// each layer.
+    pub fn activation(&mut self, layer: usize, name: Name) -> Vec<f32> {
+        let engine = self.engine;
+        let Memory { activations, batch, .. } = self.take_memory();
+        engine.values_in_rows(&mut activations.rows(batch, layer), name)
+    }
+
+    /// Entropies in nats at the targets of the last micro-batch, of a language model.
+    pub fn entropies(&mut self) -> &[f32] {
+        let Memory { entropies, targets, .. } = self.take_memory();
+        &entropies[..targets.len()]
+    }
+
+    /// Samples a response to each prompt: see [`generate`].
+    pub fn generate(
+        &self,
+        prompts: &[&[u32]],
+        sampling: &Sampling,
+        draws: &[Draw],
+        progress: &(dyn Fn(usize) -> bool + Sync),
+    ) -> Vec<Response> {
+        generate(self, prompts, sampling, draws, progress)
     }
 
     /// A reward model's scores: the head at the last token of each sequence, the end-of-text token where a response

@@ -66,9 +66,20 @@ pub fn generate<E: Engine>(
     draws: &[Draw],
     progress: &(dyn Fn(usize) -> bool + Sync),
 ) -> Vec<Response> {
+    generate_with(network, &network.packed_weights(), prompts, sampling, draws, progress)
+}
+
+/// [`generate`] with weights that were [packed](Network::packed_weights) before.
+pub fn generate_with<E: Engine>(
+    network: &Network<E>,
+    weights: &E::Weights<'_>,
+    prompts: &[&[u32]],
+    sampling: &Sampling,
+    draws: &[Draw],
+    progress: &(dyn Fn(usize) -> bool + Sync),
+) -> Vec<Response> {
     assert_eq!(prompts.len(), draws.len(), "one draw address per prompt");
     let mut responses = vec![Response::default(); prompts.len()];
-    let weights = &network.packed_weights();
     let threads = par::threads();
     let wave = MOST * threads;
     for (number, responses) in responses.chunks_mut(wave).enumerate() {

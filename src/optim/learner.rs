@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use super::adamw::AdamW;
 use super::gradient_norm::clipping_scale;
 use crate::engine::{AdamState, Cpu, Dropout, Engine};
-use crate::model::{Gradients, Loss, Network, Sequence};
+use crate::model::{Gradients, Layout, Loss, Network, Sequence};
 
 /// Everything that one network's training changes.
 pub struct Learner<E: Engine = Cpu> {
@@ -40,6 +40,34 @@ pub struct NotFinite {
     pub what: String,
     /// The number.
     pub found: f32,
+}
+
+impl AdamW {
+    /// One update of all parameters, `step` counted from 1, with gradients times `gradient_scale`. A learning rate of
+    /// 0 changes no parameter.
+    pub fn step_all<E: Engine>(
+        &self,
+        engine: E,
+        state: AdamState<'_, E::Buffer>,
+        gradients: &E::Buffer,
+        layout: &Layout,
+        learning_rate: f32,
+        step: u64,
+        gradient_scale: f32,
+    ) {
+        let AdamState { parameters, first_moment, second_moment, mut average } = state;
+        for row in &layout.parameters {
+            let average = average.as_mut().map(|(average, decay)| (&mut **average, *decay));
+            let state = AdamState {
+                parameters: &mut *parameters,
+                first_moment: &mut *first_moment,
+                second_moment: &mut *second_moment,
+                average,
+            };
+            let constants = self.constants(learning_rate, step, gradient_scale, row.decay);
+            engine.adamw(state, gradients, &row.range(), constants);
+        }
+    }
 }
 
 impl<E: Engine> Learner<E> {
@@ -93,21 +121,15 @@ impl<E: Engine> Learner<E> {
         let clip = self.optimizer.gradient_clip;
         let scale = if clip > 0.0 { clipping_scale(norm, clip) } else { 1.0 };
         self.updates += 1;
-        for row in 0..self.network.layout.parameters.len() {
-            let parameter = &self.network.layout.parameters[row];
-            let (at, decay) = (parameter.range(), parameter.decay);
-            let constants = self.optimizer.adam.constants(learning_rate, self.updates, scale, decay);
-            let state = AdamState {
-                parameters: self.network.parameters_mut(),
-                first_moment: &mut self.first_moment,
-                second_moment: &mut self.second_moment,
-                average: self.average.as_mut().map(|average| (average, average_decay)),
-            };
-            engine.adamw(state, &self.gradients.flat, &at, constants);
-        }
+        let Learner { network, first_moment, second_moment, average, .. } = self;
+        let (parameters, layout) = network.parameters_and_layout();
+        let average = average.as_mut().map(|average| (average, average_decay));
+        let state = AdamState { parameters, first_moment, second_moment, average };
+        let adam = &self.optimizer.adam;
+        adam.step_all(engine, state, &self.gradients.flat, layout, learning_rate, self.updates, scale);
         self.gradients.clear(engine);
         // The moments are finite, as the sum of the gradient's squares is.
-        match engine.first_non_finite(self.network.parameters_mut()) {
+        match engine.first_non_finite(self.network.parameters_and_layout().0) {
             None => Ok(norm),
             Some(index) => {
                 let what = format!("the updated {}", self.network.layout.name_of(index));
