@@ -3,11 +3,10 @@
 //! reference build's. They stand in the order of the computation, so the first that differs names the operation
 //! to blame: what went into it was still the same.
 
-use crate::engine::cpu::dropout::Dropout;
-use crate::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use crate::engine::{AdamState, Cpu, Dropout, Name};
 use crate::model::{
-    Activation, Activations, AttentionPattern, Batch, DecodeWeights, Draw, Gradients, Head, ModelConfig,
-    Precision, Sampling, Transformer, generate_one,
+    Activation, AttentionPattern, Draw, Gradients, Head, ModelConfig, Network, Precision, Sampling, Sequence,
+    generate_one, singly,
 };
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::optim::adamw::AdamW;
@@ -35,24 +34,25 @@ pub fn hashes() -> [u64; 14] {
     let mut hashes = [Fnv::new(); 14];
     let [initial, of_training @ .., decoding, in_bf16] = &mut hashes;
     for config in configurations() {
-        let model = Transformer::new(config, Head::LanguageModel);
-        let mut parameters = model.initialise(1);
-        let in_f32 = model.config.precision == Precision::F32;
+        let mut network = Network::random(Cpu, config, Head::LanguageModel, 1);
+        let mut parameters = network.parameters().into_owned();
+        let in_f32 = network.config.precision == Precision::F32;
         if in_f32 {
             initial.add(&parameters);
         }
         // Far from the initialisation, so that every term matters.
         let mut noise = Rng::at(1, Stage::Test, Purpose::Noise, 0, 0, 0);
         parameters.iter_mut().for_each(|p| *p += 0.1 * noise.normal());
+        network.set_parameters(parameters);
         if in_f32 {
-            train(&model, &parameters, of_training);
-            decode(&model, &parameters, decoding);
+            train(&network, of_training);
+            decode(&network, decoding);
         } else {
             let mut parts = [Fnv::new(); 11];
-            train(&model, &parameters, &mut parts);
+            train(&network, &mut parts);
             let words = parts.iter().flat_map(|part| [part.0 as u32, (part.0 >> 32) as u32]);
             words.for_each(|word| in_bf16.word(word));
-            decode(&model, &parameters, in_bf16);
+            decode(&network, in_bf16);
         }
     }
     hashes.map(|hash| hash.0)
@@ -82,72 +82,61 @@ fn configurations() -> [ModelConfig; 3] {
 }
 
 /// Log-probs of three sequences, the gradient of their mean with dropout, and an update.
-fn train(model: &Transformer, parameters: &[f32], hashes: &mut [Fnv; 11]) {
-    let config = &model.config;
+fn train(network: &Network, hashes: &mut [Fnv; 11]) {
     let mut rng = Rng::at(1, Stage::Test, Purpose::Text, 0, 0, 0);
-    let mut batch = Batch::with_capacity(0, 3);
-    let mut targets = Vec::new();
-    for (number, length) in [40, 9, 23].into_iter().enumerate() {
-        let tokens: Vec<u32> = (0..length).map(|_| rng.below(config.vocab_size) as u32).collect();
-        let first = batch.push(&tokens, number as u64);
-        targets.extend((1..length).map(|t| Target { row: (first + t - 1) as u32, token: tokens[t] }));
-    }
-    let mut activations = Activations::for_training(config, batch.len());
-    let mut gradients = Gradients::new(model);
+    // One token more than counts: all others are read, and all but the first of these are predicted.
+    let mut text = |length: usize| {
+        let mut tokens: Vec<u32> = (0..length).map(|_| rng.below(network.config.vocab_size) as u32).collect();
+        tokens.push(0);
+        tokens
+    };
+    let texts = [40, 9, 23].map(&mut text);
+    let sequences = texts.each_ref().map(|tokens| Sequence { tokens, from: 0, to: tokens.len() - 2 });
     let dropout = Some(Dropout { rate: 0.2, seed: 1, stage: Stage::Test, step: 1 });
-    model.forward(parameters, &batch, &mut activations, dropout);
-    let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
-    let slope = -1.0 / targets.len() as f32;
-    log_prob::forward_backward(
-        config.precision,
-        Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
-        &mut activations.d_hidden,
-        &mut gradients.flat[model.layout.head.clone()],
-        &activations.hidden,
-        &parameters[model.layout.head.clone()],
-        config.width,
-        &targets,
-        &batch.offsets,
-        1.0,
-        |_, _| slope,
-        &mut Workspace::new(config.vocab_size, config.width, 1024),
-    );
-    model.backward(parameters, &mut gradients, &batch, &mut activations, dropout);
-    gradients.finish(&model.layout);
-
-    let mut updated = parameters.to_vec();
-    let mut moments = [vec![0.0; updated.len()], vec![0.0; updated.len()]];
-    let adam = AdamW { weight_decay: 0.1, ..AdamW::default() };
-    let [first, second] = &mut moments;
-    adam.step(&mut updated, &gradients.flat, first, second, None, &model.layout, 1e-3, 1, 0.5);
-
-    let (rows, c) = (batch.len(), config.width);
-    let [first, second] = &activations.blocks[..] else { unreachable!("two blocks") };
-    let results: [&[&[f32]]; 11] = [
-        &[&activations.x[0][..rows * c]],
-        &[&first.ln_1[..rows * c]],
-        &[&first.q[..rows * c], &first.k[..rows * c], &first.v[..rows * c]],
-        &[&first.attention[..rows * c]],
-        &[&first.x_middle[..rows * c]],
-        &[&first.gelu[..rows * config.inner]],
-        &[&second.attention[..rows * c]],
-        &[&activations.hidden[..rows * c]],
-        &[&log_probs, &entropies],
-        &[&gradients.flat],
-        &[&updated],
+    let slope = -1.0 / sequences.iter().map(Sequence::outputs).sum::<usize>() as f32;
+    let mut log_probs = Vec::new();
+    let mut loss = |_: usize, outputs: &[f32], slopes: &mut [f32]| {
+        log_probs.extend_from_slice(outputs);
+        slopes.fill(slope);
+    };
+    let mut network = network.clone();
+    network.plan(72, true);
+    let mut gradients = Gradients::new(&network);
+    network.add_gradient(&mut gradients, &sequences, &singly(3), 1.0, dropout, &mut loss);
+    gradients.finish(Cpu, &network.layout);
+    let gradient = gradients.flat;
+    let entropies = network.entropies().to_vec();
+    let mut kept = |layer: usize, name: Name| network.activation(layer, name);
+    let results: [Vec<Vec<f32>>; 9] = [
+        vec![kept(0, Name::X)],
+        vec![kept(0, Name::Ln1)],
+        vec![kept(0, Name::Q), kept(0, Name::K), kept(0, Name::V)],
+        vec![kept(0, Name::Attention)],
+        vec![kept(0, Name::XMiddle)],
+        vec![kept(0, Name::Gelu)],
+        vec![kept(1, Name::Attention)],
+        vec![kept(1, Name::Hidden)],
+        vec![log_probs, entropies],
     ];
+    let adam = AdamW { weight_decay: 0.1, ..AdamW::default() };
+    let [mut first, mut second] = [(); 2].map(|()| vec![0.0; gradient.len()]);
+    let (parameters, layout) = network.parameters_and_layout();
+    let state =
+        AdamState { parameters, first_moment: &mut first, second_moment: &mut second, average: None };
+    adam.step_all(Cpu, state, &gradient, layout, 1e-3, 1, 0.5);
+    let updated = network.parameters().into_owned();
+    let results = results.into_iter().chain([vec![gradient], vec![updated]]);
     for (hash, buffers) in hashes.iter_mut().zip(results) {
         buffers.iter().for_each(|buffer| hash.add(buffer));
     }
 }
 
 /// Sixteen sampled tokens.
-fn decode(model: &Transformer, parameters: &[f32], hash: &mut Fnv) {
-    let weights = DecodeWeights::new(model, parameters);
+fn decode(network: &Network, hash: &mut Fnv) {
     let sampling =
         Sampling { temperature: 0.7, top_k: 40, top_p: 0.95, max_new_tokens: 16, end_of_text: None };
     let draw = Draw { seed: 1, stage: Stage::Test, step: 0, episode: 0 };
-    let response = generate_one(&weights, &[1, 2, 3, 4, 5], &sampling, draw, |_| true);
+    let response = generate_one(network, &[1, 2, 3, 4, 5], &sampling, draw, |_| true);
     response.tokens.iter().for_each(|&token| hash.word(token));
     hash.add(&response.log_probs);
     hash.add(&response.entropies);

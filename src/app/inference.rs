@@ -5,13 +5,10 @@ use std::path::Path;
 
 use super::args::{InputArgs, SampleArgs, TokenizeArgs};
 use super::jsonl::{Input, Lines, Output};
-use crate::checkpoint::{Model, load_model_directory_with_warnings, load_tokenizer};
-use crate::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
-use crate::engine::cpu::scalar_head;
+use crate::checkpoint::{load_model_directory_with_warnings, load_tokenizer};
 use crate::error::{Error, Result};
 use crate::model::{
-    Activations, Batch, DecodeWeights, Draw, Head, ModelConfig, Precision, Response, Sampling, Transformer,
-    generate, generate_one,
+    Draw, Head, ModelConfig, Network, Precision, Response, Sampling, Sequence, generate_one, generate_with,
 };
 use crate::num::par;
 use crate::num::rng::Stage;
@@ -29,9 +26,9 @@ use serde::Serialize;
 /// A prompt that leaves no room in the context ([`Error::Usage`]), a model directory that is broken, a
 /// reward model or without a tokenizer ([`Error::Io`], [`Error::Format`]).
 pub fn sample(args: &SampleArgs) -> Result<()> {
-    let (model, parameters) = load(&args.model, Head::LanguageModel, args.precision)?;
+    let network = load(&args.model, Head::LanguageModel, args.precision)?;
     let tokenizer = required_tokenizer(&args.model)?;
-    let prompt = prompt(&args.prompt, &tokenizer, &model.config)?;
+    let prompt = prompt(&args.prompt, &tokenizer, &network.config)?;
     let sampling = Sampling {
         temperature: args.temperature,
         top_k: args.top_k,
@@ -43,8 +40,7 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     let mut output = Output::stdout();
     if args.count == 1 {
         let (mut text, mut written) = (TextStream::default(), Ok(true));
-        let weights = DecodeWeights::plain(&model, &parameters);
-        let response = generate_one(&weights, &prompt, &sampling, draw(0), |token| {
+        let response = generate_one(&network, &prompt, &sampling, draw(0), |token| {
             if token != tokenizer.end_of_text() {
                 written = output.piece(&text.push(bytes_of(&tokenizer, token)));
             }
@@ -54,14 +50,14 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
         output.text(&text.finish())?;
         return finite(&response, &args.model);
     }
-    let weights = DecodeWeights::new(&model, &parameters);
+    let weights = network.packed_weights();
     // As many at a time as all threads decode at once.
     let together = 32 * par::threads();
     for first in (0..args.count).step_by(together) {
         let numbers = first..args.count.min(first + together);
         let draws: Vec<Draw> = numbers.clone().map(draw).collect();
         let prompts = vec![prompt.as_slice(); draws.len()];
-        let responses = generate(&weights, &prompts, &sampling, &draws, &|_| true);
+        let responses = generate_with(&network, &weights, &prompts, &sampling, &draws, &|_| true);
         for (i, response) in numbers.zip(&responses) {
             finite(response, &args.model)?;
             let tokens = &response.tokens[..response.tokens.len() - usize::from(response.ended)];
@@ -124,22 +120,10 @@ struct LogProbs {
 /// answered), a reward model, a directory or input that cannot be read.
 pub fn logprobs(args: &InputArgs) -> Result<()> {
     let mut inputs = Inputs::open(args, false)?;
-    let mut trunk = Trunk::load(args, Head::LanguageModel)?;
-    let (vocab_size, width) = (trunk.model.config.vocab_size, trunk.model.config.width);
-    let mut work = Workspace::new(vocab_size, width, trunk.model.config.context);
+    let mut network = load(&args.model, Head::LanguageModel, args.precision)?;
     let mut output = Output::stdout();
-    while let Some(tokens) = inputs.next(&trunk.model.config)? {
-        let known = tokens.len() - 1;
-        let targets: Vec<Target> =
-            (0..known).map(|t| Target { row: t as u32, token: tokens[t + 1] }).collect();
-        let (mut logprobs, mut entropies) = (vec![0.0; known], vec![0.0; known]);
-        if known > 0 {
-            trunk.forward(&tokens[..known]);
-            let outputs = Outputs { log_probs: &mut logprobs, entropies: &mut entropies };
-            let (hidden, head) = (trunk.hidden(known), trunk.head());
-            let precision = trunk.model.config.precision;
-            log_prob::forward(precision, outputs, hidden, head, width, &targets, 1.0, &mut work);
-        }
+    while let Some(tokens) = inputs.next(&network.config)? {
+        let logprobs = network.log_probs(&[Sequence::text(&tokens)], 1.0);
         inputs.check_finite("log-probs", &logprobs)?;
         if !output.record(&LogProbs { tokens, logprobs })? {
             break;
@@ -163,13 +147,10 @@ struct Reward {
 /// As [`logprobs`], with a language model instead of a reward model.
 pub fn score(args: &InputArgs) -> Result<()> {
     let mut inputs = Inputs::open(args, true)?;
-    let mut trunk = Trunk::load(args, Head::Scalar)?;
-    let width = trunk.model.config.width;
+    let mut network = load(&args.model, Head::Scalar, args.precision)?;
     let mut output = Output::stdout();
-    while let Some(tokens) = inputs.next(&trunk.model.config)? {
-        trunk.forward(&tokens);
-        let last = &trunk.hidden(tokens.len())[(tokens.len() - 1) * width..];
-        let reward = scalar_head::forward(last, trunk.head());
+    while let Some(tokens) = inputs.next(&network.config)? {
+        let [reward] = network.scores([tokens.as_slice()])[..] else { unreachable!("a score for each") };
         inputs.check_finite("a reward", &[reward])?;
         if !output.record(&Reward { tokens, reward })? {
             break;
@@ -231,9 +212,8 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
 
 /// Loads a model of the wanted kind, to compute in its own precision or in the one asked for; what the user
 /// should know goes to standard error.
-fn load(directory: &Path, wanted: Head, precision: Option<Precision>) -> Result<(Transformer, Vec<f32>)> {
-    let (Model { mut config, head, layout, parameters }, warnings) =
-        load_model_directory_with_warnings(directory)?;
+fn load(directory: &Path, wanted: Head, precision: Option<Precision>) -> Result<Network> {
+    let (mut network, warnings) = load_model_directory_with_warnings(directory)?;
     for warning in warnings {
         eprintln!("note: {warning}");
     }
@@ -241,6 +221,7 @@ fn load(directory: &Path, wanted: Head, precision: Option<Precision>) -> Result<
         Head::LanguageModel => "a language model",
         Head::Scalar => "a reward model",
     };
+    let head = network.head;
     if head != wanted {
         let hint = match head {
             Head::LanguageModel => "log-probs of a language model: instructgpt logprobs",
@@ -248,8 +229,8 @@ fn load(directory: &Path, wanted: Head, precision: Option<Precision>) -> Result<
         };
         return Err(Error::format(directory.display(), "config.json", kind(wanted), kind(head), hint));
     }
-    config.precision = precision.unwrap_or(config.precision);
-    Ok((Transformer { config, head, layout }, parameters))
+    network.config.precision = precision.unwrap_or(network.config.precision);
+    Ok(network)
 }
 
 /// The tokenizer of a directory that must have one.
@@ -332,39 +313,3 @@ impl<'a> Inputs<'a> {
 }
 
 const OTHER_TOKENIZER: &str = "the tokenizer's files belong to another model";
-
-/// A model with the memory of a forward pass over one sequence.
-struct Trunk {
-    model: Transformer,
-    parameters: Vec<f32>,
-    batch: Batch,
-    activations: Activations,
-}
-
-impl Trunk {
-    fn load(args: &InputArgs, head: Head) -> Result<Trunk> {
-        let (model, parameters) = load(&args.model, head, args.precision)?;
-        let activations = Activations::for_inference(&model.config, 0);
-        Ok(Trunk { model, parameters, batch: Batch::with_capacity(0, 1), activations })
-    }
-
-    /// Runs one sequence; the memory grows with the longest.
-    fn forward(&mut self, tokens: &[u32]) {
-        if tokens.len() > self.activations.max_tokens {
-            let room = tokens.len().next_power_of_two().min(self.model.config.context);
-            self.activations = Activations::for_inference(&self.model.config, room);
-        }
-        self.batch.clear();
-        self.batch.push(tokens, 0);
-        self.model.forward(&self.parameters, &self.batch, &mut self.activations, None);
-    }
-
-    /// The hidden states of the last forward's `n` tokens, (n, C).
-    fn hidden(&self, n: usize) -> &[f32] {
-        &self.activations.hidden[..n * self.model.config.width]
-    }
-
-    fn head(&self) -> &[f32] {
-        &self.parameters[self.model.layout.head.clone()]
-    }
-}

@@ -9,11 +9,13 @@ use serde::Deserialize;
 
 use super::atomic::{read_file, read_text, write_atomic};
 use super::config_json::{config_json, parse_config};
-use super::hugging_face::{Model, load_model_with_warnings};
+use super::hugging_face::load_model_with_warnings;
 use super::manifest::{verify_manifest, write_manifest};
 use super::read_at::{DiskFile, ReadAt};
 use super::safetensors::{TensorView, encode_to};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::model::Network;
 use crate::text::{Tokenizer, json};
 
 const CONFIG: &str = "config.json";
@@ -27,7 +29,7 @@ pub(super) const MAX_TEXT: u64 = 1 << 28;
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Format`], naming the file and what in it.
-pub fn load_model_directory(path: &Path) -> Result<Model> {
+pub fn load_model_directory(path: &Path) -> Result<Network> {
     load_model_directory_with_warnings(path).map(|(model, _)| model)
 }
 
@@ -35,7 +37,7 @@ pub fn load_model_directory(path: &Path) -> Result<Model> {
 ///
 /// # Errors
 /// As [`load_model_directory`].
-pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Model, Vec<String>)> {
+pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Network, Vec<String>)> {
     verify_manifest(path)?;
     let config_path = path.join(CONFIG);
     let config_name = config_path.display().to_string();
@@ -111,7 +113,7 @@ fn inside(directory: &Path, name: &str, index: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes `model` as a directory that `transformers` loads unchanged, creating the directory if needed.
+/// Writes `network` as a directory that `transformers` loads unchanged, creating the directory if needed.
 ///
 /// Each file is written whole or not at all, `config.json` last: a new directory without it is no model
 /// yet. The text files' checksums go into the [`super::manifest`]. `notes` are free-form strings for the
@@ -120,14 +122,14 @@ fn inside(directory: &Path, name: &str, index: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Format`] if a parameter is not finite (nothing is written then).
-pub fn save_model_directory(
+pub fn save_model_directory<E: Engine>(
     path: &Path,
-    model: &Model,
+    network: &Network<E>,
     tokenizer: Option<&Tokenizer>,
     notes: &[(&str, &str)],
 ) -> Result<()> {
-    let Model { config, head, layout, parameters } = model;
-    assert_eq!(parameters.len(), layout.len, "parameters and layout differ in length");
+    let Network { config, head, layout, .. } = network;
+    let parameters = network.parameters();
     if let Some(index) = parameters.iter().position(|value| !value.is_finite()) {
         return Err(Error::format(
             path.display(),
@@ -200,14 +202,15 @@ pub fn load_tokenizer(path: &Path) -> Result<Option<Tokenizer>> {
 mod tests {
     use super::super::manifest::MANIFEST;
     use super::*;
+    use crate::engine::Cpu;
     use crate::model::{Head, Layout, ModelConfig};
     use proptest::prelude::*;
 
-    fn sample(head: Head) -> Model {
+    fn sample(head: Head) -> Network {
         let config = ModelConfig::gpt2(11, 5, 6, 2, 2);
         let layout = Layout::new(&config, head);
         let parameters = (0..layout.len).map(|i| i as f32 / 7.0).collect();
-        Model { config, head, layout, parameters }
+        Network::new(Cpu, config, head, parameters)
     }
 
     #[test]

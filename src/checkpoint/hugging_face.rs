@@ -16,39 +16,17 @@ use super::read_at::ReadAt;
 use super::safetensors::{Tensor, TensorFile, zeros};
 use crate::error::{Error, Result};
 use crate::model::layout::Parameter;
-use crate::model::{Head, Layout, ModelConfig, Transformer};
+use crate::engine::Cpu;
+use crate::model::{Head, Layout, ModelConfig, Network};
 
 const LM_HEAD: &str = "lm_head.weight";
 const SCORE: &str = "score.weight";
-
-/// A model in memory.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Model {
-    /// Its shape.
-    pub config: ModelConfig,
-    /// What it puts out: next-token logits or one number per token.
-    pub head: Head,
-    /// `Layout::new(&config, head)`.
-    pub layout: Layout,
-    /// All parameters (`layout.len` elements).
-    pub parameters: Vec<f32>,
-}
-
-impl Model {
-    /// A model of random weights ([`Transformer::initialise`]).
-    pub fn random(config: ModelConfig, head: Head, seed: u64) -> Model {
-        let model = Transformer::new(config, head);
-        let parameters = model.initialise(seed);
-        let Transformer { config, head, layout } = model;
-        Model { config, head, layout, parameters }
-    }
-}
 
 /// Loads a model from the bytes of its `config.json` and of its safetensors files, each with its name.
 ///
 /// # Errors
 /// [`Error::Format`] naming file and tensor, with the expected and the found shape.
-pub fn load_model(config_json: &[u8], shards: &[(&str, &[u8])]) -> Result<Model> {
+pub fn load_model(config_json: &[u8], shards: &[(&str, &[u8])]) -> Result<Network> {
     let shards: Vec<_> = shards.iter().map(|(name, bytes)| (*name, bytes as &dyn ReadAt)).collect();
     load_model_with_warnings(config_json, "config.json", &shards).map(|(model, _)| model)
 }
@@ -66,7 +44,7 @@ pub fn load_model_with_warnings(
     config_json: &[u8],
     config_name: &str,
     shards: &[(&str, &dyn ReadAt)],
-) -> Result<(Model, Vec<String>)> {
+) -> Result<(Network, Vec<String>)> {
     let (mut config, head) = parse_config(config_json, config_name)?;
     let files: Result<Vec<_>> = shards.iter().map(|(name, bytes)| TensorFile::open(*bytes, name)).collect();
     let files = files?;
@@ -106,7 +84,7 @@ pub fn load_model_with_warnings(
             ));
         }
     }
-    Ok((Model { config, head, layout, parameters }, warnings))
+    Ok((Network::new(Cpu, config, head, parameters), warnings))
 }
 
 /// The tensors of all files under their full names.
@@ -286,7 +264,7 @@ mod tests {
             config_json(&self.config, self.head, None)
         }
 
-        fn load(&self) -> Result<(Model, Vec<String>)> {
+        fn load(&self) -> Result<(Network, Vec<String>)> {
             let weights = self.weights();
             load_model_with_warnings(
                 self.json().as_bytes(),
@@ -300,7 +278,7 @@ mod tests {
         }
     }
 
-    fn counted(model: &Model) -> bool {
+    fn counted(model: &Network) -> bool {
         model.parameters.iter().enumerate().all(|(i, &value)| value == (i + 1) as f32)
     }
 

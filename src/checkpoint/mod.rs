@@ -22,7 +22,7 @@ pub mod manifest;
 #[cfg(feature = "std")]
 pub mod state;
 
-pub use hugging_face::{Model, load_model, load_model_with_warnings};
+pub use hugging_face::{load_model, load_model_with_warnings};
 
 #[cfg(feature = "std")]
 pub use atomic::{read_file, remove_temporaries, write_atomic};

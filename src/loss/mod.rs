@@ -14,10 +14,11 @@
 
 pub mod advantage;
 pub mod clipped;
+pub mod cross_entropy;
 pub mod kl_reward;
 pub mod reward_loss;
 
 pub use advantage::{Whitening, gae, whiten};
 pub use clipped::{PolicySums, ValueSums, policy_loss, value_loss};
+pub use cross_entropy::CrossEntropy;
 pub use kl_reward::{AdaptiveKl, KlSums, MissingEos, ScorePlacement, kl_estimates, kl_shaped_rewards};
-pub use reward_loss::{PairAccuracy, pair_accuracy, reward_loss};

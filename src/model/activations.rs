@@ -1,159 +1,95 @@
-//! All memory of a forward and backward pass, planned once; a step allocates nothing.
+//! The memory of a pass, planned once from the [table of activations](crate::engine::activations): after that a step
+//! allocates nothing.
 
+use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use super::config::ModelConfig;
-use crate::engine::cpu::attention;
-use crate::engine::cpu::gemm;
-use crate::num::scratch;
-
-/// What one block keeps for its backward.
-pub struct BlockActivations {
-    /// First layer norm's output, (N, C).
-    pub ln_1: Vec<f32>,
-    /// Its mean and 1/deviation, (N, 2).
-    pub ln_1_stats: Vec<f32>,
-    /// Queries, (N; NH, HS): head-major within each sequence, see [`attention`].
-    pub q: Vec<f32>,
-    /// Keys, (N; NH, HS).
-    pub k: Vec<f32>,
-    /// Values, (N; NH, HS).
-    pub v: Vec<f32>,
-    /// Maximum and 1/sum of every softmax, (N; NH, 2).
-    pub attention_stats: Vec<f32>,
-    /// Attention's output as token rows, (N, C).
-    pub attention: Vec<f32>,
-    /// The residual stream between attention and MLP, (N, C).
-    pub x_middle: Vec<f32>,
-    /// Second layer norm's output, (N, C).
-    pub ln_2: Vec<f32>,
-    /// Its mean and 1/deviation, (N, 2).
-    pub ln_2_stats: Vec<f32>,
-    /// MLP before GELU, (N, F).
-    pub fc: Vec<f32>,
-    /// MLP after GELU, (N, F).
-    pub gelu: Vec<f32>,
-}
-
-/// Buffers that every block uses in turn.
-pub struct Shared {
-    /// Queries, keys and values side by side, (N, 3C); in the backward their gradient.
-    pub qkv: Vec<f32>,
-    /// Attention's output, head-major, (N; NH, HS).
-    pub out: Vec<f32>,
-    /// A branch before it joins the residual stream, (N, C); in the backward the gradient of attention's.
-    pub branch: Vec<f32>,
-    /// Gradient of the MLP's branch, (N, C).
-    pub d_branch: Vec<f32>,
-    /// Gradient of the second layer norm's output, (N, C).
-    pub d_ln_2: Vec<f32>,
-    /// Gradient of the attention rows, and then of the first layer norm's output, (N, C).
-    pub d_rows: Vec<f32>,
-    /// Gradient inside the MLP, (N, F).
-    pub d_inner: Vec<f32>,
-    /// Gradients of out, q, k, v, head-major, (N; NH, HS) each.
-    pub d_heads: [Vec<f32>; 4],
-}
+use crate::engine::activations::{COUNT, Kept, NAMES, Name, TABLE, Widths};
+use crate::engine::{Batch, Engine};
 
 /// The activations of a trunk for up to a planned number of token rows.
-pub struct Activations {
+pub struct Activations<E: Engine> {
+    engine: E,
     /// Rows there is room for.
     pub max_tokens: usize,
-    /// The residual stream entering each block and leaving the last, (N, C) each: L + 1 of them for
-    /// training, two for inference, which blocks read and write by turns.
-    pub x: Vec<Vec<f32>>,
-    /// L for training, a single one for inference.
-    pub blocks: Vec<BlockActivations>,
-    /// Shared working memory.
-    pub shared: Shared,
-    /// Final layer norm's output, which the heads read, (N, C).
-    pub hidden: Vec<f32>,
-    /// Its mean and 1/deviation, (N, 2).
-    pub ln_f_stats: Vec<f32>,
-    /// Gradient of `hidden`, filled by the heads, (N, C).
-    pub d_hidden: Vec<f32>,
-    /// Gradient of the residual stream, (N, C).
-    pub d_x: Vec<f32>,
+    /// Whether a backward can follow.
+    pub training: bool,
+    /// Layers whose activations are kept: all for training, one for inference.
+    layers: usize,
+    /// Floats per row of each buffer.
+    widths: [usize; COUNT],
+    /// Each buffer as many times as it is kept. Of the residual stream there is one more, as what leaves a layer
+    /// enters the next; inference takes its two by turns.
+    memory: [Vec<E::Buffer>; COUNT],
 }
 
-impl Activations {
-    /// Plans a training pass of up to `max_tokens` rows in sequences of up to `context` tokens.
-    pub fn for_training(config: &ModelConfig, max_tokens: usize) -> Self {
-        Self::plan(config, max_tokens, true)
+impl<E: Engine> Activations<E> {
+    /// Plans passes of up to `max_tokens` rows, with or without a backward.
+    pub fn new(engine: E, config: &ModelConfig, max_tokens: usize, training: bool) -> Self {
+        let layers = if training { config.layers } else { 1 };
+        let shape = Widths { width: config.width, inner: config.inner, heads: config.heads };
+        let widths = TABLE.map(|buffer| (buffer.width)(shape));
+        let memory = NAMES.map(|name| {
+            let (copies, numbers) = match (name, TABLE[name as usize].kept) {
+                (Name::X, _) => (layers + 1, max_tokens),
+                // The next layer's X.
+                (Name::XOut, _) => (0, 0),
+                (_, Kept::Layer) => (layers, max_tokens),
+                (_, Kept::Pass) => (1, max_tokens),
+                (_, Kept::Backward) => (1, if training { max_tokens } else { 0 }),
+            };
+            (0..copies).map(|_| engine.buffer(vec![0.0; numbers * widths[name as usize]])).collect()
+        });
+        engine.reserve(config.attention_heads(0), config.context.min(max_tokens));
+        Activations { engine, max_tokens, training, layers, widths, memory }
     }
 
-    /// Plans a forward pass alone, which keeps nothing.
-    pub fn for_inference(config: &ModelConfig, max_tokens: usize) -> Self {
-        Self::plan(config, max_tokens, false)
+    /// The rows of `batch` as `layer` sees them. Layer L, which does not exist, has what leaves the last as its X.
+    pub fn rows<'a>(&'a mut self, batch: &'a Batch, layer: usize) -> E::Rows<'a> {
+        let entries = self.layers + 1;
+        let mut x_out = None;
+        let mut names = NAMES.iter();
+        let views = self.memory.each_mut().map(|copies| match names.next().expect("a name for each") {
+            Name::X => {
+                let [x, out] = copies
+                    .get_disjoint_mut([layer % entries, (layer + 1) % entries])
+                    .expect("two entries at least");
+                x_out = Some(out);
+                Some(x)
+            }
+            Name::XOut => None,
+            _ if copies.len() == 1 => copies.first_mut(),
+            _ => copies.get_mut(layer % self.layers),
+        });
+        let views = views.map(|view| view.or_else(|| x_out.take()).expect("only XOut has none of its own"));
+        self.engine.rows(batch, views, self.widths)
     }
 
-    fn plan(config: &ModelConfig, n: usize, training: bool) -> Self {
-        let (c, f, stats) = (config.width, config.inner, 2 * config.heads);
-        let block = || BlockActivations {
-            ln_1: vec![0.0; n * c],
-            ln_1_stats: vec![0.0; n * 2],
-            q: vec![0.0; n * c],
-            k: vec![0.0; n * c],
-            v: vec![0.0; n * c],
-            attention_stats: vec![0.0; n * stats],
-            attention: vec![0.0; n * c],
-            x_middle: vec![0.0; n * c],
-            ln_2: vec![0.0; n * c],
-            ln_2_stats: vec![0.0; n * 2],
-            fc: vec![0.0; n * f],
-            gelu: vec![0.0; n * f],
+    /// Where a forward pass over `batch` first left the numbers: the layer whose output it was, and what was found.
+    /// A pass for inference overwrites its layers, so there only the last tells.
+    pub fn first_non_finite(&mut self, batch: &Batch) -> Option<(String, f32)> {
+        let engine = self.engine;
+        let (layers, training) = (self.layers, self.training);
+        let mut find = |layer: usize, name: Name| {
+            let values = engine.values_in_rows(&mut self.rows(batch, layer), name);
+            values.into_iter().find(|x| !x.is_finite())
         };
-        let kept = if training { config.layers } else { 1 };
-        let back = |len: usize| vec![0.0; if training { len } else { 0 }];
-        scratch::reserve(
-            scratch::Use::Attention,
-            attention::workspace(config.context.min(n), config.head_size()),
-        );
-        gemm::reserve();
-        Activations {
-            max_tokens: n,
-            x: (0..kept + 1).map(|_| vec![0.0; n * c]).collect(),
-            blocks: (0..kept).map(|_| block()).collect(),
-            shared: Shared {
-                qkv: vec![0.0; n * 3 * c],
-                out: vec![0.0; n * c],
-                branch: vec![0.0; n * c],
-                d_branch: back(n * c),
-                d_ln_2: back(n * c),
-                d_rows: back(n * c),
-                d_inner: back(n * f),
-                d_heads: core::array::from_fn(|_| back(n * c)),
-            },
-            hidden: vec![0.0; n * c],
-            ln_f_stats: vec![0.0; n * 2],
-            d_hidden: back(n * c),
-            d_x: back(n * c),
+        if training {
+            if let Some(found) = find(0, Name::X) {
+                return Some(("the embedding".to_owned(), found));
+            }
+            for layer in 0..layers {
+                for name in NAMES.into_iter().filter(|name| !TABLE[*name as usize].layer.is_empty()) {
+                    if let Some(found) = find(layer, name) {
+                        return Some((format!("h.{layer}.{}", TABLE[name as usize].layer), found));
+                    }
+                }
+            }
         }
-    }
-
-    /// Where a forward pass of `rows` tokens first left the numbers: the layer whose output it was, and what
-    /// was found. A pass planned for inference overwrites its blocks, so there only `hidden` tells.
-    pub fn first_non_finite(&self, rows: usize) -> Option<(String, f32)> {
-        let kept = if self.d_x.is_empty() { &[] } else { self.blocks.as_slice() };
-        let mut outputs = vec![];
-        if !kept.is_empty() {
-            outputs.push(("the embedding".to_string(), &self.x[0]));
-        }
-        for (layer, (block, leaving)) in kept.iter().zip(self.x.iter().skip(1)).enumerate() {
-            let names = ["ln_1", "attn.c_attn", "attn.c_attn", "attn.c_attn", "attn", "attn.c_proj", "ln_2"];
-            let buffers =
-                [&block.ln_1, &block.q, &block.k, &block.v, &block.attention, &block.x_middle, &block.ln_2];
-            let inner = [("mlp.c_fc", &block.fc), ("mlp.act", &block.gelu), ("mlp.c_proj", leaving)];
-            let all = names.into_iter().zip(buffers).chain(inner);
-            outputs.extend(all.map(|(name, buffer)| (format!("h.{layer}.{name}"), buffer)));
-        }
-        outputs.push(("ln_f".to_string(), &self.hidden));
-        outputs.into_iter().find_map(|(name, buffer)| {
-            let row = buffer.len() / self.max_tokens;
-            Some((name, buffer[..rows * row].iter().copied().find(|x| !x.is_finite())?))
-        })
+        find(layers, Name::Hidden).map(|found| ("ln_f".to_owned(), found))
     }
 }

@@ -3,8 +3,8 @@
 use alloc::format;
 use alloc::string::ToString;
 
-pub use crate::engine::cpu::gelu::Activation;
-pub use crate::engine::cpu::gemm::Precision;
+use crate::engine::Heads;
+pub use crate::engine::{Activation, Precision};
 use crate::error::{Error, Result};
 
 /// Which earlier tokens a layer may look at.
@@ -75,6 +75,11 @@ impl ModelConfig {
             AttentionPattern::Alternating { window } if layer % 2 == 1 => window.min(self.context),
             _ => self.context,
         }
+    }
+
+    /// The heads of `layer`.
+    pub fn attention_heads(&self, layer: usize) -> Heads {
+        Heads { count: self.heads, size: self.head_size(), window: self.window(layer) }
     }
 
     /// Number of parameters with an explicit head, the most there can be, in arithmetic that cannot overflow.

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::config::ModelConfig;
+use crate::engine::{Affine, WeightMatrix};
 
 /// What stands on top of the trunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,33 +61,21 @@ impl Parameter {
     }
 }
 
-/// Offsets of one block's parameters.
+/// Where one block's parameters lie.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockRanges {
-    /// `ln_1.weight (C)`.
-    pub ln_1_weight: Range<usize>,
-    /// `ln_1.bias (C)`.
-    pub ln_1_bias: Range<usize>,
-    /// `attn.c_attn.weight (C, 3C)`: queries, keys, values side by side.
-    pub attn_weight: Range<usize>,
-    /// `attn.c_attn.bias (3C)`.
-    pub attn_bias: Range<usize>,
-    /// `attn.c_proj.weight (C, C)`.
-    pub attn_proj_weight: Range<usize>,
-    /// `attn.c_proj.bias (C)`.
-    pub attn_proj_bias: Range<usize>,
-    /// `ln_2.weight (C)`.
-    pub ln_2_weight: Range<usize>,
-    /// `ln_2.bias (C)`.
-    pub ln_2_bias: Range<usize>,
-    /// `mlp.c_fc.weight (C, F)`.
-    pub fc_weight: Range<usize>,
-    /// `mlp.c_fc.bias (F)`.
-    pub fc_bias: Range<usize>,
-    /// `mlp.c_proj.weight (F, C)`.
-    pub fc_proj_weight: Range<usize>,
-    /// `mlp.c_proj.bias (C)`.
-    pub fc_proj_bias: Range<usize>,
+    /// `ln_1`: weight (C), bias (C).
+    pub ln_1: Affine,
+    /// `attn.c_attn`: weight (C, 3C), queries, keys, values side by side; bias (3C).
+    pub attn: Affine,
+    /// `attn.c_proj`: weight (C, C), bias (C).
+    pub attn_proj: Affine,
+    /// `ln_2`: weight (C), bias (C).
+    pub ln_2: Affine,
+    /// `mlp.c_fc`: weight (C, F), bias (F).
+    pub fc: Affine,
+    /// `mlp.c_proj`: weight (F, C), bias (C).
+    pub fc_proj: Affine,
 }
 
 /// The table, and the offsets the model reads by name.
@@ -102,10 +91,8 @@ pub struct Layout {
     pub wpe: Range<usize>,
     /// One entry per block.
     pub blocks: Vec<BlockRanges>,
-    /// `transformer.ln_f.weight (C)`.
-    pub ln_f_weight: Range<usize>,
-    /// `transformer.ln_f.bias (C)`.
-    pub ln_f_bias: Range<usize>,
+    /// `transformer.ln_f`: weight (C), bias (C).
+    pub ln_f: Affine,
     /// The head's matrix: `wte` again when tied, `lm_head.weight (V, C)`, or `score.weight (1, C)`.
     pub head: Range<usize>,
 }
@@ -124,28 +111,20 @@ impl Layout {
 
         let wte = table.push("transformer.wte.weight", &[v, c], weight);
         let wpe = table.push("transformer.wpe.weight", &[config.context, c], Initialiser::Normal(0.01));
-        let mut blocks = Vec::with_capacity(config.layers);
-        for layer in 0..config.layers {
-            let mut push = |name: &str, shape: &[usize], initialiser| {
-                table.push(&format!("transformer.h.{layer}.{name}"), shape, initialiser)
-            };
-            blocks.push(BlockRanges {
-                ln_1_weight: push("ln_1.weight", &[c], Initialiser::One),
-                ln_1_bias: push("ln_1.bias", &[c], Initialiser::Zero),
-                attn_weight: push("attn.c_attn.weight", &[c, 3 * c], weight),
-                attn_bias: push("attn.c_attn.bias", &[3 * c], Initialiser::Zero),
-                attn_proj_weight: push("attn.c_proj.weight", &[c, c], residual),
-                attn_proj_bias: push("attn.c_proj.bias", &[c], Initialiser::Zero),
-                ln_2_weight: push("ln_2.weight", &[c], Initialiser::One),
-                ln_2_bias: push("ln_2.bias", &[c], Initialiser::Zero),
-                fc_weight: push("mlp.c_fc.weight", &[c, f], weight),
-                fc_bias: push("mlp.c_fc.bias", &[f], Initialiser::Zero),
-                fc_proj_weight: push("mlp.c_proj.weight", &[f, c], residual),
-                fc_proj_bias: push("mlp.c_proj.bias", &[c], Initialiser::Zero),
-            });
-        }
-        let ln_f_weight = table.push("transformer.ln_f.weight", &[c], Initialiser::One);
-        let ln_f_bias = table.push("transformer.ln_f.bias", &[c], Initialiser::Zero);
+        let blocks = (0..config.layers)
+            .map(|layer| {
+                let prefix = format!("transformer.h.{layer}");
+                BlockRanges {
+                    ln_1: table.norm(&format!("{prefix}.ln_1"), c),
+                    attn: table.linear(&format!("{prefix}.attn.c_attn"), c, 3 * c, weight),
+                    attn_proj: table.linear(&format!("{prefix}.attn.c_proj"), c, c, residual),
+                    ln_2: table.norm(&format!("{prefix}.ln_2"), c),
+                    fc: table.linear(&format!("{prefix}.mlp.c_fc"), c, f, weight),
+                    fc_proj: table.linear(&format!("{prefix}.mlp.c_proj"), f, c, residual),
+                }
+            })
+            .collect();
+        let ln_f = table.norm("transformer.ln_f", c);
         let head = match head {
             Head::Scalar => {
                 let deviation = 1.0 / libm::sqrtf(c as f32 + 1.0);
@@ -155,7 +134,22 @@ impl Layout {
             Head::LanguageModel => table.push("lm_head.weight", &[v, c], weight),
         };
         let len = table.len();
-        Layout { parameters: table.parameters, len, wte, wpe, blocks, ln_f_weight, ln_f_bias, head }
+        Layout { parameters: table.parameters, len, wte, wpe, blocks, ln_f, head }
+    }
+
+    /// The matrices of a language model that every token is multiplied with.
+    pub fn matrices(&self, config: &ModelConfig) -> Vec<WeightMatrix> {
+        let (c, f) = (config.width, config.inner);
+        let matrix = |at: &Affine, inputs| {
+            let outputs = at.bias.len();
+            WeightMatrix { at: at.weight.clone(), inputs, outputs, transposed: false }
+        };
+        let of_block = |at: &BlockRanges| {
+            [matrix(&at.attn, c), matrix(&at.attn_proj, c), matrix(&at.fc, c), matrix(&at.fc_proj, f)]
+        };
+        let head =
+            WeightMatrix { at: self.head.clone(), inputs: c, outputs: config.vocab_size, transposed: true };
+        self.blocks.iter().flat_map(of_block).chain([head]).collect()
     }
 
     /// The row named `name`, if there is one.
@@ -178,6 +172,18 @@ struct Table {
 impl Table {
     fn len(&self) -> usize {
         self.parameters.last().map_or(0, |last| last.range().end)
+    }
+
+    /// A layer norm of width `c`.
+    fn norm(&mut self, name: &str, c: usize) -> Affine {
+        let weight = self.push(&format!("{name}.weight"), &[c], Initialiser::One);
+        Affine { weight, bias: self.push(&format!("{name}.bias"), &[c], Initialiser::Zero) }
+    }
+
+    /// A linear layer.
+    fn linear(&mut self, name: &str, inputs: usize, outputs: usize, initialiser: Initialiser) -> Affine {
+        let weight = self.push(&format!("{name}.weight"), &[inputs, outputs], initialiser);
+        Affine { weight, bias: self.push(&format!("{name}.bias"), &[outputs], Initialiser::Zero) }
     }
 
     fn push(&mut self, name: &str, shape: &[usize], initialiser: Initialiser) -> Range<usize> {

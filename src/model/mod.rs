@@ -1,18 +1,22 @@
-//! Floor 3: the model. Configuration, the one parameter table, the transformer, its heads, decoding, sampling.
+//! Floor 2: the model. Configuration, the one parameter table, networks and what is asked of them, decoding, sampling.
+//!
+//! Reading order: [`config`] and [`layout`] (the shape, the parameters), [`block`] (the ten calls and the way back),
+//! [`transformer`] (the trunk), [`sequence`] (what is asked, and what a loss is), [`network`] (what is answered),
+//! [`decode`] and [`sampling`] (one token after another).
 
 pub mod activations;
-pub mod batch;
 pub mod block;
 pub mod config;
 pub mod decode;
 pub mod layout;
+pub mod network;
 pub mod sampling;
+pub mod sequence;
 pub mod transformer;
 
-pub use activations::Activations;
-pub use batch::Batch;
 pub use config::{Activation, AttentionPattern, ModelConfig, Precision};
-pub use decode::{DecodeWeights, Decoder};
+pub use decode::Decoder;
 pub use layout::{Head, Layout};
-pub use sampling::{Draw, Response, Sampling, generate, generate_one};
-pub use transformer::{Gradients, Transformer};
+pub use network::{Gradients, Network};
+pub use sampling::{Draw, Response, Sampling, generate, generate_one, generate_with};
+pub use sequence::{Loss, Sequence, singly};

@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 use core::cell::OnceCell;
 
 use super::config::ModelConfig;
-use super::decode::{DecodeWeights, Decoder};
+use super::decode::Decoder;
+use super::network::Network;
+use crate::engine::Engine;
 use crate::engine::cpu::{log_prob, row_grain};
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
@@ -57,8 +59,20 @@ pub struct Draw {
 ///
 /// `progress` is called with the number of tokens just sampled, and returns whether to go on; if not, the
 /// responses are left unfinished.
-pub fn generate(
-    weights: &DecodeWeights,
+pub fn generate<E: Engine>(
+    network: &Network<E>,
+    prompts: &[&[u32]],
+    sampling: &Sampling,
+    draws: &[Draw],
+    progress: &(dyn Fn(usize) -> bool + Sync),
+) -> Vec<Response> {
+    generate_with(network, &network.packed_weights(), prompts, sampling, draws, progress)
+}
+
+/// [`generate`] with weights that were [packed](Network::packed_weights) before.
+pub fn generate_with<E: Engine>(
+    network: &Network<E>,
+    weights: &E::Weights<'_>,
     prompts: &[&[u32]],
     sampling: &Sampling,
     draws: &[Draw],
@@ -71,12 +85,13 @@ pub fn generate(
     for (number, responses) in responses.chunks_mut(wave).enumerate() {
         let first = number * wave;
         let together =
-            responses.len() < threads || responses.len() < APART * threads && weights.bytes() > CACHED;
+            responses.len() < threads || responses.len() < APART * threads && network.matrix_bytes() > CACHED;
         let size = if together { responses.len() } else { responses.len().div_ceil(threads) };
         // Split over groups of whole sequences.
         par::for_each(par::rows(responses, 1), size, |start, responses| {
             let at = first + start..first + start + responses.data.len();
-            generate_group(weights, &prompts[at.clone()], sampling, &draws[at], responses.data, progress);
+            let (prompts, draws) = (&prompts[at.clone()], &draws[at]);
+            generate_group(network, weights, prompts, sampling, draws, responses.data, progress);
         });
     }
     responses
@@ -98,18 +113,19 @@ const APART: usize = 16;
 /// More would only cost memory.
 pub const PREFILL: usize = 256;
 
-fn generate_group(
-    weights: &DecodeWeights,
+fn generate_group<E: Engine>(
+    network: &Network<E>,
+    weights: &E::Weights<'_>,
     prompts: &[&[u32]],
     sampling: &Sampling,
     draws: &[Draw],
     responses: &mut [Response],
     progress: &(dyn Fn(usize) -> bool + Sync),
 ) {
-    let config = weights.config();
+    let config = &network.config;
     let limit = |slot: usize| limit(config, prompts[slot].len(), sampling);
     let capacity = (0..prompts.len()).map(|slot| prompts[slot].len() + limit(slot)).max().unwrap_or(0);
-    let mut decoder = Decoder::new(weights, prompts.len(), capacity.min(config.context));
+    let mut decoder = Decoder::new(network, weights, prompts.len(), capacity.min(config.context));
     let mut advance = |sequences: &[(usize, &[u32])], responses: &mut [Response]| {
         let logits = decoder.extend(sequences);
         let mut choices = vec![Choice::default(); sequences.len()];
@@ -161,22 +177,23 @@ fn limit(config: &ModelConfig, prompt: usize, sampling: &Sampling) -> usize {
     sampling.max_new_tokens.min(config.context.saturating_sub(prompt))
 }
 
-/// [`generate`] for a single prompt, handing on each token as it is drawn; `each` returns whether to go on.
-/// Weights that are [plain](DecodeWeights::plain) are packed when there is to be a second token.
-pub fn generate_one(
-    weights: &DecodeWeights,
+/// [`generate`] for a single prompt, handing on each token as it is drawn; `each` returns whether to go on. The weights
+/// are packed when there is to be a second token.
+pub fn generate_one<E: Engine>(
+    network: &Network<E>,
     prompt: &[u32],
     sampling: &Sampling,
     draw: Draw,
     mut each: impl FnMut(u32) -> bool,
 ) -> Response {
-    let limit = limit(weights.config(), prompt.len(), sampling);
+    let limit = limit(&network.config, prompt.len(), sampling);
     let mut response = Response::default();
     if limit == 0 {
         return response;
     }
     let packed = OnceCell::new();
-    let mut decoder = Decoder::new(weights, 1, prompt.len() + limit);
+    let plain = network.weights();
+    let mut decoder = Decoder::new(network, &plain, 1, prompt.len() + limit);
     let mut latest;
     let mut next = prompt;
     loop {
@@ -186,9 +203,7 @@ pub fn generate_one(
         if !each(token) || response.ended || response.tokens.len() == limit {
             return response;
         }
-        if weights.is_plain() {
-            decoder.go_on_with(packed.get_or_init(|| weights.packed()));
-        }
+        decoder.go_on_with(packed.get_or_init(|| network.packed_weights()));
         latest = [token];
         next = &latest;
     }

@@ -54,7 +54,7 @@ const CHUNK: usize = 4096;
 
 /// The constants of one step on one kind of parameter.
 #[derive(Debug, Clone, Copy)]
-struct Constants {
+pub struct Constants {
     gradient_scale: f32,
     beta1: f32,
     rest1: f32,
@@ -113,7 +113,7 @@ impl AdamW {
     }
 
     /// The bias corrections and the rest, once per tensor, in f64.
-    fn constants(&self, learning_rate: f32, step: u64, gradient_scale: f32, decay: bool) -> Constants {
+    pub fn constants(&self, learning_rate: f32, step: u64, gradient_scale: f32, decay: bool) -> Constants {
         assert!(step > 0, "adamw: steps count from 1");
         let rate = learning_rate as f64;
         let correction1 = 1.0 - libm::pow(self.beta1, step as f64);
@@ -138,7 +138,7 @@ impl AdamW {
 
 /// The update of equal-length slices of one parameter, in cache-sized pieces. Elementwise, so a caller may
 /// split a tensor (or the whole buffer) anywhere and hand the pieces to threads.
-fn update(
+pub(crate) fn update(
     parameters: &mut [f32],
     gradients: &[f32],
     first_moment: &mut [f32],

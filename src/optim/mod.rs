@@ -6,7 +6,9 @@
 pub mod adamw;
 pub mod ema;
 pub mod gradient_norm;
+pub mod learner;
 pub mod schedule;
 
 pub use adamw::{AdamStyle, AdamW};
+pub use learner::{Learner, NotFinite, Optimizer};
 pub use schedule::{Decay, Schedule};

@@ -6,9 +6,7 @@
 //! directory: metrics, states to resume from, [`completed`] stages, [`recent_losses`]).
 
 pub mod dataset;
-pub mod learner;
 pub mod monitors;
-pub mod passes;
 pub mod ppo;
 pub mod pretrain;
 pub mod reward_model;

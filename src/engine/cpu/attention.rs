@@ -14,12 +14,15 @@
 //! after the other, written (N; NH, HS) below. A head of a sequence is contiguous, and so is a sequence.
 //! [`split_heads`] and [`merge_heads`] go between that and the token rows of the linear layers.
 
+use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::engine::cpu::gemm::{MR, NR, NV, tile};
 use crate::engine::cpu::operands::F32;
 use crate::engine::cpu::pack::{copy_padded, pack};
 use crate::engine::cpu::packed::row_times_panels;
+use crate::engine::Heads;
 use crate::engine::cpu::row_grain;
 use crate::engine::cpu::rows;
 use crate::num::math::{exp, sqrt};
@@ -516,15 +519,64 @@ fn carve<const K: usize>(buffer: &mut [f32], sizes: [usize; K]) -> [&mut [f32]; 
     })
 }
 
-/// Decoding: appends tokens to the caches and attends from each, bit for bit as [`forward`]. The rows of qkv
-/// (N, 3 NH HS) hold query, key and value of every head, positions (N) says where in its sequence a token
-/// stands, and caches has one entry for every pair of sequence and head; out is (N; NH, HS).
-pub fn decode(out: &mut [f32], caches: &mut [Cache], qkv: &[f32], positions: &[u32], shape: Shape) {
+/// Keys and values of sequences that are being decoded, (layers; slots, NH) heads.
+pub struct Cache {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    layers: usize,
+    heads: usize,
+    head_size: usize,
+    capacity: usize,
+}
+
+impl Cache {
+    /// Room for `slots` sequences of up to `capacity` tokens.
+    pub fn new(layers: usize, slots: usize, heads: Heads, capacity: usize) -> Self {
+        let all = layers * slots * heads.count;
+        Cache {
+            keys: vec![0.0; all * HeadCache::keys_len(capacity, heads.size)],
+            values: vec![0.0; all * HeadCache::values_len(capacity, heads.size)],
+            layers,
+            heads: heads.count,
+            head_size: heads.size,
+            capacity,
+        }
+    }
+
+    /// The heads of some slots in a layer, (slots, NH).
+    fn heads(&mut self, layer: usize, slots: &[usize]) -> Vec<HeadCache<'_>> {
+        let Cache { keys, values, layers, heads, head_size, capacity } = self;
+        let (keys_len, values_len) =
+            (HeadCache::keys_len(*capacity, *head_size), HeadCache::values_len(*capacity, *head_size));
+        let (of_layer, of_layer_values) = (keys.len() / *layers, values.len() / *layers);
+        let keys = keys[layer * of_layer..][..of_layer].chunks_exact_mut(keys_len);
+        let values = values[layer * of_layer_values..][..of_layer_values].chunks_exact_mut(values_len);
+        keys.zip(values)
+            .enumerate()
+            .filter(|(pair, _)| slots.binary_search(&(pair / *heads)).is_ok())
+            .map(|(_, (keys, values))| HeadCache { keys, values, capacity: *capacity })
+            .collect()
+    }
+}
+
+/// Decoding: appends tokens to the caches of `slots` (ascending, one for each sequence) and attends from each, bit
+/// for bit as [`forward`]. The rows of qkv (N, 3 NH HS) hold query, key and value of every head, and positions (N)
+/// says where in its sequence a token stands; out is (N; NH, HS).
+pub fn decode(
+    out: &mut [f32],
+    cache: &mut Cache,
+    layer: usize,
+    slots: &[usize],
+    qkv: &[f32],
+    positions: &[u32],
+    shape: Shape,
+) {
     let (hs, c) = (shape.head_size, shape.heads * shape.head_size);
+    let mut caches = cache.heads(layer, slots);
     let longest = positions.iter().max().map_or(0, |&t| t as usize + 1);
     let grain = row_grain(longest * hs);
     // Split over pairs of sequence and head: each has a cache of its own.
-    par::for_each((Pairs::new(out, shape, hs), par::rows(caches, 1)), grain, |_, (mut out, caches)| {
+    par::for_each((Pairs::new(out, shape, hs), par::rows(&mut caches, 1)), grain, |_, (mut out, caches)| {
         scratch::with(Use::Attention, longest.next_multiple_of(NR), |scores| {
             for (pair, cache) in out.pairs.clone().zip(caches.data) {
                 let (sequence, h) = (pair / shape.heads, pair % shape.heads);
@@ -542,16 +594,16 @@ pub fn decode(out: &mut [f32], caches: &mut [Cache], qkv: &[f32], positions: &[u
 }
 
 /// Keys and values of one head of one growing sequence, packed as the products want them.
-pub struct Cache<'a> {
-    /// Panels of NR positions, each (HS, NR); [`Cache::keys_len`] floats.
+pub struct HeadCache<'a> {
+    /// Panels of NR positions, each (HS, NR); [`HeadCache::keys_len`] floats.
     pub keys: &'a mut [f32],
-    /// Panels of NR columns, each (capacity, NR); [`Cache::values_len`] floats.
+    /// Panels of NR columns, each (capacity, NR); [`HeadCache::values_len`] floats.
     pub values: &'a mut [f32],
     /// Positions there is room for.
     pub capacity: usize,
 }
 
-impl Cache<'_> {
+impl HeadCache<'_> {
     /// Floats of the keys of one head.
     pub fn keys_len(capacity: usize, head_size: usize) -> usize {
         capacity.next_multiple_of(NR) * head_size
@@ -713,9 +765,9 @@ mod tests {
             let (mut out, mut stats) = (vec![0.0; q.len()], vec![0.0; tokens * 2]);
             forward(&mut out, &mut stats, &q, &k, &v, shape);
             let capacity = tokens + 3;
-            let mut keys = vec![0.0; Cache::keys_len(capacity, hs)];
-            let mut values = vec![0.0; Cache::values_len(capacity, hs)];
-            let mut cache = Cache { keys: &mut keys, values: &mut values, capacity };
+            let mut keys = vec![0.0; HeadCache::keys_len(capacity, hs)];
+            let mut values = vec![0.0; HeadCache::values_len(capacity, hs)];
+            let mut cache = HeadCache { keys: &mut keys, values: &mut values, capacity };
             let (mut row, mut scores) = (vec![0.0; hs], vec![f32::NAN; capacity.next_multiple_of(NR)]);
             for t in 0..tokens {
                 let at = t * hs..(t + 1) * hs;

@@ -101,13 +101,13 @@ pub fn forward_backward(
     targets: &[Target],
     sequences: &[usize],
     temperature: f32,
-    slope: impl Fn(usize, f32) -> f32 + Sync,
+    slopes: &[f32],
     work: &mut Workspace,
 ) {
     let head = Head { precision, hidden, weight, width, temperature };
     let (c, vocab) = (width, weight.len() / width);
-    let to_gradient = |i: usize, token: usize, log_prob: f32, p: &mut [f32]| {
-        let slope = slope(i, log_prob) / temperature;
+    let to_gradient = |i: usize, token: usize, _: f32, p: &mut [f32]| {
+        let slope = slopes[i] / temperature;
         p.iter_mut().for_each(|p| *p *= -slope);
         p[token] += slope;
     };

@@ -5,6 +5,10 @@
 //! parameters always add, token by token in the order of the batch, so that a batch cut in pieces gives
 //! the bits of the whole.
 
+use crate::engine::Heads;
+pub(crate) use crate::num::par::regions;
+use crate::num::{par, scratch};
+
 pub mod attention;
 pub mod depth;
 pub mod dropout;
@@ -25,3 +29,24 @@ pub mod scalar_head;
 pub(crate) fn row_grain(width: usize) -> usize {
     (16 * 1024 / width.max(1)).max(1)
 }
+
+/// `buffer = 0`.
+pub(crate) fn clear(buffer: &mut [f32]) {
+    // Split over elements.
+    par::for_each(par::rows(buffer, 1), 64 * 1024, |_, part| part.data.fill(0.0));
+}
+
+/// `sum += part`, elementwise.
+pub(crate) fn add(sum: &mut [f32], part: &[f32]) {
+    // Split over elements.
+    par::for_each(par::rows(sum, 1), 64 * 1024, |first, sum| {
+        sum.data.iter_mut().zip(&part[first..]).for_each(|(sum, part)| *sum += part);
+    });
+}
+
+/// Gives every thread the working memory of any kernel on sequences of up to `context` tokens.
+pub(crate) fn reserve(heads: Heads, context: usize) {
+    scratch::reserve(scratch::Use::Attention, attention::workspace(context, heads.size));
+    gemm::reserve();
+}
+pub use crate::optim::{adamw, gradient_norm};

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::engine::cpu::dropout::Row;
+use super::types::Address;
 
 /// Sequences back to back. Reused from step to step: clearing keeps the memory.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub struct Batch {
     /// First row of each sequence, and N at the end, (B + 1).
     pub offsets: Vec<usize>,
     /// Address of each row for the dropout masks, (N).
-    pub rows: Vec<Row>,
+    pub addresses: Vec<Address>,
 }
 
 impl Batch {
@@ -26,7 +26,7 @@ impl Batch {
             tokens: Vec::with_capacity(tokens),
             positions: Vec::with_capacity(tokens),
             offsets,
-            rows: Vec::with_capacity(tokens),
+            addresses: Vec::with_capacity(tokens),
         }
     }
 
@@ -43,18 +43,23 @@ impl Batch {
     pub fn clear(&mut self) {
         self.tokens.clear();
         self.positions.clear();
-        self.rows.clear();
+        self.addresses.clear();
         self.offsets.truncate(1);
     }
 
     /// Appends a sequence and returns its first row. `number` is its place in the optimizer step's whole
     /// batch: it addresses random draws, so that cutting the batch in pieces cannot move them.
     pub fn push(&mut self, tokens: &[u32], number: u64) -> usize {
+        self.push_at(0, tokens, number)
+    }
+
+    /// [`Batch::push`] of tokens that go on with a sequence, the first at position `start`.
+    pub fn push_at(&mut self, start: usize, tokens: &[u32], number: u64) -> usize {
         let first = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
-        for position in 0..tokens.len() as u32 {
+        for position in start as u32..(start + tokens.len()) as u32 {
             self.positions.push(position);
-            self.rows.push(Row { sequence: number, position });
+            self.addresses.push(Address { sequence: number, position });
         }
         self.offsets.push(self.tokens.len());
         first

@@ -1,0 +1,465 @@
+//! The engines whose memory is the host's: from the names of buffers to slices, and then the function of the same
+//! name in the engine's room.
+
+use alloc::borrow::Cow;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::activations::{COUNT, Name};
+use super::batch::Batch;
+use super::types::*;
+use super::{AdamState, Affine, Cpu, Engine, Heads, Index, Plain, WeightMatrix, cpu, plain};
+use crate::num::par::Split;
+
+/// Token rows of whole sequences, with a view of every buffer.
+pub struct Rows<'a> {
+    batch: &'a Batch,
+    /// First row of each of these sequences in the batch, and the end of the last, (B + 1).
+    offsets: &'a [usize],
+    views: [View<'a>; COUNT],
+}
+
+/// The rows of one buffer; no numbers of one that the pass does not have.
+struct View<'a> {
+    data: &'a mut [f32],
+    width: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn new(batch: &'a Batch, buffers: [&'a mut Vec<f32>; COUNT], widths: [usize; COUNT]) -> Self {
+        let mut widths = widths.into_iter();
+        let views = buffers.map(|buffer| {
+            let width = widths.next().expect("a width for each");
+            let numbers = if buffer.is_empty() { 0 } else { batch.len() * width };
+            View { data: &mut buffer[..numbers], width }
+        });
+        Rows { batch, offsets: &batch.offsets, views }
+    }
+
+    /// The same rows for a shorter time.
+    fn reborrow(&mut self) -> Rows<'_> {
+        let views = self.views.each_mut().map(|view| View { data: view.data, width: view.width });
+        Rows { batch: self.batch, offsets: self.offsets, views }
+    }
+
+    /// Their places in the batch.
+    fn range(&self) -> Range<usize> {
+        self.offsets[0]..self.offsets[self.offsets.len() - 1]
+    }
+
+    /// Some buffers, to be read or written; no name may come twice.
+    fn get<const K: usize>(&mut self, names: [Name; K]) -> [&mut [f32]; K] {
+        let views = self.views.get_disjoint_mut(names.map(|name| name as usize));
+        views.expect("no buffer twice").map(|view| &mut *view.data)
+    }
+
+    fn width(&self, name: Name) -> usize {
+        self.views[name as usize].width
+    }
+
+    fn addresses(&self) -> &'a [Address] {
+        &self.batch.addresses[self.range()]
+    }
+
+    fn shape(&self, heads: Heads) -> Shape<'a> {
+        Shape { offsets: self.offsets, heads: heads.count, head_size: heads.size, window: heads.window }
+    }
+}
+
+impl Split for View<'_> {
+    fn rows(&self) -> usize {
+        self.data.len() / self.width
+    }
+
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let (head, tail) = self.data.split_at_mut((row * self.width).min(self.data.len()));
+        (View { data: head, width: self.width }, View { data: tail, width: self.width })
+    }
+}
+
+impl Split for Rows<'_> {
+    fn rows(&self) -> usize {
+        self.range().len()
+    }
+
+    /// Cuts between two sequences.
+    fn split_at(self, row: usize) -> (Self, Self) {
+        let Rows { batch, offsets, views } = self;
+        let (heads, tails) = views.split_at(row);
+        let cut = offsets.partition_point(|&offset| offset < offsets[0] + row);
+        assert_eq!(offsets[cut] - offsets[0], row, "a cut inside a sequence");
+        let part = |offsets, views| Rows { batch, offsets, views };
+        (part(&offsets[..=cut], heads), part(&offsets[cut..], tails))
+    }
+}
+
+/// Writes the operations of an engine as calls of the functions in its room.
+macro_rules! host_engine {
+    ($engine:ident, $room:ident) => {
+        impl Engine for $engine {
+            type Buffer = Vec<f32>;
+            type Rows<'a> = Rows<'a>;
+            type Weights<'a> = $room::linear::Weights<'a>;
+            type Cache = $room::attention::Cache;
+            type Head = $room::log_prob::Workspace;
+
+            fn buffer(&self, values: Vec<f32>) -> Vec<f32> {
+                values
+            }
+            fn values<'a>(&self, buffer: &'a Vec<f32>) -> Cow<'a, [f32]> {
+                Cow::Borrowed(buffer)
+            }
+            fn clear(&self, buffer: &mut Vec<f32>) {
+                $room::clear(buffer);
+            }
+            fn add(&self, sum: &mut Vec<f32>, at: &Range<usize>, part: &Vec<f32>) {
+                $room::add(&mut sum[at.clone()], part);
+            }
+            fn first_non_finite(&self, buffer: &Vec<f32>) -> Option<usize> {
+                $room::gradient_norm::first_non_finite(buffer)
+            }
+
+            fn rows<'a>(
+                &self,
+                batch: &'a Batch,
+                buffers: [&'a mut Vec<f32>; COUNT],
+                widths: [usize; COUNT],
+            ) -> Rows<'a> {
+                Rows::new(batch, buffers, widths)
+            }
+            fn regions(&self, rows: &mut Rows<'_>, least: usize, body: impl Fn(&mut Rows<'_>) + Sync) {
+                let rows = rows.reborrow();
+                $room::regions(rows.offsets, rows, least, |_, mut rows| body(&mut rows));
+            }
+            fn clear_rows(&self, rows: &mut Rows<'_>, x: Name) {
+                let [x] = rows.get([x]);
+                x.fill(0.0);
+            }
+            fn values_in_rows(&self, rows: &mut Rows<'_>, x: Name) -> Vec<f32> {
+                let [x] = rows.get([x]);
+                x.to_vec()
+            }
+            fn reserve(&self, heads: Heads, context: usize) {
+                $room::reserve(heads, context);
+            }
+
+            fn weights<'a>(&self, parameters: &'a Vec<f32>, precision: Precision) -> Self::Weights<'a> {
+                Self::Weights::new(parameters, precision)
+            }
+            fn pack<'a>(
+                &self,
+                parameters: &'a Vec<f32>,
+                precision: Precision,
+                matrices: &[WeightMatrix],
+            ) -> Self::Weights<'a> {
+                Self::Weights::packed(parameters, precision, matrices)
+            }
+
+            fn embedding(
+                &self,
+                rows: &mut Rows<'_>,
+                w: &Self::Weights<'_>,
+                wte: &Range<usize>,
+                wpe: &Range<usize>,
+            ) {
+                let (batch, range) = (rows.batch, rows.range());
+                let (tokens, positions) = (&batch.tokens[range.clone()], &batch.positions[range]);
+                let [x] = rows.get([Name::X]);
+                $room::embedding::forward(x, tokens, positions, w.at(wte), w.at(wpe));
+            }
+            fn embedding_backward(
+                &self,
+                rows: &mut Rows<'_>,
+                dx: Name,
+                index: Index,
+                table: &mut Vec<f32>,
+                at: &Range<usize>,
+            ) {
+                let (batch, range) = (rows.batch, rows.range());
+                let index = match index {
+                    Index::Token => &batch.tokens[range],
+                    Index::Position => &batch.positions[range],
+                };
+                let [dx] = rows.get([dx]);
+                $room::embedding::backward(&mut table[at.clone()], dx, index);
+            }
+
+            fn layer_norm(
+                &self,
+                rows: &mut Rows<'_>,
+                (y, stats): (Name, Name),
+                x: Name,
+                w: &Self::Weights<'_>,
+                at: &Affine,
+                epsilon: f32,
+            ) {
+                let [y, stats, x] = rows.get([y, stats, x]);
+                $room::layer_norm::forward(y, stats, x, w.at(&at.weight), w.at(&at.bias), epsilon);
+            }
+            fn layer_norm_backward(
+                &self,
+                rows: &mut Rows<'_>,
+                dx: Name,
+                dy: Name,
+                (x, stats): (Name, Name),
+                w: &Self::Weights<'_>,
+                at: &Affine,
+            ) {
+                let [dx, dy, x, stats] = rows.get([dx, dy, x, stats]);
+                $room::layer_norm::backward_input(dx, dy, x, stats, w.at(&at.weight));
+            }
+            fn layer_norm_parameters(
+                &self,
+                rows: &mut Rows<'_>,
+                dy: Name,
+                (x, stats): (Name, Name),
+                gradients: &mut Vec<f32>,
+                at: &Affine,
+            ) {
+                let [dy, x, stats] = rows.get([dy, x, stats]);
+                let [dweight, dbias] = both(gradients, at);
+                $room::layer_norm::backward_parameters(dweight, dbias, dy, x, stats);
+            }
+
+            fn linear(&self, rows: &mut Rows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Affine) {
+                let [y, x] = rows.get([y, x]);
+                $room::linear::forward(y, x, w, at);
+            }
+            fn linear_backward(
+                &self,
+                rows: &mut Rows<'_>,
+                dx: Name,
+                dy: Name,
+                w: &Self::Weights<'_>,
+                at: &Affine,
+            ) {
+                let [dx, dy] = rows.get([dx, dy]);
+                $room::linear::backward_input(w.precision(), dx, dy, w.at(&at.weight), at.bias.len());
+            }
+            fn linear_parameters(
+                &self,
+                rows: &mut Rows<'_>,
+                dy: Name,
+                x: Name,
+                precision: Precision,
+                gradients: &mut Vec<f32>,
+                at: &Affine,
+            ) {
+                let offsets = rows.offsets;
+                let [dy, x] = rows.get([dy, x]);
+                let [dweight, dbias] = both(gradients, at);
+                $room::linear::backward_parameters(precision, dweight, dbias, dy, x, offsets);
+            }
+
+            fn attention(&self, rows: &mut Rows<'_>, heads: Heads) {
+                let (shape, c) = (rows.shape(heads), rows.width(Name::Attention));
+                let [qkv, q, k, v, out, stats, attended] = rows.get([
+                    Name::Qkv,
+                    Name::Q,
+                    Name::K,
+                    Name::V,
+                    Name::Heads,
+                    Name::HeadsStats,
+                    Name::Attention,
+                ]);
+                $room::attention::split_heads(q, qkv, 3 * c, 0, shape);
+                $room::attention::split_heads(k, qkv, 3 * c, c, shape);
+                $room::attention::split_heads(v, qkv, 3 * c, 2 * c, shape);
+                $room::attention::forward(out, stats, q, k, v, shape);
+                $room::attention::merge_heads(attended, out, c, 0, shape);
+            }
+            fn attention_backward(&self, rows: &mut Rows<'_>, heads: Heads) {
+                let (shape, c) = (rows.shape(heads), rows.width(Name::Attention));
+                let [dqkv, q, k, v, out, stats, attended, dattended, dout, dq, dk, dv] = rows.get([
+                    Name::Qkv,
+                    Name::Q,
+                    Name::K,
+                    Name::V,
+                    Name::Heads,
+                    Name::HeadsStats,
+                    Name::Attention,
+                    Name::DLn1,
+                    Name::DHeads,
+                    Name::DQ,
+                    Name::DK,
+                    Name::DV,
+                ]);
+                $room::attention::split_heads(dout, dattended, c, 0, shape);
+                $room::attention::split_heads(out, attended, c, 0, shape);
+                $room::attention::backward(dq, dk, dv, dout, out, stats, q, k, v, shape);
+                $room::attention::merge_heads(dqkv, dq, 3 * c, 0, shape);
+                $room::attention::merge_heads(dqkv, dk, 3 * c, c, shape);
+                $room::attention::merge_heads(dqkv, dv, 3 * c, 2 * c, shape);
+            }
+            fn cache(&self, layers: usize, slots: usize, heads: Heads, capacity: usize) -> Self::Cache {
+                Self::Cache::new(layers, slots, heads, capacity)
+            }
+            fn attention_cached(
+                &self,
+                rows: &mut Rows<'_>,
+                heads: Heads,
+                cache: &mut Self::Cache,
+                layer: usize,
+                slots: &[usize],
+            ) {
+                let (shape, c) = (rows.shape(heads), rows.width(Name::Attention));
+                let positions = &rows.batch.positions[rows.range()];
+                let [qkv, out, attended] = rows.get([Name::Qkv, Name::Heads, Name::Attention]);
+                $room::attention::decode(out, cache, layer, slots, qkv, positions, shape);
+                $room::attention::merge_heads(attended, out, c, 0, shape);
+            }
+
+            fn gelu(&self, rows: &mut Rows<'_>, y: Name, x: Name, activation: Activation) {
+                let [y, x] = rows.get([y, x]);
+                $room::gelu::forward(y, x, activation);
+            }
+            fn gelu_backward(&self, rows: &mut Rows<'_>, dy: Name, x: Name, activation: Activation) {
+                let [dy, x] = rows.get([dy, x]);
+                $room::gelu::backward(dy, x, activation);
+            }
+
+            fn residual(
+                &self,
+                rows: &mut Rows<'_>,
+                y: Name,
+                x: Name,
+                branch: Name,
+                site: u32,
+                dropout: Option<Dropout>,
+            ) {
+                let addresses = rows.addresses();
+                let [y, x, branch] = rows.get([y, x, branch]);
+                $room::dropout::add(y, x, branch, addresses, site, dropout);
+            }
+            fn residual_backward(
+                &self,
+                rows: &mut Rows<'_>,
+                dbranch: Name,
+                dy: Name,
+                site: u32,
+                dropout: Option<Dropout>,
+            ) {
+                let addresses = rows.addresses();
+                let [dbranch, dy] = rows.get([dbranch, dy]);
+                $room::dropout::backward(dbranch, dy, addresses, site, dropout);
+            }
+
+            fn head(&self, vocab_size: usize, width: usize, targets: usize) -> Self::Head {
+                Self::Head::new(vocab_size, width, targets)
+            }
+            fn log_probs(
+                &self,
+                rows: &mut Rows<'_>,
+                w: &Self::Weights<'_>,
+                at: &Range<usize>,
+                targets: &[Target],
+                temperature: f32,
+                outputs: Outputs,
+                gradient: Option<(&[f32], &mut Vec<f32>)>,
+                work: &mut Self::Head,
+            ) {
+                let (c, offsets, precision) = (rows.width(Name::Hidden), rows.offsets, w.precision());
+                let [hidden, dhidden] = rows.get([Name::Hidden, Name::DHidden]);
+                match gradient {
+                    None => {
+                        let w = w.at(at);
+                        $room::log_prob::forward(precision, outputs, hidden, w, c, targets, temperature, work);
+                    }
+                    Some((slopes, gradients)) => $room::log_prob::forward_backward(
+                        precision,
+                        outputs,
+                        dhidden,
+                        &mut gradients[at.clone()],
+                        hidden,
+                        w.at(at),
+                        c,
+                        targets,
+                        offsets,
+                        temperature,
+                        slopes,
+                        work,
+                    ),
+                }
+            }
+            fn scalars(
+                &self,
+                rows: &mut Rows<'_>,
+                w: &Self::Weights<'_>,
+                at: &Range<usize>,
+                targets: &[Target],
+                values: &mut [f32],
+            ) {
+                let c = rows.width(Name::Hidden);
+                let [hidden] = rows.get([Name::Hidden]);
+                for (value, target) in values.iter_mut().zip(targets) {
+                    let hidden = &hidden[target.row as usize * c..][..c];
+                    *value = $room::scalar_head::forward(hidden, w.at(at));
+                }
+            }
+            fn scalars_backward(
+                &self,
+                rows: &mut Rows<'_>,
+                w: &Self::Weights<'_>,
+                at: &Range<usize>,
+                targets: &[Target],
+                slopes: &[f32],
+                gradients: &mut Vec<f32>,
+            ) {
+                let c = rows.width(Name::Hidden);
+                let [hidden, dhidden] = rows.get([Name::Hidden, Name::DHidden]);
+                for (target, &slope) in targets.iter().zip(slopes) {
+                    let row = target.row as usize * c..(target.row as usize + 1) * c;
+                    let (dhidden, hidden) = (&mut dhidden[row.clone()], &hidden[row]);
+                    $room::scalar_head::backward(dhidden, &mut gradients[at.clone()], slope, hidden, w.at(at));
+                }
+            }
+            fn logits(
+                &self,
+                rows: &mut Rows<'_>,
+                w: &Self::Weights<'_>,
+                at: &Range<usize>,
+                last: &[Target],
+                logits: &mut [f32],
+            ) {
+                let c = rows.width(Name::Hidden);
+                let [hidden] = rows.get([Name::Hidden]);
+                let mut chosen = vec![0.0; last.len() * c];
+                for (target, chosen) in last.iter().zip(chosen.chunks_exact_mut(c)) {
+                    chosen.copy_from_slice(&hidden[target.row as usize * c..][..c]);
+                }
+                $room::linear::logits(logits, &chosen, c, w, at);
+            }
+
+            fn gradient_norm(&self, gradients: &Vec<f32>) -> f32 {
+                $room::gradient_norm::gradient_norm(gradients)
+            }
+            fn adamw(
+                &self,
+                state: AdamState<'_, Vec<f32>>,
+                gradients: &Vec<f32>,
+                at: &Range<usize>,
+                constants: AdamConstants,
+            ) {
+                let AdamState { parameters, first_moment, second_moment, average } = state;
+                $room::adamw::update(
+                    &mut parameters[at.clone()],
+                    &gradients[at.clone()],
+                    &mut first_moment[at.clone()],
+                    &mut second_moment[at.clone()],
+                    average.map(|(average, decay)| (&mut average[at.clone()], decay)),
+                    constants,
+                );
+            }
+        }
+    };
+}
+
+host_engine!(Cpu, cpu);
+// host_engine!(Plain, plain);
+
+/// The gradients of a weight and of its bias.
+fn both<'a>(gradients: &'a mut [f32], at: &Affine) -> [&'a mut [f32]; 2] {
+    let ranges = [at.weight.clone(), at.bias.clone()];
+    gradients.get_disjoint_mut(ranges).expect("the layout has no overlaps")
+}

@@ -1,0 +1,435 @@
+//! A network: a transformer, its parameters, and the working memory of its passes. Policy, reference policy, reward
+//! model and value function are networks; a model on disk becomes one at the door.
+
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::activations::Activations;
+use super::config::ModelConfig;
+use super::layout::{Head, Initialiser, Layout};
+use super::sampling::{Draw, Response, Sampling, generate};
+use super::sequence::{Loss, Sequence};
+use crate::engine::{Batch, Cpu, Dropout, Engine, Name, Outputs, Target};
+use crate::num::rng::{Purpose, Rng, Stage};
+
+/// A GPT with a head, in the memory of an engine.
+pub struct Network<E: Engine = Cpu> {
+    /// The shape.
+    pub config: ModelConfig,
+    /// What stands on the trunk.
+    pub head: Head,
+    /// The one table of parameters.
+    pub layout: Layout,
+    pub(super) engine: E,
+    pub(super) parameters: E::Buffer,
+    /// Made at the first pass.
+    pub(super) memory: Option<Memory<E>>,
+    /// Token rows that a pass may hold, and whether one may be differentiated.
+    plan: (usize, bool),
+    /// Where the numbers were first left.
+    fault: Option<String>,
+}
+
+/// The gradient of all parameters, in one flat buffer like theirs.
+pub struct Gradients<E: Engine> {
+    /// As the layout has them. While a step is being accumulated, the part of a tied embedding holds the head's
+    /// share only.
+    pub flat: E::Buffer,
+    /// The lookup's share of a tied embedding's gradient, (V, C): the head's chain over the tokens of a batch and the
+    /// lookup's would interleave differently for another micro-batch size, so the two are added at the end.
+    pub(super) lookup: Option<E::Buffer>,
+}
+
+/// What passes work on; planned once.
+pub(super) struct Memory<E: Engine> {
+    pub activations: Activations<E>,
+    pub batch: Batch,
+    /// Which rows of the batch count, (outputs).
+    targets: Vec<Target>,
+    /// What the head says of them: log-probs or numbers, and entropies, (outputs).
+    outputs: Vec<f32>,
+    entropies: Vec<f32>,
+    /// The loss's slopes, (outputs).
+    slopes: Vec<f32>,
+    /// The language-model head's.
+    work: Option<E::Head>,
+}
+
+impl<E: Engine> Memory<E> {
+    fn new(engine: E, config: &ModelConfig, head: Head, tokens: usize, training: bool) -> Self {
+        Memory {
+            activations: Activations::new(engine, config, tokens, training),
+            batch: Batch::with_capacity(tokens, tokens),
+            targets: Vec::with_capacity(tokens),
+            outputs: vec![0.0; tokens],
+            entropies: vec![0.0; tokens],
+            slopes: vec![0.0; tokens],
+            work: (head == Head::LanguageModel).then(|| engine.head(config.vocab_size, config.width, tokens)),
+        }
+    }
+
+    /// Packs sequences that begin with the batch's number `first`, and lists what counts.
+    fn fill(&mut self, sequences: &[Sequence], first: usize, head: Head) {
+        self.batch.clear();
+        self.targets.clear();
+        for (number, sequence) in (first as u64..).zip(sequences) {
+            let tokens = sequence.tokens;
+            let row = self.batch.push(&tokens[..input_len(sequence, head)], number);
+            self.targets.extend((sequence.from..sequence.to).map(|position| Target {
+                row: (row + position) as u32,
+                token: if head == Head::LanguageModel { tokens[position + 1] } else { 0 },
+            }));
+        }
+    }
+}
+
+/// Tokens that a network reads of a sequence: a language model's last token is a target only.
+fn input_len(sequence: &Sequence, head: Head) -> usize {
+    match head {
+        Head::LanguageModel => sequence.tokens.len().saturating_sub(1),
+        Head::Scalar => sequence.tokens.len(),
+    }
+}
+
+impl<E: Engine> core::fmt::Debug for Network<E> {
+    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
+        f.debug_struct("Network").field("config", &self.config).field("head", &self.head).finish_non_exhaustive()
+    }
+}
+
+impl<E: Engine> PartialEq for Network<E> {
+    /// The same shape and the same weights.
+    fn eq(&self, other: &Self) -> bool {
+        let shape = |network: &Self| (network.config.clone(), network.head);
+        shape(self) == shape(other) && self.parameters() == other.parameters()
+    }
+}
+
+impl<E: Engine> Clone for Network<E> {
+    /// The same weights, without working memory.
+    fn clone(&self) -> Self {
+        let parameters = self.parameters().into_owned();
+        let mut network = Network::new(self.engine, self.config.clone(), self.head, parameters);
+        network.plan = (self.plan.0, false);
+        network
+    }
+}
+
+impl<E: Engine> Network<E> {
+    /// A network of this shape with these parameters, as its [`Layout`] has them.
+    ///
+    /// # Panics
+    /// If there are more or fewer than the layout's.
+    pub fn new(engine: E, config: ModelConfig, head: Head, parameters: Vec<f32>) -> Self {
+        let layout = Layout::new(&config, head);
+        assert_eq!(parameters.len(), layout.len, "parameters against the layout");
+        let parameters = engine.buffer(parameters);
+        Network { config, head, layout, engine, parameters, memory: None, plan: (0, false), fault: None }
+    }
+
+    /// Fresh parameters as the layout's initialisers say. Each tensor draws from an address of its own.
+    pub fn random(engine: E, config: ModelConfig, head: Head, seed: u64) -> Self {
+        let layout = Layout::new(&config, head);
+        let mut parameters = vec![0.0; layout.len];
+        for (row, parameter) in layout.parameters.iter().enumerate() {
+            let values = &mut parameters[parameter.range()];
+            match parameter.initialiser {
+                Initialiser::Zero => {}
+                Initialiser::One => values.fill(1.0),
+                Initialiser::Normal(deviation) => {
+                    let mut rng = Rng::at(seed, Stage::Init, Purpose::Init, 0, row as u64, 0);
+                    values.iter_mut().for_each(|x| *x = deviation * rng.normal());
+                }
+            }
+        }
+        Network::new(engine, config, head, parameters)
+    }
+
+    /// The same network in another engine's memory.
+    pub fn on<F: Engine>(self, engine: F) -> Network<F> {
+        let parameters = self.parameters().into_owned();
+        Network::new(engine, self.config, self.head, parameters)
+    }
+
+    /// The engine that computes.
+    pub fn engine(&self) -> E {
+        self.engine
+    }
+
+    /// All parameters, (layout's length).
+    pub fn parameters(&self) -> Cow<'_, [f32]> {
+        self.engine.values(&self.parameters)
+    }
+
+    /// Other parameters.
+    ///
+    /// # Panics
+    /// If there are more or fewer than the layout's.
+    pub fn set_parameters(&mut self, parameters: Vec<f32>) {
+        assert_eq!(parameters.len(), self.layout.len, "parameters against the layout");
+        self.parameters = self.engine.buffer(parameters);
+    }
+
+    /// The buffer of the parameters, for an optimizer, and what lies where in it.
+    pub fn parameters_and_layout(&mut self) -> (&mut E::Buffer, &Layout) {
+        (&mut self.parameters, &self.layout)
+    }
+
+    /// Sets the token rows that a pass holds at most (at least one sequence of the context's length): more sequences
+    /// are read in micro-batches, which show in no bit. With `training`, passes can be differentiated.
+    pub fn plan(&mut self, tokens: usize, training: bool) {
+        self.plan = (tokens.max(self.config.context), training);
+        self.memory = None;
+    }
+
+    /// [`Network::plan`], and takes the memory now.
+    pub fn reserve(&mut self, tokens: usize, training: bool) {
+        self.plan(tokens, training);
+        self.take_memory();
+    }
+
+    /// The working memory, planned now if it is not yet.
+    fn take_memory(&mut self) -> &mut Memory<E> {
+        let (tokens, training) = (self.plan.0.max(self.config.context), self.plan.1);
+        let (engine, config, head) = (self.engine, &self.config, self.head);
+        self.memory.get_or_insert_with(|| Memory::new(engine, config, head, tokens, training))
+    }
+
+    /// Log-probs in nats of the tokens that follow the positions that count, sequence after sequence.
+    pub fn log_probs(&mut self, sequences: &[Sequence], temperature: f32) -> Vec<f32> {
+        self.log_probs_and_entropies(sequences, temperature).0
+    }
+
+    /// [`Network::log_probs`], and the entropies in nats of the distributions they are of.
+    pub fn log_probs_and_entropies(
+        &mut self,
+        sequences: &[Sequence],
+        temperature: f32,
+    ) -> (Vec<f32>, Vec<f32>) {
+        assert_eq!(self.head, Head::LanguageModel, "log-probs of a network without a language-model head");
+        self.read(sequences, temperature)
+    }
+
+    /// The scalar head's numbers at the positions that count, sequence after sequence.
+    pub fn values(&mut self, sequences: &[Sequence]) -> Vec<f32> {
+        assert_eq!(self.head, Head::Scalar, "values of a network without a scalar head");
+        self.read(sequences, 1.0).0
+    }
+
+    /// The hidden states that the heads read, of all tokens of sequences that fit in the memory together, (N, C).
+    pub fn hidden_states(&mut self, sequences: &[&[u32]]) -> Vec<f32> {
+        let memory = self.take_memory();
+        memory.batch.clear();
+        for (number, tokens) in (0..).zip(sequences) {
+            memory.batch.push(tokens, number);
+        }
+        self.forward_trunk(None);
+        self.activation(self.config.layers, Name::Hidden)
+    }
+
+    /// What the last micro-batch left in a buffer of `layer`. Only passes that can be differentiated keep one for
+    /// each layer.
+    pub fn activation(&mut self, layer: usize, name: Name) -> Vec<f32> {
+        let engine = self.engine;
+        let Memory { activations, batch, .. } = self.take_memory();
+        engine.values_in_rows(&mut activations.rows(batch, layer), name)
+    }
+
+    /// Entropies in nats at the targets of the last micro-batch, of a language model.
+    pub fn entropies(&mut self) -> &[f32] {
+        let Memory { entropies, targets, .. } = self.take_memory();
+        &entropies[..targets.len()]
+    }
+
+    /// Samples a response to each prompt: see [`generate`].
+    pub fn generate(
+        &self,
+        prompts: &[&[u32]],
+        sampling: &Sampling,
+        draws: &[Draw],
+        progress: &(dyn Fn(usize) -> bool + Sync),
+    ) -> Vec<Response> {
+        generate(self, prompts, sampling, draws, progress)
+    }
+
+    /// A reward model's scores: the head at the last token of each sequence, the end-of-text token where a response
+    /// ended by itself.
+    pub fn scores<'a>(&mut self, sequences: impl IntoIterator<Item = &'a [u32]>) -> Vec<f32> {
+        let sequences: Vec<Sequence> = sequences.into_iter().map(Sequence::last).collect();
+        self.values(&sequences)
+    }
+
+    /// Mean negative log-prob of all that counts, in nats, added in order in f64; `None` if nothing does.
+    pub fn mean_loss(&mut self, sequences: &[Sequence]) -> Option<f64> {
+        let log_probs = self.log_probs(sequences, 1.0);
+        let sum = log_probs.iter().fold(0.0, |sum, &log_prob| sum - f64::from(log_prob));
+        (!log_probs.is_empty()).then(|| sum / log_probs.len() as f64)
+    }
+
+    fn read(&mut self, sequences: &[Sequence], temperature: f32) -> (Vec<f32>, Vec<f32>) {
+        let count = sequences.iter().map(Sequence::outputs).sum();
+        let (mut outputs, mut entropies) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut first = 0;
+        while first < sequences.len() {
+            let end = self.micro_batch(first, sequences.len(), |i| &sequences[i..i + 1]);
+            let head = self.head;
+            self.take_memory().fill(&sequences[first..end], first, head);
+            self.forward_trunk(None);
+            self.forward_head(temperature);
+            let memory = self.take_memory();
+            outputs.extend_from_slice(&memory.outputs[..memory.targets.len()]);
+            entropies.extend_from_slice(&memory.entropies[..memory.targets.len()]);
+            first = end;
+        }
+        (outputs, entropies)
+    }
+
+    /// Adds to `gradients` the gradient of a loss: of the groups of sequences that begin at `groups` (G + 1), in
+    /// micro-batches of whole groups. Every gradient is a chain over the sequences in order that the next
+    /// micro-batch goes on with, so the cut changes no bit.
+    ///
+    /// # Panics
+    /// If the memory was not planned for training, or a group does not fit in it.
+    pub fn add_gradient(
+        &mut self,
+        gradients: &mut Gradients<E>,
+        sequences: &[Sequence],
+        groups: &[usize],
+        temperature: f32,
+        dropout: Option<Dropout>,
+        loss: &mut impl Loss,
+    ) {
+        let (head, count) = (self.head, groups.len() - 1);
+        let mut first = 0;
+        while first < count {
+            let end = self.micro_batch(first, count, |group| &sequences[groups[group]..groups[group + 1]]);
+            let of_piece = groups[first]..groups[end];
+            self.take_memory().fill(&sequences[of_piece.clone()], of_piece.start, head);
+            self.forward_trunk(dropout);
+            // With slopes that are known, the head goes forward and back at once.
+            let known = loss.known_slope();
+            match known {
+                Some(slope) => {
+                    self.take_memory().slopes.fill(slope);
+                    self.backward_head(gradients, temperature);
+                }
+                None => self.forward_head(temperature),
+            }
+            let Memory { outputs, slopes, .. } = self.take_memory();
+            let mut at = 0;
+            for group in first..end {
+                let members = &sequences[groups[group]..groups[group + 1]];
+                let range = at..at + members.iter().map(Sequence::outputs).sum::<usize>();
+                loss.slopes(group, &outputs[range.clone()], &mut slopes[range.clone()]);
+                at = range.end;
+            }
+            if known.is_none() {
+                self.backward_head(gradients, temperature);
+            }
+            self.backward_trunk(gradients, dropout);
+            first = end;
+        }
+    }
+
+    /// One past the last of the items from `first` on that fit in the memory together, one at least.
+    fn micro_batch<'s, 't: 's>(
+        &self,
+        first: usize,
+        count: usize,
+        sequences: impl Fn(usize) -> &'s [Sequence<'t>],
+    ) -> usize {
+        let room = self.plan.0.max(self.config.context);
+        let (mut end, mut tokens) = (first, 0);
+        while end < count {
+            tokens += sequences(end).iter().map(|sequence| input_len(sequence, self.head)).sum::<usize>();
+            if end > first && tokens > room {
+                break;
+            }
+            end += 1;
+        }
+        end
+    }
+
+    /// The head's outputs of the batch's targets.
+    fn forward_head(&mut self, temperature: f32) {
+        self.pass_head(temperature, None);
+    }
+
+    /// From the slopes to the gradients of the head and of what it read; a language model's outputs too.
+    fn backward_head(&mut self, gradients: &mut Gradients<E>, temperature: f32) {
+        self.pass_head(temperature, Some(gradients));
+    }
+
+    fn pass_head(&mut self, temperature: f32, gradients: Option<&mut Gradients<E>>) {
+        {
+        let Network { engine: e, config, layout, head, parameters, memory, .. } = self;
+        let Memory { activations, batch, targets, outputs, entropies, slopes, work } =
+            memory.as_mut().expect("a trunk's forward comes first");
+        let (n, w) = (targets.len(), e.weights(parameters, config.precision));
+        let rows = &mut activations.rows(batch, config.layers);
+        let (outputs, slopes) = (&mut outputs[..n], &slopes[..n]);
+        if gradients.is_some() {
+            e.clear_rows(rows, Name::DHidden);
+        }
+        match (head, gradients) {
+            (Head::LanguageModel, gradients) => {
+                let outputs = Outputs { log_probs: outputs, entropies: &mut entropies[..n] };
+                let gradient = gradients.map(|gradients| (slopes, &mut gradients.flat));
+                let work = work.as_mut().expect("a language model's");
+                e.log_probs(rows, &w, &layout.head, targets, temperature, outputs, gradient, work);
+            }
+            (Head::Scalar, None) => e.scalars(rows, &w, &layout.head, targets, outputs),
+            (Head::Scalar, Some(gradients)) => {
+                e.scalars_backward(rows, &w, &layout.head, targets, slopes, &mut gradients.flat);
+            }
+        }
+        }
+        self.watch();
+    }
+
+    /// Remembers where the numbers were left, if one of the head's outputs is not finite.
+    fn watch(&mut self) {
+        let memory = self.memory.as_mut().expect("a pass has been made");
+        let outputs = &memory.outputs[..memory.targets.len()];
+        let Some(&found) = outputs.iter().find(|x| !x.is_finite()) else { return };
+        let layer = memory.activations.first_non_finite(&memory.batch);
+        let (layer, found) = layer.unwrap_or(("the head".into(), found));
+        self.fault.get_or_insert(format!("{layer} gave {found}"));
+    }
+
+    /// `what`, and where a pass first left the numbers, if one has: "the loss (h.1.mlp.c_fc gave inf)".
+    pub fn blame<'a>(&self, what: &'a str) -> Cow<'a, str> {
+        match &self.fault {
+            None => what.into(),
+            Some(fault) => format!("{what} ({fault})").into(),
+        }
+    }
+}
+
+impl<E: Engine> Gradients<E> {
+    /// Zero gradients for `network`.
+    pub fn new(network: &Network<E>) -> Self {
+        let Network { engine, config, head, layout, .. } = network;
+        let tied = *head == Head::LanguageModel && config.tied_head;
+        Gradients {
+            flat: engine.buffer(vec![0.0; layout.len]),
+            lookup: tied.then(|| engine.buffer(vec![0.0; layout.wte.len()])),
+        }
+    }
+
+    /// Back to zero, for the next step.
+    pub fn clear(&mut self, engine: E) {
+        engine.clear(&mut self.flat);
+        self.lookup.iter_mut().for_each(|lookup| engine.clear(lookup));
+    }
+
+    /// Ends the accumulation of a step: the two shares of a tied embedding become one.
+    pub fn finish(&mut self, engine: E, layout: &Layout) {
+        if let Some(lookup) = &self.lookup {
+            engine.add(&mut self.flat, &layout.wte, lookup);
+        }
+    }
+}
