@@ -121,8 +121,7 @@ fn train(network: &Network, hashes: &mut [Fnv; 11]) {
     let adam = AdamW { weight_decay: 0.1, ..AdamW::default() };
     let [mut first, mut second] = [(); 2].map(|()| vec![0.0; gradient.len()]);
     let (parameters, layout) = network.parameters_and_layout();
-    let state =
-        AdamState { parameters, first_moment: &mut first, second_moment: &mut second, average: None };
+    let state = AdamState { parameters, first_moment: &mut first, second_moment: &mut second, average: None };
     adam.step_all(Cpu, state, &gradient, layout, 1e-3, 1, 0.5);
     let updated = network.parameters().into_owned();
     let results = results.into_iter().chain([vec![gradient], vec![updated]]);

@@ -84,6 +84,10 @@ pub trait Record {
     fn prompt(&self) -> &str;
     /// Who asked, where it is known.
     fn user(&self) -> Option<&str>;
+    /// Whether it is held out, where that is already decided.
+    fn validation(&self) -> Option<bool> {
+        None
+    }
 }
 
 impl Record for Demonstration {
@@ -101,6 +105,9 @@ impl Record for Comparison {
     }
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+    fn validation(&self) -> Option<bool> {
+        self.validation
     }
 }
 

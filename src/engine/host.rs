@@ -364,7 +364,16 @@ macro_rules! host_engine {
                 match gradient {
                     None => {
                         let w = w.at(at);
-                        $room::log_prob::forward(precision, outputs, hidden, w, c, targets, temperature, work);
+                        $room::log_prob::forward(
+                            precision,
+                            outputs,
+                            hidden,
+                            w,
+                            c,
+                            targets,
+                            temperature,
+                            work,
+                        );
                     }
                     Some((slopes, gradients)) => $room::log_prob::forward_backward(
                         precision,
@@ -411,7 +420,13 @@ macro_rules! host_engine {
                 for (target, &slope) in targets.iter().zip(slopes) {
                     let row = target.row as usize * c..(target.row as usize + 1) * c;
                     let (dhidden, hidden) = (&mut dhidden[row.clone()], &hidden[row]);
-                    $room::scalar_head::backward(dhidden, &mut gradients[at.clone()], slope, hidden, w.at(at));
+                    $room::scalar_head::backward(
+                        dhidden,
+                        &mut gradients[at.clone()],
+                        slope,
+                        hidden,
+                        w.at(at),
+                    );
                 }
             }
             fn logits(

@@ -89,7 +89,13 @@ pub trait Engine: Copy + Default + Send + Sync + 'static {
     // The trunk.
 
     /// `X[t] = wte[token] + wpe[position]`; wte (V, C), wpe (context, C).
-    fn embedding(&self, rows: &mut Self::Rows<'_>, w: &Self::Weights<'_>, wte: &Range<usize>, wpe: &Range<usize>);
+    fn embedding(
+        &self,
+        rows: &mut Self::Rows<'_>,
+        w: &Self::Weights<'_>,
+        wte: &Range<usize>,
+        wpe: &Range<usize>,
+    );
     /// `table[index of t] += dx[t]` for t ascending; the table lies at `at`.
     fn embedding_backward(
         &self,
@@ -134,7 +140,14 @@ pub trait Engine: Copy + Default + Send + Sync + 'static {
     /// `y = x W + b`; x (N, I), W (I, O), b (O), y (N, O).
     fn linear(&self, rows: &mut Self::Rows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Affine);
     /// `dx = dy W^T`.
-    fn linear_backward(&self, rows: &mut Self::Rows<'_>, dx: Name, dy: Name, w: &Self::Weights<'_>, at: &Affine);
+    fn linear_backward(
+        &self,
+        rows: &mut Self::Rows<'_>,
+        dx: Name,
+        dy: Name,
+        w: &Self::Weights<'_>,
+        at: &Affine,
+    );
     /// `dW += x^T dy`, `db += sum of dy`, over the rows in order.
     fn linear_parameters(
         &self,

@@ -143,11 +143,10 @@ impl<E: Engine> Learner<E> {
         let (engine, layout) = (self.network.engine(), &self.network.layout);
         let gradients = engine.values(&self.gradients.flat);
         match engine.first_non_finite(&self.gradients.flat) {
-            Some(index) => {
-                self.fault(format!("the gradient of {}", layout.name_of(index)), gradients[index])
-            }
+            Some(index) => self.fault(format!("the gradient of {}", layout.name_of(index)), gradients[index]),
             None => {
-                let largest = gradients.iter().enumerate().max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
+                let largest =
+                    gradients.iter().enumerate().max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
                 let name = largest.map_or("", |(index, _)| layout.name_of(index));
                 self.fault(format!("the norm of the gradient (largest in {name})"), norm)
             }

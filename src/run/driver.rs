@@ -138,7 +138,13 @@ impl<'a> Run<'a> {
     }
 
     /// Saves the state where one is due, or the user has asked to stop.
-    fn save_if_due(&mut self, name: &str, done: u64, stage: &impl Stage, losses: &RecentLosses) -> Result<()> {
+    fn save_if_due(
+        &mut self,
+        name: &str,
+        done: u64,
+        stage: &impl Stage,
+        losses: &RecentLosses,
+    ) -> Result<()> {
         let every = self.settings.checkpoint_every;
         let due = every > 0 && done.is_multiple_of(every) && done < stage.steps();
         if !due && !self.stop.load(Ordering::Relaxed) {
@@ -163,13 +169,15 @@ impl<'a> Run<'a> {
         self.directory.check_present()?;
         if let (Some(network), Some(name)) = (&network, id.directory()) {
             let path = self.directory.path.join(name);
-            save_model_directory(&path, network, Some(tokenizer), &[("stage", id.name())])?;
+            save_model_directory(&path, network, Some(tokenizer), &[("stage", id.trainer().name())])?;
         }
         for (name, text) in &files {
             write_atomic(&self.directory.path.join(name), |file| file.write_all(text.as_bytes()))?;
         }
         let mut all = self.directory.completed.results.clone();
-        all.insert(id.name().to_string(), results);
+        if !results.is_null() {
+            all.insert(id.name().to_string(), results);
+        }
         all.extend(report);
         let position = self.metrics().synced_position()?;
         self.directory.check_present()?;

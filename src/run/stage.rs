@@ -53,6 +53,11 @@ impl StageId {
         self.names().2
     }
 
+    /// Who trained the network that it leaves, for the network's own file.
+    pub fn trainer(self) -> StageId {
+        if self == StageId::SftSelection { StageId::Sft } else { self }
+    }
+
     fn names(self) -> (&'static str, Option<&'static str>, rng::Stage) {
         match self {
             StageId::Pretrain => ("pretrain", Some("pretrain"), rng::Stage::Pretrain),

@@ -42,7 +42,8 @@ impl Watch<'_> {
     /// # Errors
     /// [`Error::Numeric`].
     pub fn update(&self, update: core::result::Result<f32, NotFinite>, of: &str) -> Result<f32> {
-        let numeric = |fault: NotFinite| self.numeric(&format!("{}{of}", fault.what), fault.found, LOWER_RATE);
+        let numeric =
+            |fault: NotFinite| self.numeric(&format!("{}{of}", fault.what), fault.found, LOWER_RATE);
         update.map_err(numeric)
     }
 

@@ -18,11 +18,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use crate::engine::Heads;
 use crate::engine::cpu::gemm::{MR, NR, NV, tile};
 use crate::engine::cpu::operands::F32;
 use crate::engine::cpu::pack::{copy_padded, pack};
 use crate::engine::cpu::packed::row_times_panels;
-use crate::engine::Heads;
 use crate::engine::cpu::row_grain;
 use crate::engine::cpu::rows;
 use crate::num::math::{exp, sqrt};

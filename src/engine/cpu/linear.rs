@@ -33,7 +33,8 @@ impl<'a> Weights<'a> {
         let pack = |matrix: &WeightMatrix| {
             let WeightMatrix { at, inputs, outputs, transposed } = matrix;
             let values = &parameters[at.clone()];
-            let b = if *transposed { Matrix::transposed(values, *inputs) } else { Matrix::new(values, *outputs) };
+            let b =
+                if *transposed { Matrix::transposed(values, *inputs) } else { Matrix::new(values, *outputs) };
             (at.start, Packed::new(precision, *inputs, *outputs, b))
         };
         Weights { parameters, precision, packed: matrices.iter().map(pack).collect() }
