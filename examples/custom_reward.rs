@@ -8,20 +8,20 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use instructgpt::checkpoint::Model;
+use instructgpt::engine::Cpu;
 use instructgpt::error::Result;
-use instructgpt::model::Head;
+use instructgpt::model::{Draw, Head, Network, Sampling};
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::Stage;
-use instructgpt::run::directory::Run;
 use instructgpt::run::progress::Silent;
+use instructgpt::run::{Run, StageId};
 use instructgpt::settings::Settings;
 use instructgpt::text::Tokenizer;
 use instructgpt::train::dataset::Dataset;
-use instructgpt::train::ppo::{self, Networks};
-use instructgpt::train::pretrain;
+use instructgpt::train::inputs::Inputs;
+use instructgpt::train::ppo::{Networks, Ppo};
+use instructgpt::train::pretrain::Pretrain;
 use instructgpt::train::reward_model::with_scalar_head;
-use instructgpt::train::rollout::{Frozen, Rollout};
 
 /// 1 for a text without any "e", down to about -1 for common English; -1 for no text at all.
 fn reward(text: &str) -> f32 {
@@ -61,13 +61,11 @@ fn example() -> Result<()> {
     let mut run = Run::open(&settings, &directory, false, &mut progress, &stop)?;
 
     // A policy that writes simple sentences.
-    let random = Model::random(
-        settings.model.config(data.tokenizer.vocab_size(), settings.precision),
-        Head::LanguageModel,
-        1,
-    );
-    let finished = pretrain::train(&mut run, &data, random)?;
-    let pretrained = run.finish(finished, "pretrain", &data.tokenizer)?;
+    let config = settings.model.config(data.tokenizer.vocab_size(), settings.precision);
+    let random = Network::random(Cpu, config, Head::LanguageModel, 1);
+    let inputs = Inputs::new(&settings, &data);
+    let stage = Pretrain::new(inputs, &settings.pretrain, random)?;
+    let pretrained = run.drive(StageId::Pretrain, &data.tokenizer, stage)?.expect("a stage that trains");
     show("before", &pretrained, &data.prompts.train, &data.tokenizer);
 
     // PPO: the value function starts as the policy's trunk under a fresh scalar head.
@@ -79,26 +77,19 @@ fn example() -> Result<()> {
         value: with_scalar_head(pretrained, 1),
         reward: &mut score,
     };
-    let finished = ppo::train(&mut run, &data, networks, &settings.ppo, "ppo")?;
-    let policy = run.finish(finished, "policy", &data.tokenizer)?;
+    let stage = Ppo::new(inputs, &settings.ppo, networks)?;
+    let policy = run.drive(StageId::Ppo, &data.tokenizer, stage)?.expect("a stage that trains");
     show("after", &policy, &data.prompts.train, &data.tokenizer);
     println!("models and metrics.jsonl are in {}", directory.display());
     Ok(())
 }
 
 /// Samples eight answers to each prompt; prints their mean reward and the first few.
-fn show(when: &str, model: &Model, prompts: &[Vec<u32>], tokenizer: &Tokenizer) {
-    let end_of_text = tokenizer.end_of_text();
-    let how = Rollout {
-        temperature: 1.0,
-        max_response_tokens: 32,
-        end_of_text,
-        seed: 2,
-        stage: Stage::Eval,
-        step: 0,
-    };
+fn show(when: &str, network: &Network, prompts: &[Vec<u32>], tokenizer: &Tokenizer) {
     let asked: Vec<&[u32]> = (0..8).flat_map(|_| prompts.iter().map(Vec::as_slice)).collect();
-    let answers = Frozen::new(model.clone(), 0).respond(&asked, &how);
+    let sampling = Sampling::full(1.0, 32, tokenizer.end_of_text());
+    let draws = Draw { seed: 2, stage: Stage::Eval, step: 0, episode: 0 }.consecutive(asked.len());
+    let answers = network.generate(&asked, &sampling, &draws, &|_| true);
     let texts: Vec<String> = answers.iter().map(|answer| tokenizer.decode_lossy(&answer.tokens)).collect();
     let mean = texts.iter().map(|text| reward(text)).sum::<f32>() / texts.len() as f32;
     println!("{when}: mean reward {mean:.2}");

@@ -5,27 +5,32 @@
 #[path = "common/runs.rs"]
 mod runs;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
-use instructgpt::checkpoint::{Model, load_latest_state};
+use instructgpt::checkpoint::load_latest_state;
 use instructgpt::data::Comparison;
+use instructgpt::engine::Cpu;
 use instructgpt::error::{Error, Result};
-use instructgpt::model::Head;
+use instructgpt::loss::reward_loss::reward_loss;
+use instructgpt::model::{Head, Network};
 use instructgpt::num::math::sigmoid;
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
-use instructgpt::run::directory::{Finished, Run};
 use instructgpt::run::progress::Silent;
+use instructgpt::run::{Run, StageId};
 use instructgpt::settings::{Select, Settings};
+use instructgpt::train::collect::{COMPARISONS, Collect};
 use instructgpt::train::dataset::{Dataset, Ranking};
-use instructgpt::train::learner::{Learner, Optimizer};
-use instructgpt::train::ppo::{self, Networks, RewardFunction};
-use instructgpt::train::reward_model::{self, rank, with_scalar_head};
-use instructgpt::train::rollout::Frozen;
-use instructgpt::train::{pretrain, sft};
+use instructgpt::train::inputs::Inputs;
+use instructgpt::train::ppo::{Networks, Ppo};
+use instructgpt::train::pretrain::Pretrain;
+use instructgpt::train::reward::RewardFunction;
+use instructgpt::train::reward_model::{RewardModel, rank, with_scalar_head};
+use instructgpt::train::sft::Sft;
 use instructgpt::world::{self, World};
 use runs::{StopAfter, tiny};
 use serde_json::Value;
@@ -33,26 +38,67 @@ use serde_json::Value;
 static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::load(&tiny(&[]), Path::new(".")).unwrap());
 
 /// A fresh language model over the data's tokens.
-fn language_model(settings: &Settings) -> Model {
+fn language_model(settings: &Settings) -> Network {
     let config = settings.model.config(DATA.tokenizer.vocab_size(), settings.precision);
-    Model::random(config, Head::LanguageModel, settings.seed)
+    Network::random(Cpu, config, Head::LanguageModel, settings.seed)
 }
 
 /// A fresh reward model.
-fn scalar_model(settings: &Settings) -> Model {
+fn scalar_model(settings: &Settings) -> Network {
     with_scalar_head(language_model(settings), settings.seed)
 }
 
 /// Runs one stage in a directory of its own; what it returns, and its lines of `metrics.jsonl`.
 fn stage(
     settings: &Settings,
-    train: impl FnOnce(&mut Run) -> Result<Finished> + Send,
-) -> (Model, Vec<Value>) {
+    train: impl FnOnce(&mut Run) -> Result<Network> + Send,
+) -> (Network, Vec<Value>) {
     let out = tempfile::tempdir().unwrap();
     let (mut silent, stop) = (Silent, AtomicBool::new(false));
     let mut run = Run::open(settings, out.path(), false, &mut silent, &stop).unwrap();
-    let model = with_threads(2, || train(&mut run)).unwrap().model;
-    (model, read_metrics(out.path()))
+    let network = with_threads(2, || train(&mut run)).unwrap();
+    (network, read_metrics(out.path()))
+}
+
+fn pretrain(run: &mut Run, network: Network) -> Result<Network> {
+    let s = run.settings;
+    let stage = Pretrain::new(Inputs::new(s, &DATA), &s.pretrain, network)?;
+    run.drive(StageId::Pretrain, &DATA.tokenizer, stage).map(Option::unwrap)
+}
+
+/// SFT, or the RLHF init.
+fn sft(run: &mut Run, data: &Dataset, id: StageId, network: Network) -> Result<Network> {
+    let (s, inputs) = (run.settings, Inputs::new(run.settings, data));
+    let epochs = run.directory.path.join("sft_epochs");
+    let stage = match id {
+        StageId::Sft => Sft::new(id, inputs, s.sft.clone(), 0.0, network, epochs)?,
+        _ => Sft::new(id, inputs, s.rlhf_init.as_sft(), s.rlhf_init.pretrain_fraction, network, epochs)?,
+    };
+    run.drive(id, &data.tokenizer, stage).map(Option::unwrap)
+}
+
+fn reward_model(run: &mut Run, data: &Dataset, network: Network) -> Result<Network> {
+    let s = run.settings;
+    let stage = RewardModel::new(Inputs::new(s, data), &s.reward_model, network)?;
+    run.drive(StageId::RewardModel, &data.tokenizer, stage).map(Option::unwrap)
+}
+
+/// A reward model from rankings of what `samplers` write.
+fn collected_reward_model(run: &mut Run, network: Network, samplers: Vec<Network>) -> Result<Network> {
+    collect(run, samplers)?;
+    let mut data = Dataset::load(run.settings, Path::new("."))?;
+    data.load_rankings(run.settings, &run.directory.path.join(COMPARISONS))?;
+    reward_model(run, &data, network)
+}
+
+fn collect(run: &mut Run, samplers: Vec<Network>) -> Result<()> {
+    let (s, prompts) = (run.settings, &DATA.ranking_prompts);
+    let sides =
+        [(world::Split::Train, &prompts.train[..]), (world::Split::Validation, &prompts.validation[..])];
+    let mut world = DATA.world.clone().unwrap();
+    let limit = s.data.max_response_tokens;
+    let stage = Collect::new(s.seed, &s.reward_model, sides, limit, samplers, &mut world, &DATA.tokenizer)?;
+    run.drive(StageId::Collect, &DATA.tokenizer, stage).map(drop)
 }
 
 fn read_metrics(out: &Path) -> Vec<Value> {
@@ -61,26 +107,27 @@ fn read_metrics(out: &Path) -> Vec<Value> {
 }
 
 /// PPO from fresh models, rewarded by a fresh reward model.
-fn ppo(settings: &Settings) -> (Model, Vec<Value>) {
-    let mut reward = Frozen::new(scalar_model(settings), settings.micro_batch_tokens);
+fn ppo(settings: &Settings) -> (Network, Vec<Value>) {
+    let mut reward = scalar_model(settings);
     stage(settings, |run| ppo_in(run, &mut reward))
 }
 
-fn ppo_in(run: &mut Run, reward: &mut impl RewardFunction) -> Result<Finished> {
-    let settings = run.settings;
-    let policy = language_model(settings);
-    let networks = Networks { reference: policy.clone(), policy, value: scalar_model(settings), reward };
-    ppo::train(run, &DATA, networks, &settings.ppo, "ppo")
+fn ppo_in(run: &mut Run, reward: &mut impl RewardFunction) -> Result<Network> {
+    let s = run.settings;
+    let policy = language_model(s);
+    let networks = Networks { reference: policy.clone(), policy, value: scalar_model(s), reward };
+    let stage = Ppo::new(Inputs::new(s, &DATA), &s.ppo, networks)?;
+    run.drive(StageId::Ppo, &DATA.tokenizer, stage).map(Option::unwrap)
 }
 
 fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-fn assert_same_model(found: &Model, expected: &Model, what: &str) {
+fn assert_same_model(found: &Network, expected: &Network, what: &str) {
     assert_eq!((&found.config, found.head), (&expected.config, expected.head), "{what}");
-    let differ =
-        found.parameters.iter().zip(&expected.parameters).position(|(a, b)| a.to_bits() != b.to_bits());
+    let (parameters, others) = (found.parameters(), expected.parameters());
+    let differ = parameters.iter().zip(others.iter()).position(|(a, b)| a.to_bits() != b.to_bits());
     assert_eq!(
         differ.map(|index| found.layout.name_of(index)),
         None,
@@ -88,8 +135,8 @@ fn assert_same_model(found: &Model, expected: &Model, what: &str) {
     );
 }
 
-fn assert_other_model(found: &Model, other: &Model, what: &str) {
-    assert_ne!(bits(&found.parameters), bits(&other.parameters), "{what}");
+fn assert_other_model(found: &Network, other: &Network, what: &str) {
+    assert_ne!(bits(&found.parameters()), bits(&other.parameters()), "{what}");
 }
 
 #[test]
@@ -101,23 +148,24 @@ fn a_learning_rate_of_0_changes_nothing() {
     settings.rlhf_init.learning_rate = 0.0;
     let model = language_model(&settings);
 
-    let (after, lines) = stage(&settings, |run| pretrain::train(run, &DATA, model.clone()));
+    let (after, lines) = stage(&settings, |run| pretrain(run, model.clone()));
     assert_same_model(&after, &model, "pretrain");
     assert_eq!(lines.len() as u64, settings.pretrain.steps);
-    for recipe in [sft::Recipe::sft(&settings.sft), sft::Recipe::rlhf_init(&settings.rlhf_init)] {
-        let (after, lines) = stage(&settings, |run| sft::train(run, &DATA, model.clone(), recipe));
-        assert_same_model(&after, &model, recipe.stage);
+    for id in [StageId::Sft, StageId::RlhfInit] {
+        let (after, lines) = stage(&settings, |run| sft(run, &DATA, id, model.clone()));
+        assert_same_model(&after, &model, id.name());
         assert!(!lines.is_empty());
     }
     let reward = scalar_model(&settings);
-    let train = |run: &mut Run| reward_model::train(run, &DATA, reward.clone(), Some(model.clone()));
+    let train = |run: &mut Run| collected_reward_model(run, reward.clone(), vec![model.clone()]);
     assert_same_model(&stage(&settings, train).0, &reward, "reward_model");
 
     // Centred, its final bias moves and nothing else.
     settings.reward_model.center_on_demonstrations = true;
     let (after, _) = stage(&settings, train);
-    let moved: Vec<&str> = (0..after.parameters.len())
-        .filter(|&i| after.parameters[i].to_bits() != reward.parameters[i].to_bits())
+    let (parameters, before) = (after.parameters(), reward.parameters());
+    let moved: Vec<&str> = (0..parameters.len())
+        .filter(|&i| parameters[i].to_bits() != before[i].to_bits())
         .map(|i| after.layout.name_of(i))
         .collect();
     assert!(!moved.is_empty() && moved.iter().all(|name| *name == "transformer.ln_f.bias"), "{moved:?}");
@@ -127,7 +175,7 @@ fn a_learning_rate_of_0_changes_nothing() {
 fn ppo_with_learning_rates_of_0_changes_nothing() {
     let settings = tiny(&["ppo.learning_rate=0.0", "ppo.value_learning_rate=0.0"]);
     let (policy, value) = (language_model(&settings), scalar_model(&settings));
-    let mut reward = Frozen::new(scalar_model(&settings), 1024);
+    let mut reward = scalar_model(&settings);
     let (average, lines) = stage(&settings, |run| ppo_in(run, &mut reward));
     assert_same_model(&average, &policy, "the averaged policy");
     // The policy samples from the reference all along.
@@ -143,7 +191,7 @@ fn ppo_with_learning_rates_of_0_changes_nothing() {
     assert_eq!(saved.step, 4);
     let buffers = [("policy.parameters", &policy), ("policy.average", &policy), ("value.parameters", &value)];
     for (name, model) in buffers {
-        assert_eq!(bits(&saved.state.buffers[name]), bits(&model.parameters), "{name}");
+        assert_eq!(bits(&saved.state.buffers[name]), bits(&model.parameters()), "{name}");
     }
     assert!(saved.state.buffers["policy.first_moment"].iter().any(|&m| m != 0.0), "there was a gradient");
 }
@@ -219,8 +267,8 @@ fn the_order_of_responses_in_a_ranking_changes_no_bit() {
             "ties"
         );
         let config = settings.model.config(data.tokenizer.vocab_size(), settings.precision);
-        let start = Model::random(config, Head::Scalar, settings.seed);
-        let (model, lines) = stage(&settings, |run| reward_model::train(run, &data, start.clone(), None));
+        let start = Network::random(Cpu, config, Head::Scalar, settings.seed);
+        let (model, lines) = stage(&settings, |run| reward_model(run, &data, start.clone()));
         assert_other_model(&model, &start, "it learns");
         models.push((model, lines));
     }
@@ -229,6 +277,64 @@ fn the_order_of_responses_in_a_ranking_changes_no_bit() {
         assert_same_model(model, &models[0].0, "shuffled responses");
         assert_eq!(*lines, models[0].1);
     }
+}
+
+/// The rankings in a run's file, as JSON.
+fn collected(settings: &Settings, samplers: Vec<Network>) -> Vec<Value> {
+    let out = tempfile::tempdir().unwrap();
+    let (mut silent, stop) = (Silent, AtomicBool::new(false));
+    let mut run = Run::open(settings, out.path(), false, &mut silent, &stop).unwrap();
+    with_threads(2, || collect(&mut run, samplers)).unwrap();
+    let text = fs::read_to_string(out.path().join(COMPARISONS)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn models_take_turns_and_a_responses_draws_are_its_own() {
+    let settings = tiny(&["reward_model.written_share=0.0"]);
+    let [first, second] = [1, 2].map(|seed| language_model(&Settings { seed, ..settings.clone() }));
+    let one = collected(&settings, vec![first.clone()]);
+    let other = collected(&settings, vec![second.clone()]);
+    let both = collected(&settings, vec![first, second]);
+    assert!(one.len() > 12 && one.len() == both.len());
+    for ((one, other), both) in one.iter().zip(&other).zip(&both) {
+        let responses = |line: &Value| line["response_tokens"].as_array().unwrap().clone();
+        assert!(responses(one).len() >= 4);
+        for (j, response) in responses(both).into_iter().enumerate() {
+            assert_eq!(response, responses(if j % 2 == 0 { one } else { other })[j]);
+        }
+    }
+}
+
+/// Tokens that were sampled do not always survive being decoded and encoded: they are trained on as they were.
+#[test]
+fn what_was_sampled_is_what_is_trained_on() {
+    let settings = tiny(&[]);
+    let out = tempfile::tempdir().unwrap();
+    let (mut silent, stop) = (Silent, AtomicBool::new(false));
+    let mut run = Run::open(&settings, out.path(), false, &mut silent, &stop).unwrap();
+    with_threads(2, || collect(&mut run, vec![language_model(&settings)])).unwrap();
+    let path = out.path().join(COMPARISONS);
+    let mut data = Dataset::load(&settings, Path::new(".")).unwrap();
+    data.load_rankings(&settings, &path).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let sampled: BTreeSet<Vec<u32>> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .flat_map(|line| line["response_tokens"].as_array().unwrap().clone())
+        .map(|tokens| serde_json::from_value(tokens).unwrap())
+        .collect();
+    let rankings = || data.rankings.train.iter().chain(&data.rankings.validation);
+    assert!(data.rankings.train.len() > 6 && data.rankings.validation.len() > 6);
+    let mut responses = rankings().flat_map(|ranking| &ranking.responses).map(|example| example.response());
+    assert!(responses.clone().all(|response| sampled.contains(response)));
+    assert!(
+        responses.any(|response| DATA.tokenizer.encode(&DATA.tokenizer.decode_lossy(response)) != response)
+    );
+    // Another tokenizer's would be other texts.
+    fs::write(&path, text.replace("\"prompt_tokens\":[", "\"prompt_tokens\":[99999,")).unwrap();
+    let error = data.load_rankings(&settings, &path).unwrap_err().to_string();
+    assert!(error.contains("99999") && error.contains("tokenizer"), "{error}");
 }
 
 #[test]
@@ -240,24 +346,24 @@ fn two_responses_give_the_plain_pairwise_loss() {
     let batch: Vec<&Ranking> = rankings.iter().take(6).collect();
     let weight = 1.0 / batch.len() as f32;
     let learner = || {
-        let optimizer = Optimizer::new(&settings.adam, None, 0.0, 0.0);
-        Learner::new(scalar_model(&settings), optimizer, settings.micro_batch_tokens, false)
+        let inputs = Inputs::new(&settings, &DATA);
+        inputs.learner(scalar_model(&settings), inputs.optimizer(None, 0.0, 0.0))
     };
     let (mut k_way, mut pairwise) = (learner(), learner());
     for _ in 0..3 {
         rank(&mut k_way, &batch, |ranking, rewards, slopes| {
-            instructgpt::loss::reward_loss::reward_loss(rewards, &ranking.ranks, slopes, weight).unwrap();
+            reward_loss(rewards, &ranking.ranks, slopes, weight).unwrap();
         });
         // d/dr of -ln sigmoid(r_w - r_l): the better one stands first.
         rank(&mut pairwise, &batch, |_, rewards, slopes| {
             let pull = weight * sigmoid(rewards[1] - rewards[0]);
             slopes.copy_from_slice(&[-pull, pull]);
         });
-        k_way.update("test", 1e-2, 0.0).unwrap();
-        pairwise.update("test", 1e-2, 0.0).unwrap();
-        assert_eq!(bits(&k_way.parameters), bits(&pairwise.parameters));
+        k_way.update(1e-2, 0.0).unwrap();
+        pairwise.update(1e-2, 0.0).unwrap();
+        assert_eq!(bits(&k_way.network.parameters()), bits(&pairwise.network.parameters()));
     }
-    assert_other_model(&k_way.to_model(), &scalar_model(&settings), "it learns");
+    assert_other_model(&k_way.network, &scalar_model(&settings), "it learns");
 }
 
 #[test]
@@ -268,11 +374,9 @@ fn dropout_is_in_sft_and_the_rlhf_init_only() {
         settings
     });
     let model = language_model(&without);
-    let recipes =
-        |settings: &Settings| [sft::Recipe::sft(&settings.sft), sft::Recipe::rlhf_init(&settings.rlhf_init)];
-    for (one, other) in recipes(&without).into_iter().zip(recipes(&with)) {
-        let train = |settings, recipe| stage(settings, |run| sft::train(run, &DATA, model.clone(), recipe));
-        let (one, other, again) = (train(&without, one), train(&with, other), train(&with, other));
+    for id in [StageId::Sft, StageId::RlhfInit] {
+        let train = |settings| stage(settings, |run| sft(run, &DATA, id, model.clone()));
+        let (one, other, again) = (train(&without), train(&with), train(&with));
         assert_other_model(&one.0, &other.0, "dropout");
         assert_same_model(&other.0, &again.0, "the same dropout");
         assert_eq!(other.1, again.1);
@@ -281,8 +385,8 @@ fn dropout_is_in_sft_and_the_rlhf_init_only() {
     }
     let others = |settings: &Settings| {
         [
-            stage(settings, |run| pretrain::train(run, &DATA, model.clone())),
-            stage(settings, |run| reward_model::train(run, &DATA, model.clone(), Some(model.clone()))),
+            stage(settings, |run| pretrain(run, model.clone())),
+            stage(settings, |run| collected_reward_model(run, model.clone(), vec![model.clone()])),
             ppo(settings),
         ]
     };
@@ -301,11 +405,8 @@ fn the_best_epoch_by_validation_loss_is_returned_also_after_a_stop() {
     last.sft.select = Select::Last;
     let data = Dataset::load(&settings, Path::new(".")).unwrap();
     let config = settings.model.config(data.tokenizer.vocab_size(), settings.precision);
-    let model = Model::random(config, Head::LanguageModel, settings.seed);
-    let train = |run: &mut Run| {
-        let recipe = sft::Recipe::sft(&run.settings.sft);
-        sft::train(run, &data, model.clone(), recipe)
-    };
+    let model = Network::random(Cpu, config, Head::LanguageModel, settings.seed);
+    let train = |run: &mut Run| sft(run, &data, StageId::Sft, model.clone());
     let (best, lines) = stage(&settings, train);
     let losses: Vec<f64> = lines.iter().filter_map(|line| line["validation_loss"].as_f64()).collect();
     assert!(losses.len() == 3 && losses[2] > losses[0].min(losses[1]), "{losses:?}");
@@ -314,7 +415,7 @@ fn the_best_epoch_by_validation_loss_is_returned_also_after_a_stop() {
 }
 
 /// Stops a stage after each of its steps in turn, goes on, and compares with the stage never stopped.
-fn assert_resumes_anywhere(settings: &Settings, mut train: impl FnMut(&mut Run) -> Result<Finished> + Send) {
+fn assert_resumes_anywhere(settings: &Settings, mut train: impl FnMut(&mut Run) -> Result<Network> + Send) {
     let (expected, lines) = stage(settings, &mut train);
     for steps in 1..=lines.len() {
         let out = tempfile::tempdir().unwrap();
@@ -325,8 +426,8 @@ fn assert_resumes_anywhere(settings: &Settings, mut train: impl FnMut(&mut Run) 
         drop(run);
         let (mut silent, go_on) = (Silent, AtomicBool::new(false));
         let mut run = Run::open(settings, out.path(), true, &mut silent, &go_on).unwrap();
-        let finished = with_threads(2, || train(&mut run)).unwrap();
-        assert_same_model(&finished.model, &expected, &format!("stopped after step {steps}"));
+        let found = with_threads(2, || train(&mut run)).unwrap();
+        assert_same_model(&found, &expected, &format!("stopped after step {steps}"));
         assert_eq!(read_metrics(out.path()), lines, "stopped after step {steps}");
     }
 }
@@ -339,7 +440,7 @@ fn the_adaptive_kl_coefficient_is_resumed() {
         "ppo.inner_epochs=2",
         "ppo.score_after_eos=true",
     ]);
-    let mut reward = Frozen::new(scalar_model(&settings), settings.micro_batch_tokens);
+    let mut reward = scalar_model(&settings);
     let (_, lines) = stage(&settings, |run| ppo_in(run, &mut reward));
     assert_ne!(lines[0]["kl_coef"], lines[3]["kl_coef"]);
     assert_resumes_anywhere(&settings, |run| ppo_in(run, &mut reward));
@@ -349,7 +450,7 @@ fn the_adaptive_kl_coefficient_is_resumed() {
 fn a_loss_spike_is_seen_at_the_same_step_after_a_stop() {
     // "Above half the mean of the last 20": the 21st loss always is.
     let settings = tiny(&["limits.loss_spike=0.5", "pretrain.steps=30", "pretrain.learning_rate=1e-5"]);
-    let train = |run: &mut Run| pretrain::train(run, &DATA, language_model(&settings)).map(drop).unwrap_err();
+    let train = |run: &mut Run| pretrain(run, language_model(&settings)).map(drop).unwrap_err();
     for steps in [30, 1, 12, 20] {
         let out = tempfile::tempdir().unwrap();
         let stop = AtomicBool::new(false);

@@ -9,39 +9,48 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
+use instructgpt::engine::Cpu;
 use instructgpt::error::Error;
 use instructgpt::loss::reward_loss::reward_loss;
-use instructgpt::model::{DecodeWeights, Draw, Head, ModelConfig, Precision, Sampling, generate_one};
+use instructgpt::model::{
+    Draw, Head, Layout, ModelConfig, Network, Precision, Sampling, Sequence, generate_one, singly,
+};
 use instructgpt::num::rng::Stage;
-use instructgpt::run::directory::Run;
+use instructgpt::optim::adamw::AdamW;
+use instructgpt::optim::learner::{Learner, Optimizer};
 use instructgpt::run::progress::Silent;
+use instructgpt::run::{Run, StageId};
 use instructgpt::settings::Settings;
 use instructgpt::train::dataset::{Dataset, Example, Ranking};
-use instructgpt::train::learner::{Learner, Optimizer};
-use instructgpt::train::passes::Sequence;
-use instructgpt::train::ppo::{self, Networks};
-use instructgpt::train::pretrain;
+use instructgpt::train::inputs::Inputs;
+use instructgpt::train::ppo::{Networks, Ppo};
+use instructgpt::train::pretrain::Pretrain;
 use instructgpt::train::reward_model::rank;
-use instructgpt::{checkpoint::Model, model::Layout};
 use runs::{StopAfter, tiny};
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::load(&tiny(&[]), Path::new(".")).unwrap());
 
-fn model(head: Head, seed: u64) -> Model {
-    Model::random(tiny(&[]).model.config(DATA.tokenizer.vocab_size(), Precision::F32), head, seed)
+fn model(head: Head, seed: u64) -> Network {
+    Network::random(Cpu, tiny(&[]).model.config(DATA.tokenizer.vocab_size(), Precision::F32), head, seed)
 }
 
-fn learner(model: Model) -> Learner {
-    let settings = tiny(&[]);
-    Learner::new(model, Optimizer::new(&settings.adam, None, 0.0, 0.0), settings.micro_batch_tokens, true)
+fn learner(network: Network) -> Learner {
+    let optimizer = Optimizer { adam: AdamW::default(), gradient_clip: 0.0 };
+    Learner::new(network, optimizer, tiny(&[]).micro_batch_tokens, true)
+}
+
+/// A network with other parameters in that range.
+fn with(mut network: Network, range: std::ops::Range<usize>, value: f32) -> Network {
+    let mut parameters = network.parameters().into_owned();
+    parameters[range].fill(value);
+    network.set_parameters(parameters);
+    network
 }
 
 /// Everything that a learner keeps, to the bit.
 fn bits(learner: &Learner) -> Vec<(String, Vec<u32>)> {
-    let mut buffers = Vec::new();
-    learner.buffers("x", &mut buffers);
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
-    buffers.into_iter().map(|(name, values)| (name, bits(values))).collect()
+    learner.state("x").into_iter().map(|(name, values)| (name, bits(&values))).collect()
 }
 
 /// The message of a stage that must stop, and the number of steps it recorded before.
@@ -55,26 +64,31 @@ fn stopped(settings: &Settings, train: impl FnOnce(&mut Run) -> Result<(), Error
     (error.to_string(), metrics.lines().count())
 }
 
-fn ppo(run: &mut Run, policy: Model, reference: Model, value: Model) -> Result<(), Error> {
+fn ppo(run: &mut Run, policy: Network, reference: Network, value: Network) -> Result<(), Error> {
     let mut reward = |_: &[u32], _: &[u32]| 1.0;
-    let settings = run.settings;
     let networks = Networks { policy, reference, value, reward: &mut reward };
-    ppo::train(run, &DATA, networks, &settings.ppo, "ppo").map(drop)
+    let stage = Ppo::new(Inputs::new(run.settings, &DATA), &run.settings.ppo, networks)?;
+    run.drive(StageId::Ppo, &DATA.tokenizer, stage).map(drop)
+}
+
+fn pretrain(run: &mut Run, network: Network) -> Result<(), Error> {
+    let stage = Pretrain::new(Inputs::new(run.settings, &DATA), &run.settings.pretrain, network)?;
+    run.drive(StageId::Pretrain, &DATA.tokenizer, stage).map(drop)
 }
 
 #[test]
 fn a_gradient_that_is_not_finite_is_named_and_not_applied() {
     let untied = ModelConfig { tied_head: false, ..ModelConfig::gpt2(11, 8, 6, 2, 2) };
     for head in [Head::LanguageModel, Head::Scalar] {
-        let model = Model::random(untied.clone(), head, 1);
+        let model = Network::random(Cpu, untied.clone(), head, 1);
         for row in Layout::new(&untied, head).parameters {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut learner = learner(model.clone());
                 learner.gradients.flat[row.range().end - 1] = bad;
                 let before = bits(&learner);
-                let error = learner.update("sft", 1e-3, 0.9).unwrap_err().to_string();
-                let expected = format!("sft: step 1: the gradient of {} is {bad}\n", row.name);
-                assert!(error.starts_with(&expected), "{error}");
+                let fault = learner.update(1e-3, 0.9).unwrap_err();
+                assert_eq!(fault.what, format!("the gradient of {}", row.name));
+                assert_eq!(fault.found.to_string(), bad.to_string());
                 assert!(bits(&learner) == before && learner.updates == 0, "{}: applied", row.name);
             }
         }
@@ -85,12 +99,12 @@ fn a_gradient_that_is_not_finite_is_named_and_not_applied() {
 #[test]
 fn a_gradient_whose_square_overflows_is_named_and_not_applied() {
     let mut learner = learner(model(Head::Scalar, 1));
-    let at = learner.model.layout.ln_f_weight.start;
+    let at = learner.network.layout.ln_f.weight.start;
     learner.gradients.flat[at] = -1e25;
     let before = bits(&learner);
-    let error = learner.update("ppo", 1e-3, 0.9).unwrap_err().to_string();
-    let expected = "ppo: step 1: the norm of the gradient (largest in transformer.ln_f.weight) is inf";
-    assert!(error.starts_with(expected), "{error}");
+    let fault = learner.update(1e-3, 0.9).unwrap_err();
+    let expected = "the norm of the gradient (largest in transformer.ln_f.weight)";
+    assert_eq!((fault.what.as_str(), fault.found), (expected, f32::INFINITY));
     assert!(bits(&learner) == before);
 }
 
@@ -109,23 +123,21 @@ fn the_layer_where_the_numbers_are_left_is_named() {
     for head in [Head::LanguageModel, Head::Scalar] {
         let mut config = model(head, 1).config;
         config.tied_head = false;
-        let good = Model::random(config, head, 1);
+        let good = Network::random(Cpu, config, head, 1);
         for row in &good.layout.parameters {
-            let mut broken = good.clone();
-            broken.parameters[row.range()].fill(f32::INFINITY);
-            let mut learner = learner(broken);
-            let sequences = [Sequence { tokens: &DATA.text.train[..20], from: 1 }];
-            assert_eq!(learner.pass.blame("the loss"), "the loss");
+            let mut learner = learner(with(good.clone(), row.range(), f32::INFINITY));
+            let text = &DATA.text.train[..20];
+            assert_eq!(learner.network.blame("the loss"), "the loss");
             match head {
                 Head::LanguageModel => {
-                    learner.log_probs_gradient(&sequences, 1.0, None, |_, _| 1.0, |_, _, _| ());
+                    let mut slope_1 = |_: usize, _: &[f32], slopes: &mut [f32]| slopes.fill(1.0);
+                    learner.accumulate(&[Sequence::text(text)], &singly(1), 1.0, None, &mut slope_1);
                 }
                 Head::Scalar => {
-                    let Learner { model, parameters, pass, .. } = &mut learner;
-                    pass.values(model, parameters, &sequences, |_| 0..20, |_, _| ());
+                    learner.network.values(&[Sequence { tokens: text, from: 0, to: 20 }]);
                 }
             }
-            let said = learner.pass.blame("the loss");
+            let said = learner.network.blame("the loss");
             let expected = format!("the loss ({} gave ", layer(&row.name));
             assert!(said.starts_with(&expected), "{}: {said}", row.name);
         }
@@ -135,15 +147,13 @@ fn the_layer_where_the_numbers_are_left_is_named() {
 #[test]
 fn a_stage_says_where_the_numbers_were_left_and_learns_nothing() {
     let broken = |head, tensor: &str| {
-        let mut model = model(head, 1);
+        let model = model(head, 1);
         let range = model.layout.get(tensor).unwrap().range();
-        model.parameters[range].fill(f32::MAX);
-        model
+        with(model, range, f32::MAX)
     };
     let (c_fc, good) = ("transformer.h.1.mlp.c_fc.weight", model(Head::LanguageModel, 1));
     let settings = tiny(&[]);
-    let (message, steps) =
-        stopped(&settings, |run| pretrain::train(run, &DATA, broken(Head::LanguageModel, c_fc)).map(drop));
+    let (message, steps) = stopped(&settings, |run| pretrain(run, broken(Head::LanguageModel, c_fc)));
     assert!(message.starts_with("pretrain: step 1: the loss (h.1.mlp.c_fc gave "), "{message}");
     assert_eq!(steps, 0);
 
@@ -222,7 +232,8 @@ fn a_spike_of_the_value_loss_or_the_ptx_loss_stops_ppo() {
                     value: network(Head::Scalar),
                     reward: &mut reward,
                 };
-                ppo::train(&mut run, &DATA, networks, &settings.ppo, "ppo").map(drop).unwrap_err()
+                let stage = Ppo::new(Inputs::new(&settings, &DATA), &settings.ppo, networks).unwrap();
+                run.drive(StageId::Ppo, &DATA.tokenizer, stage).map(drop).unwrap_err()
             };
             if before > 0 {
                 assert!(matches!(go_on(before, false), Error::Interrupted { .. }));
@@ -237,15 +248,13 @@ fn a_spike_of_the_value_loss_or_the_ptx_loss_stops_ppo() {
 /// Logits up to 1e30 have log-probs and samples, the same in decoding as in training.
 #[test]
 fn extreme_logits_are_defined() {
-    let mut model = model(Head::LanguageModel, 1);
-    let range = model.layout.ln_f_weight.clone();
-    model.parameters[range].fill(1e31);
-    let mut learner = learner(model);
-    let weights = DecodeWeights::new(&learner.model, &learner.parameters);
+    let model = model(Head::LanguageModel, 1);
+    let range = model.layout.ln_f.weight.clone();
+    let mut learner = learner(with(model, range, 1e31));
     let prompt = &DATA.prompts.train[0];
     let sampling = Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, max_new_tokens: 20, end_of_text: None };
     let draw = Draw { seed: 1, stage: Stage::Test, step: 0, episode: 0 };
-    let response = generate_one(&weights, prompt, &sampling, draw, |_| true);
+    let response = generate_one(&learner.network, prompt, &sampling, draw, |_| true);
     assert!(response.log_probs.iter().chain(&response.entropies).all(|x| x.is_finite()));
     // One token has all of the probability.
     assert!(
@@ -255,21 +264,14 @@ fn extreme_logits_are_defined() {
     );
 
     let tokens = [prompt.as_slice(), &response.tokens].concat();
-    let mut least = 0.0f32;
-    let mut sampled = Vec::new();
-    let sequences = [Sequence { tokens: &tokens, from: 1 }];
-    learner.log_probs_gradient(
-        &sequences,
-        1.0,
-        None,
-        |_, _| -1.0,
-        |t, log_prob, _| {
-            least = least.min(log_prob);
-            if t + 1 >= prompt.len() {
-                sampled.push(log_prob);
-            }
-        },
-    );
+    let mut found = Vec::new();
+    let mut loss = |_: usize, log_probs: &[f32], slopes: &mut [f32]| {
+        found = log_probs.to_vec();
+        slopes.fill(-1.0);
+    };
+    learner.accumulate(&[Sequence::text(&tokens)], &singly(1), 1.0, None, &mut loss);
+    let least = found.iter().copied().fold(0.0, f32::min);
+    let sampled = &found[prompt.len() - 1..];
     assert_eq!(sampled, response.log_probs);
     // The prompt's own tokens are as good as impossible, and yet a number.
     assert!((-1e32..-1e28).contains(&least), "{least}");
@@ -295,5 +297,5 @@ fn responses_from_nothing_to_the_full_context_are_ranked() {
         assert!(reward_loss(found, &ranking.ranks, slopes, 1.0).unwrap().is_finite());
     });
     assert!(rewards.len() == 3 && rewards.iter().all(|reward| reward.is_finite()));
-    assert!(learner.update("reward_model", 1e-3, 0.0).unwrap() > 0.0);
+    assert!(learner.update(1e-3, 0.0).unwrap() > 0.0);
 }

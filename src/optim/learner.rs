@@ -17,7 +17,8 @@ pub struct Learner<E: Engine = Cpu> {
     pub network: Network<E>,
     /// Updates made so far.
     pub updates: u64,
-    gradients: Gradients<E>,
+    /// Gradient of the update to come.
+    pub gradients: Gradients<E>,
     first_moment: E::Buffer,
     second_moment: E::Buffer,
     average: Option<E::Buffer>,

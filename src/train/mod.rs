@@ -2,12 +2,13 @@
 //! init), [`collect`], [`reward_model`], [`sft_selection`], [`ppo`]; the driver in [`crate::run`] does what they
 //! have in common, and [`crate::recipe`] says which follows which.
 //!
-//! Below them: [`dataset`] (files or miniature to tokens), [`inputs`] (what every stage is given), [`rollouts`] and
+//! Below them: [`dataset`] with its encoder (files or miniature to tokens), [`inputs`] (what every stage is given), [`rollouts`] and
 //! [`episodes`] (what is sampled, and what it is worth), [`reward`], [`held_out`] losses, [`monitors`] and
 //! [`ppo_metrics`].
 
 pub mod collect;
 pub mod dataset;
+mod encoder;
 pub mod episodes;
 pub mod held_out;
 pub mod inputs;
