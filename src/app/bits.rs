@@ -3,8 +3,8 @@
 //! reference build's. They stand in the order of the computation, so the first that differs names the operation
 //! to blame: what went into it was still the same.
 
-use crate::engine::cpu::dropout::Dropout;
-use crate::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use crate::engine::cpu::log_prob::{self, Workspace};
+use crate::engine::{Dropout, Outputs, Target};
 use crate::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Draw, Gradients, Head, ModelConfig,
     Precision, Sampling, Transformer, generate_one,
@@ -97,7 +97,7 @@ fn train(model: &Transformer, parameters: &[f32], hashes: &mut [Fnv; 11]) {
     let dropout = Some(Dropout { rate: 0.2, seed: 1, stage: Stage::Test, step: 1 });
     model.forward(parameters, &batch, &mut activations, dropout);
     let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
-    let slope = -1.0 / targets.len() as f32;
+    let slopes = vec![-1.0 / targets.len() as f32; targets.len()];
     log_prob::forward_backward(
         config.precision,
         Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
@@ -109,7 +109,7 @@ fn train(model: &Transformer, parameters: &[f32], hashes: &mut [Fnv; 11]) {
         &targets,
         &batch.offsets,
         1.0,
-        |_, _| slope,
+        &slopes,
         &mut Workspace::new(config.vocab_size, config.width, 1024),
     );
     model.backward(parameters, &mut gradients, &batch, &mut activations, dropout);

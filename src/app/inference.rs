@@ -6,8 +6,9 @@ use std::path::Path;
 use super::args::{InputArgs, SampleArgs, TokenizeArgs};
 use super::jsonl::{Input, Lines, Output};
 use crate::checkpoint::{Model, load_model_directory_with_warnings, load_tokenizer};
-use crate::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use crate::engine::cpu::log_prob::{self, Workspace};
 use crate::engine::cpu::scalar_head;
+use crate::engine::{Outputs, Target};
 use crate::error::{Error, Result};
 use crate::model::{
     Activations, Batch, DecodeWeights, Draw, Head, ModelConfig, Precision, Response, Sampling, Transformer,

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::engine::cpu::dropout::Row;
+use crate::engine::Address;
 
 /// Sequences back to back. Reused from step to step: clearing keeps the memory.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub struct Batch {
     /// First row of each sequence, and N at the end, (B + 1).
     pub offsets: Vec<usize>,
     /// Address of each row for the dropout masks, (N).
-    pub rows: Vec<Row>,
+    pub rows: Vec<Address>,
 }
 
 impl Batch {
@@ -54,7 +54,7 @@ impl Batch {
         self.tokens.extend_from_slice(tokens);
         for position in 0..tokens.len() as u32 {
             self.positions.push(position);
-            self.rows.push(Row { sequence: number, position });
+            self.rows.push(Address { sequence: number, position });
         }
         self.offsets.push(self.tokens.len());
         first

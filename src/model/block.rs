@@ -7,9 +7,8 @@ use super::activations::{BlockActivations, Shared};
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::layout::BlockRanges;
-use crate::engine::cpu::attention::{self, Shape};
-use crate::engine::cpu::dropout::{self, Dropout};
-use crate::engine::cpu::{gelu, layer_norm, linear};
+use crate::engine::cpu::{attention, dropout, gelu, layer_norm, linear};
+use crate::engine::{Dropout, Shape};
 use crate::num::par;
 
 /// A block's number, shape and place in the parameters.

@@ -3,8 +3,7 @@
 use alloc::format;
 use alloc::string::ToString;
 
-pub use crate::engine::cpu::gelu::Activation;
-pub use crate::engine::cpu::gemm::Precision;
+pub use crate::engine::{Activation, Precision};
 use crate::error::{Error, Result};
 
 /// Which earlier tokens a layer may look at.

@@ -7,11 +7,11 @@ use alloc::vec::Vec;
 use super::config::ModelConfig;
 use super::layout::Head;
 use super::transformer::Transformer;
-use crate::engine::cpu::attention::{self, Cache, Shape};
-use crate::engine::cpu::few_rows;
-use crate::engine::cpu::gemm::{Init, Matrix, Precision, gemm};
+use crate::engine::cpu::attention::{self, Cache};
+use crate::engine::cpu::gemm::gemm;
 use crate::engine::cpu::packed::Packed;
-use crate::engine::cpu::{embedding, gelu, layer_norm};
+use crate::engine::cpu::{embedding, few_rows, gelu, layer_norm};
+use crate::engine::{Init, Matrix, Precision, Shape};
 
 /// A model's weights for decoding. The parameters must not change while it lives.
 pub struct DecodeWeights<'a> {

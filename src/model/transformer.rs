@@ -9,7 +9,7 @@ use super::batch::Batch;
 use super::block::{Block, disjoint};
 use super::config::ModelConfig;
 use super::layout::{Head, Initialiser, Layout};
-use crate::engine::cpu::dropout::Dropout;
+use crate::engine::Dropout;
 use crate::engine::cpu::{embedding, layer_norm};
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
@@ -169,12 +169,9 @@ impl Transformer {
             block.backward(parameters, flat, d_x, &a.x[layer], kept, &mut a.shared, batch, dropout);
         }
         // x_0 = wte[token] + wpe[position]
-        if gradients.lookup.is_empty() {
-            let [d_wte, d_wpe] = disjoint(&mut gradients.flat, [&layout.wte, &layout.wpe]);
-            embedding::backward(d_wte, d_wpe, d_x, &batch.tokens, &batch.positions);
-        } else {
-            let d_wpe = &mut gradients.flat[layout.wpe.clone()];
-            embedding::backward(&mut gradients.lookup, d_wpe, d_x, &batch.tokens, &batch.positions);
-        }
+        embedding::backward(&mut gradients.flat[layout.wpe.clone()], d_x, &batch.positions);
+        let tied = !gradients.lookup.is_empty();
+        let d_wte = if tied { &mut gradients.lookup } else { &mut gradients.flat[layout.wte.clone()] };
+        embedding::backward(d_wte, d_x, &batch.tokens);
     }
 }

@@ -4,11 +4,12 @@ use core::ops::Range;
 
 use super::passes::{Pass, Sequence};
 use crate::checkpoint::{Model, State};
-use crate::engine::cpu::dropout::Dropout;
+use crate::engine::Dropout;
+use crate::engine::cpu::gradient_norm::{first_non_finite, gradient_norm};
 use crate::error::{Error, Result};
 use crate::model::{Gradients, Transformer};
 use crate::optim::adamw::AdamW;
-use crate::optim::gradient_norm::{clipping_scale, first_non_finite, gradient_norm};
+use crate::optim::clipping_scale;
 use crate::optim::schedule::Schedule;
 use crate::settings::{self, AdamSettings, ScheduleName};
 
@@ -79,7 +80,7 @@ impl Learner {
         sequences: &[Sequence],
         temperature: f32,
         dropout: Option<Dropout>,
-        slope: impl Fn(usize, f32) -> f32 + Sync,
+        slope: impl Fn(usize, f32) -> f32,
         each: impl FnMut(usize, f32, f32),
     ) {
         let Learner { model, parameters, gradients, pass, .. } = self;

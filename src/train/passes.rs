@@ -5,11 +5,11 @@
 use core::ops::Range;
 use std::borrow::Cow;
 
-use crate::engine::cpu::dropout::Dropout;
-use crate::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use crate::engine::cpu::gradient_norm::first_non_finite;
+use crate::engine::cpu::log_prob::{self, Workspace};
 use crate::engine::cpu::scalar_head;
+use crate::engine::{Dropout, Outputs, Target};
 use crate::model::{Activations, Batch, Gradients, Head, ModelConfig, Transformer};
-use crate::optim::gradient_norm::first_non_finite;
 
 /// A sequence, and which of its positions count: for a language model, tokens `from..` are targets (each
 /// predicted from the position before); for a scalar head, the positions themselves are given.
@@ -35,6 +35,7 @@ pub struct Pass {
     targets: Vec<Target>,
     log_probs: Vec<f32>,
     entropies: Vec<f32>,
+    slopes: Vec<f32>,
     values: Vec<f32>,
     d_values: Vec<f32>,
     rows: Vec<usize>,
@@ -58,6 +59,7 @@ impl Pass {
             targets: Vec::with_capacity(n),
             log_probs: vec![0.0; n],
             entropies: vec![0.0; n],
+            slopes: Vec::with_capacity(n),
             values: Vec::with_capacity(n),
             d_values: Vec::with_capacity(n),
             rows: Vec::with_capacity(n),
@@ -122,7 +124,7 @@ impl Pass {
         sequences: &[Sequence],
         temperature: f32,
         dropout: Option<Dropout>,
-        slope: impl Fn(usize, f32) -> f32 + Sync,
+        slope: impl Fn(usize, f32) -> f32,
         mut each: impl FnMut(usize, f32, f32),
     ) {
         assert_eq!(model.head, Head::LanguageModel, "log-probs of a model without a language-model head");
@@ -135,15 +137,20 @@ impl Pass {
             let (hidden, d_hidden) =
                 (&self.activations.hidden[..rows], &mut self.activations.d_hidden[..rows]);
             d_hidden.fill(0.0);
-            let outputs =
-                Outputs { log_probs: &mut self.log_probs[..n], entropies: &mut self.entropies[..n] };
             let weight = &parameters[model.layout.head.clone()];
             let d_weight = &mut gradients.flat[model.layout.head.clone()];
             let (vocab_size, targets) = (model.config.vocab_size, self.activations.max_tokens);
             let work = self.head.get_or_insert_with(|| Workspace::new(vocab_size, c, targets));
-            let slope = |t: usize, log_prob: f32| slope(number + t, log_prob);
+            let precision = model.config.precision;
+            let outputs =
+                Outputs { log_probs: &mut self.log_probs[..n], entropies: &mut self.entropies[..n] };
+            log_prob::forward(precision, outputs, hidden, weight, c, &self.targets, temperature, work);
+            self.slopes.clear();
+            self.slopes.extend((0..n).map(|t| slope(number + t, self.log_probs[t])));
+            let outputs =
+                Outputs { log_probs: &mut self.log_probs[..n], entropies: &mut self.entropies[..n] };
             log_prob::forward_backward(
-                model.config.precision,
+                precision,
                 outputs,
                 d_hidden,
                 d_weight,
@@ -153,7 +160,7 @@ impl Pass {
                 &self.targets,
                 &self.batch.offsets,
                 temperature,
-                slope,
+                &self.slopes,
                 work,
             );
             self.watch(|pass| &pass.log_probs, n);

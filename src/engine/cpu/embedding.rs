@@ -22,23 +22,13 @@ pub fn forward(x: &mut [f32], tokens: &[u32], positions: &[u32], wte: &[f32], wp
     });
 }
 
-/// Differentiates `x[t] = wte[token] + wpe[position]`: `dlookup[token] += dx[t]`,
-/// `dwpe[position] += dx[t]`, in token order.
-///
-/// `dlookup` (V, C) is a buffer of its own even when the head is tied: the head's chain over the tokens of
-/// a batch and this one would interleave differently for another micro-batch size. The two are added once,
-/// at the end of the step.
-pub fn backward(dlookup: &mut [f32], dwpe: &mut [f32], dx: &[f32], tokens: &[u32], positions: &[u32]) {
-    let c = dx.len() / tokens.len().max(1);
+/// `table[index[t]] += dx[t]` for t ascending; table (rows, C), dx (N, C), index (N).
+pub fn backward(table: &mut [f32], dx: &[f32], index: &[u32]) {
+    let c = dx.len() / index.len().max(1);
+    assert_eq!(dx.len(), index.len() * c, "dx is not (N, C)");
     if c == 0 {
         return;
     }
-    scatter(dlookup, dx, tokens, c);
-    scatter(dwpe, dx, positions, c);
-}
-
-/// `table[index[t]] += dx[t]` for t ascending.
-fn scatter(table: &mut [f32], dx: &[f32], index: &[u32], c: usize) {
     // Split over table rows: a piece scans all tokens and takes those it owns, in order.
     par::for_each(par::rows(table, c), row_grain(c).max(64), |first, table| {
         let owned = first..first + table.data.len() / c;

@@ -1,8 +1,8 @@
-//! `y = x W + b`, with W stored (inputs, outputs) as in GPT-2. In bf16 the operands of the three products are
-//! rounded, and nothing else: not the sums, the bias or its gradient.
+//! `y = x W + b`, with W stored (inputs, outputs) as in GPT-2.
 
 use crate::engine::cpu::depth::Depth;
-use crate::engine::cpu::gemm::{Init, Matrix, Precision, gemm};
+use crate::engine::cpu::gemm::gemm;
+use crate::engine::{Init, Matrix, Precision};
 use crate::num::par;
 
 /// `y = x W + b`; x (N, I), weight (I, O), bias (O), y (N, O). The bias starts the chain.
@@ -13,7 +13,7 @@ pub fn forward(precision: Precision, y: &mut [f32], x: &[f32], weight: &[f32], b
     gemm(precision, n, o, i, Matrix::new(x, i), Matrix::new(weight, o), Init::Bias(bias), y);
 }
 
-/// Differentiates `y = x W + b` with respect to x: `dx = dy W^T` (overwrites).
+/// `dx = dy W^T` (overwrites).
 pub fn backward_input(precision: Precision, dx: &mut [f32], dy: &[f32], weight: &[f32], outputs: usize) {
     let (o, i) = (outputs, weight.len() / outputs);
     let n = dy.len() / o;
@@ -21,7 +21,7 @@ pub fn backward_input(precision: Precision, dx: &mut [f32], dy: &[f32], weight: 
     gemm(precision, n, i, o, Matrix::new(dy, o), Matrix::transposed(weight, o), Init::Zero, dx);
 }
 
-/// Differentiates `y = x W + b` with respect to W and b: `dW += x^T dy`, `db += sum over rows of dy`. The rows
+/// `dW += x^T dy`, `db += sum over rows of dy`. The rows
 /// are those of sequences that begin at `offsets` (B + 1).
 pub fn backward_parameters(
     precision: Precision,

@@ -1,10 +1,7 @@
-//! The fast engine. Each file holds an equation, its forward, and its backward right below.
-//!
-//! Conventions: buffers are row-major, shapes stand in the docs, `dx` is the gradient of `x`. A backward
-//! says of each gradient whether it *overwrites* (`=`) or *adds to* (`+=`) what is there. Gradients of
-//! parameters always add, token by token in the order of the batch, so that a batch cut in pieces gives
-//! the bits of the whole.
+//! The fast engine: what [`plain`](super::plain) defines, bit for bit, with vectors, blocks and threads. Of a function
+//! of single elements there is the definition alone; here it is given its share of the work.
 
+pub mod adamw;
 pub mod attention;
 pub mod depth;
 pub mod dropout;
@@ -12,6 +9,7 @@ pub mod embedding;
 pub mod few_rows;
 pub mod gelu;
 pub mod gemm;
+pub mod gradient_norm;
 pub mod layer_norm;
 pub mod linear;
 pub mod log_prob;
@@ -19,7 +17,11 @@ pub(crate) mod operands;
 pub(crate) mod pack;
 pub mod packed;
 pub mod rows;
-pub mod scalar_head;
+
+#[cfg(test)]
+mod tests;
+
+pub use super::plain::scalar_head;
 
 /// Rows per piece of an elementwise loop: some ten microseconds of work for rows of `width`.
 pub(crate) fn row_grain(width: usize) -> usize {
