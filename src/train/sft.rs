@@ -11,7 +11,7 @@ use super::passes::Sequence;
 use super::pretrain::{validate, window};
 use super::rollout::{mean_loss, sequences};
 use crate::checkpoint::{Model, save_model_directory};
-use crate::engine::cpu::dropout::Dropout;
+use crate::engine::Dropout;
 use crate::error::{Error, Result};
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::run::directory::{Finished, Run};
