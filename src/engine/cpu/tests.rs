@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::engine::{Activation, AdamConstants, Address, Dropout, Outputs, Precision, Target, plain};
+use crate::engine::{
+    Activation, AdamConstants, Address, Affine, Dropout, Outputs, Precision, Target, WeightMatrix, plain,
+};
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
 
@@ -96,17 +98,38 @@ proptest! {
         let offsets = offsets(&lengths);
         let n = offsets[lengths.len()];
         let (x, dy) = (noise(seed, n * inputs), noise(seed ^ 1, n * outputs));
-        let (weight, bias) = (noise(seed ^ 2, inputs * outputs), noise(seed ^ 3, outputs));
-        let buffers = [vec![f32::NAN; n * outputs], vec![f32::NAN; n * inputs], weight.clone(), bias.clone()];
+        let parameters = noise(seed ^ 2, (inputs + 1) * outputs);
+        let at = Affine { weight: 0..inputs * outputs, bias: inputs * outputs..parameters.len() };
+        let (weight, bias) = (&parameters[at.weight.clone()], &parameters[at.bias.clone()]);
+        let matrix = WeightMatrix { at: at.weight.clone(), inputs, outputs, transposed: false };
+        let head = WeightMatrix { at: at.weight.clone(), inputs: outputs, outputs: inputs, transposed: true };
+        let buffers = [
+            vec![f32::NAN; n * outputs],
+            vec![f32::NAN; n * outputs],
+            vec![f32::NAN; n * inputs],
+            vec![f32::NAN; n * inputs],
+            vec![f32::NAN; n * inputs],
+            weight.to_vec(),
+            bias.to_vec(),
+        ];
         let [fast, defined] = both(threads, buffers,
-            |[y, dx, dweight, dbias]| {
-                linear::forward(precision, y, &x, &weight, &bias);
-                linear::backward_input(precision, dx, &dy, &weight, outputs);
+            |[y, packed_y, logits, packed_logits, dx, dweight, dbias]| {
+                let w = linear::Weights::new(&parameters, precision);
+                linear::forward(y, &x, &w, &at);
+                linear::logits(logits, &dy, outputs, &w, &at.weight);
+                linear::forward(packed_y, &x, &linear::Weights::packed(&parameters, precision, &[matrix]), &at);
+                let w = linear::Weights::packed(&parameters, precision, &[head]);
+                linear::logits(packed_logits, &dy, outputs, &w, &at.weight);
+                linear::backward_input(precision, dx, &dy, weight, outputs);
                 linear::backward_parameters(precision, dweight, dbias, &dy, &x, &offsets);
             },
-            |[y, dx, dweight, dbias]| {
-                plain::linear::forward(precision, y, &x, &weight, &bias);
-                plain::linear::backward_input(precision, dx, &dy, &weight, outputs);
+            |[y, packed_y, logits, packed_logits, dx, dweight, dbias]| {
+                let w = plain::linear::Weights::new(&parameters, precision);
+                plain::linear::forward(y, &x, &w, &at);
+                plain::linear::logits(logits, &dy, outputs, &w, &at.weight);
+                packed_y.copy_from_slice(y);
+                packed_logits.copy_from_slice(logits);
+                plain::linear::backward_input(precision, dx, &dy, weight, outputs);
                 plain::linear::backward_parameters(precision, dweight, dbias, &dy, &x, &offsets);
             });
         prop_assert_eq!(fast, defined);
@@ -176,11 +199,12 @@ proptest! {
             },
             |[log_probs, entropies, more_log_probs, more_entropies, dhidden, dweight]| {
                 let outputs = Outputs { log_probs, entropies };
-                plain::log_prob::forward(precision, outputs, &hidden, &weight, c, &targets, temperature);
+                plain::log_prob::forward(
+                    precision, outputs, &hidden, &weight, c, &targets, temperature, &mut plain::log_prob::Workspace);
                 let outputs = Outputs { log_probs: more_log_probs, entropies: more_entropies };
                 plain::log_prob::forward_backward(
                     precision, outputs, dhidden, dweight, &hidden, &weight, c, &targets, &offsets, temperature,
-                    &slopes,
+                    &slopes, &mut plain::log_prob::Workspace,
                 );
             });
         prop_assert_eq!(fast, defined);

@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::engine::{Activation, Address, Dropout, Outputs, Precision, Shape, Target};
+use crate::engine::{Activation, Address, Affine, Dropout, Heads, Outputs, Precision, Shape, Target};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -63,11 +63,18 @@ fn a_chain_goes_run_by_run() {
     );
 }
 
+/// `y = x W + b` with parameters of its own.
+fn affine(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
+    let parameters = [weight, bias].concat();
+    let at = Affine { weight: 0..weight.len(), bias: weight.len()..parameters.len() };
+    linear::forward(y, x, &linear::Weights::new(&parameters, Precision::F32), &at);
+}
+
 #[test]
 fn linear_is_affine() {
     let (x, weight, bias) = ([1.0, 2.0, 3.0, 4.0], [1.0, 0.0, -1.0, 0.0, 1.0, 10.0], [0.5, 0.0, 0.0]);
     let mut y = [0.0; 6];
-    linear::forward(Precision::F32, &mut y, &x, &weight, &bias);
+    affine(&mut y, &x, &weight, &bias);
     assert_eq!(y, [1.5, 2.0, 19.0, 3.5, 4.0, 37.0]);
 
     let (n, inputs, outputs) = (5, 4, 3);
@@ -79,7 +86,7 @@ fn linear_is_affine() {
     linear::backward_parameters(Precision::F32, &mut dweight, &mut dbias, &dy, &x, &[0, 2, n]);
     let of = |x: &[f32], weight: &[f32], bias: &[f32]| {
         let mut y = vec![0.0; n * outputs];
-        linear::forward(Precision::F32, &mut y, x, weight, bias);
+        affine(&mut y, x, weight, bias);
         loss(&dy, &y)
     };
     assert_gradient("dx", &dx, &x, |x| of(x, &weight, &bias));
@@ -171,11 +178,13 @@ fn a_cache_goes_on_from_any_position() {
     let [q, k, v] = [1, 2, 3].map(|seed| noise(seed, tokens * hs));
     let (mut out, mut stats) = (vec![0.0; tokens * hs], vec![0.0; tokens * 2]);
     attention::forward(&mut out, &mut stats, &q, &k, &v, shape);
-    let (mut cache, mut row) = (attention::Cache::default(), [0.0; 3]);
+    let mut cache = attention::Cache::new(2, 3, Heads { count: 1, size: hs, window: 4 }, tokens);
+    let mut row = [0.0; 3];
     for t in [0, 1, 2, 1, 2, 3, 4] {
         let at = t * hs..(t + 1) * hs;
-        cache.push(t, &k[at.clone()], &v[at.clone()]);
-        cache.attend(&mut row, &q[at.clone()], t, shape.window);
+        let qkv = [&q, &k, &v].map(|x| &x[at.clone()]).concat();
+        let one = Shape { offsets: &[0, 1], ..shape };
+        attention::decode(&mut row, &mut cache, 1, &[2], &qkv, &[t as u32], one);
         assert_eq!(row, out[at], "position {t}");
     }
 }
@@ -254,11 +263,13 @@ fn log_prob_gradients() {
         &[0, 2, 4],
         temperature,
         &slopes,
+        &mut log_prob::Workspace,
     );
     let of = |hidden: &[f32], weight: &[f32]| {
         let (mut log_probs, mut entropies) = ([0.0; 4], [0.0; 4]);
         let outputs = Outputs { log_probs: &mut log_probs, entropies: &mut entropies };
-        log_prob::forward(Precision::F32, outputs, hidden, weight, c, &targets, temperature);
+        log_prob::forward(
+            Precision::F32, outputs, hidden, weight, c, &targets, temperature, &mut log_prob::Workspace);
         loss(&slopes, &log_probs)
     };
     assert_eq!(loss(&slopes, &log_probs), of(&hidden, &weight));
