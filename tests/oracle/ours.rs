@@ -193,10 +193,10 @@ pub fn value(case: &Case) -> Outcome {
     let mut sums = ValueSums::default();
     let values = pass.scalar(&batch, &rows, |values| {
         let mut slopes = vec![0.0; values.len()];
-        let (clip, vf_coef) = (constants.value_clip, constants.vf_coef);
-        value_loss(&mut slopes, values, &old, &returns, clip, vf_coef, weight, &mut sums);
+        let (clip, value_coef) = (constants.value_clip, constants.value_coef);
+        value_loss(&mut slopes, values, &old, &returns, clip, value_coef, weight, &mut sums);
         slopes
     });
-    let loss = f64::from(constants.vf_coef) * sums.loss / sums.tokens as f64;
+    let loss = f64::from(constants.value_coef) * sums.loss / sums.tokens as f64;
     pass.end(loss, values, sums.clipped)
 }
