@@ -6,15 +6,15 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use instructgpt::engine::cpu::dropout::Dropout;
-use instructgpt::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use instructgpt::engine::cpu::gradient_norm::gradient_norm;
+use instructgpt::engine::cpu::log_prob::{self, Workspace};
+use instructgpt::engine::{Dropout, Outputs, Target};
 use instructgpt::model::{
     Activations, AttentionPattern, Batch, Gradients, Head, ModelConfig, Precision, Transformer,
 };
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::Stage;
 use instructgpt::optim::adamw::AdamW;
-use instructgpt::optim::gradient_norm::gradient_norm;
 
 /// The system's allocator, counting on the threads that are told to. The others are the test harness, and
 /// threads of an earlier pool on their way out.
@@ -90,6 +90,7 @@ struct Run {
     targets: Vec<Target>,
     log_probs: Vec<f32>,
     entropies: Vec<f32>,
+    slopes: Vec<f32>,
     step: u64,
 }
 
@@ -108,6 +109,7 @@ impl Run {
             targets: Vec::with_capacity(max_tokens),
             log_probs: vec![0.0; max_tokens],
             entropies: vec![0.0; max_tokens],
+            slopes: vec![0.0; max_tokens],
             step: 0,
             parameters,
             model,
@@ -129,6 +131,7 @@ impl Run {
         let dropout = Some(Dropout { rate: 0.2, seed: 1, stage: Stage::Test, step: self.step });
         model.forward(&self.parameters, &self.batch, &mut self.activations, dropout);
         let (n, targets) = (self.batch.len() * c, self.targets.len());
+        self.slopes[..targets].fill(-1.0 / targets as f32);
         let a = &mut self.activations;
         a.d_hidden[..n].fill(0.0);
         log_prob::forward_backward(
@@ -142,7 +145,7 @@ impl Run {
             &self.targets,
             &self.batch.offsets,
             1.0,
-            |_, _| -1.0 / targets as f32,
+            &self.slopes[..targets],
             &mut self.work,
         );
         model.backward(&self.parameters, &mut self.gradients, &self.batch, a, dropout);

@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use instructgpt::engine::cpu::dropout::Dropout;
-use instructgpt::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use instructgpt::engine::cpu::log_prob::{self, Workspace};
+use instructgpt::engine::{Dropout, Outputs, Target};
 use instructgpt::model::sampling::{CACHED, PREFILL};
 use instructgpt::model::{
     Activation, Activations, AttentionPattern, Batch, DecodeWeights, Decoder, Draw, Gradients, Head,
@@ -82,7 +82,7 @@ fn pass(model: &Transformer, sequences: &[Vec<u32>], pieces: usize, chunk: usize
             &targets,
             &batch.offsets,
             1.0,
-            |_, _| slope,
+            &vec![slope; targets.len()],
             &mut work,
         );
         model.backward(&parameters, &mut gradients, &batch, &mut activations, dropout);

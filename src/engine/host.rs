@@ -9,7 +9,7 @@ use core::ops::Range;
 use super::activations::{COUNT, Name};
 use super::batch::Batch;
 use super::types::*;
-use super::{AdamState, Affine, Cpu, Engine, Heads, Index, Plain, WeightMatrix, cpu, plain};
+use super::{AdamState, Cpu, Engine, Plain, cpu, plain};
 use crate::num::par::Split;
 
 /// Token rows of whole sequences, with a view of every buffer.
@@ -462,7 +462,7 @@ macro_rules! host_engine {
                     &gradients[at.clone()],
                     &mut first_moment[at.clone()],
                     &mut second_moment[at.clone()],
-                    average.map(|(average, decay)| (&mut average[at.clone()], decay)),
+                    average.map(|average| &mut average[at.clone()]),
                     constants,
                 );
             }
@@ -471,7 +471,7 @@ macro_rules! host_engine {
 }
 
 host_engine!(Cpu, cpu);
-// host_engine!(Plain, plain);
+host_engine!(Plain, plain);
 
 /// The gradients of a weight and of its bias.
 fn both<'a>(gradients: &'a mut [f32], at: &Affine) -> [&'a mut [f32]; 2] {

@@ -1,6 +1,6 @@
 //! Random tiny models with random batches for every loss.
 
-use instructgpt::engine::cpu::dropout::Dropout;
+use instructgpt::engine::Dropout;
 use instructgpt::model::{Activation, AttentionPattern, Head, Layout, ModelConfig, Transformer};
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 

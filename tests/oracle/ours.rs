@@ -1,8 +1,8 @@
 //! The same losses through the crate: forward, loss, backward.
 
-use instructgpt::engine::cpu::dropout::Dropout;
-use instructgpt::engine::cpu::log_prob::{self, Outputs, Target, Workspace};
+use instructgpt::engine::cpu::log_prob::{self, Workspace};
 use instructgpt::engine::cpu::scalar_head;
+use instructgpt::engine::{Dropout, Outputs, Target};
 use instructgpt::loss::clipped::{PolicySums, ValueSums, policy_loss, value_loss};
 use instructgpt::loss::reward_loss::reward_loss;
 use instructgpt::model::{Activations, Batch, Gradients, Transformer};
@@ -39,26 +39,31 @@ impl<'a> Pass<'a> {
         batch: &Batch,
         targets: &[Target],
         temperature: f32,
-        slope: impl Fn(usize, f32) -> f32 + Sync,
+        slope: impl Fn(usize, f32) -> f32,
     ) -> Vec<f32> {
         let (model, parameters, c) = (self.model, &self.case.parameters, self.model.config.width);
         let head = model.layout.head.clone();
         let mut a = Activations::for_training(&model.config, batch.len());
         model.forward(parameters, batch, &mut a, self.dropout);
+        let (precision, weight) = (model.config.precision, &parameters[head.clone()]);
+        let work = &mut Workspace::with_chunk(16, model.config.vocab_size, c);
         let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
+        let outputs = Outputs { log_probs: &mut log_probs, entropies: &mut entropies };
+        log_prob::forward(precision, outputs, &a.hidden, weight, c, targets, temperature, work);
+        let slopes: Vec<f32> = log_probs.iter().enumerate().map(|(i, &x)| slope(i, x)).collect();
         log_prob::forward_backward(
-            model.config.precision,
+            precision,
             Outputs { log_probs: &mut log_probs, entropies: &mut entropies },
             &mut a.d_hidden,
-            &mut self.gradients.flat[head.clone()],
+            &mut self.gradients.flat[head],
             &a.hidden,
-            &parameters[head],
+            weight,
             c,
             targets,
             &batch.offsets,
             temperature,
-            slope,
-            &mut Workspace::with_chunk(16, model.config.vocab_size, c),
+            &slopes,
+            work,
         );
         model.backward(parameters, &mut self.gradients, batch, &mut a, self.dropout);
         log_probs
