@@ -2,15 +2,14 @@
 //! demonstrations average 0.
 
 use instructgpt::loss::reward_loss::{pair_accuracy, reward_loss};
-use instructgpt::model::Head;
+use instructgpt::model::{Head, Network};
 use instructgpt::optim::adamw::AdamStyle;
+use instructgpt::optim::learner::Learner;
 use instructgpt::train::dataset::{Example, Ranking};
-use instructgpt::train::learner::Learner;
 use instructgpt::train::reward_model::{center, rank};
-use instructgpt::train::rollout::Frozen;
 
 use crate::common::fixture::Fixture;
-use crate::{check_each, cut, model, optimizer};
+use crate::{check_each, cut, finished_gradient, model, optimizer};
 
 /// Loss and gradient of given rewards.
 fn function(prefix: &str) {
@@ -73,8 +72,8 @@ fn a_reward_model() {
     fixture.check("rewards", &rewards);
     fixture.check("loss", &[loss / rankings.len() as f32]);
     assert_eq!(pairs, fixture.indices("pair_counts"));
-    learner.gradients.finish(&learner.model.layout);
-    check_each(&fixture, "grad.", &learner.model.layout, &learner.gradients.flat);
+    let gradient = finished_gradient(&mut learner);
+    check_each(&fixture, "grad.", &learner.network.layout, &gradient);
 
     // Demonstrations.
     let tokens = fixture.tokens("demonstrations.tokens");
@@ -82,17 +81,17 @@ fn a_reward_model() {
         .into_iter()
         .map(|tokens| Example { tokens: tokens.to_vec(), prompt: 1 })
         .collect();
-    let scores = |model: &_, examples: &[Example]| {
-        Frozen::new(Clone::clone(model), 0).scores(examples.iter().map(|example| example.tokens.as_slice()))
+    let scores = |network: &mut Network, examples: &[Example]| {
+        network.scores(examples.iter().map(|example| example.tokens.as_slice()))
     };
-    let before = scores(&start, &demonstrations);
+    let before = scores(&mut start, &demonstrations);
     fixture.check("demonstrations.rewards", &before);
-    let mean = center(&mut start, &demonstrations, 0);
+    let mean = center(&mut start, &demonstrations);
     assert!((mean - before.iter().sum::<f32>() / before.len() as f32).abs() < 1e-6 * mean.abs().max(1.0));
-    let bias = start.layout.ln_f_bias.clone();
-    fixture.check("folded.transformer.ln_f.bias", &start.parameters[bias]);
-    fixture.check("folded.demonstrations.rewards", &scores(&start, &demonstrations));
-    fixture.check("folded.rewards", &scores(&start, &responses));
+    let bias = start.layout.ln_f.bias.clone();
+    fixture.check("folded.transformer.ln_f.bias", &start.parameters()[bias]);
+    fixture.check("folded.demonstrations.rewards", &scores(&mut start, &demonstrations));
+    fixture.check("folded.rewards", &scores(&mut start, &responses));
     let tested_above = ["function.", "extreme."];
     fixture.assert_all_read(|name| !tested_above.iter().any(|prefix| name.starts_with(prefix)));
 }

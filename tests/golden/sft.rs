@@ -1,12 +1,11 @@
 //! `sft.safetensors`: prompts are read, responses are learnt, and the loss is a mean over all response tokens.
 
+use instructgpt::loss::cross_entropy::CrossEntropy;
+use instructgpt::model::{Loss, Sequence, singly};
 use instructgpt::train::dataset::Example;
-use instructgpt::train::learner::Learner;
-use instructgpt::train::passes::Sequence;
-use instructgpt::train::rollout::{mean_loss, sequences};
 
 use crate::common::fixture::Fixture;
-use crate::{check_each, cut, learner};
+use crate::{check_each, cut, finished_gradient, learner};
 
 #[test]
 fn supervised_fine_tuning() {
@@ -18,16 +17,20 @@ fn supervised_fine_tuning() {
         .zip(fixture.indices("prompt_lengths"))
         .map(|(tokens, prompt)| Example { tokens: tokens.to_vec(), prompt })
         .collect();
-    let batch = sequences(&examples);
+    let batch: Vec<Sequence> = examples.iter().map(Example::continuation).collect();
 
-    let response_tokens: usize = batch.iter().map(Sequence::targets).sum();
+    let response_tokens: usize = batch.iter().map(Sequence::outputs).sum();
     assert_eq!(vec![response_tokens], fixture.indices("response_tokens"));
-    let (mut log_probs, slope) = (vec![], -1.0 / response_tokens as f32);
-    learner.log_probs_gradient(&batch, 1.0, None, |_, _| slope, |_, log_prob, _| log_probs.push(log_prob));
-    let Learner { model, parameters, gradients, pass, .. } = &mut learner;
-    gradients.finish(&model.layout);
+    let (mut log_probs, mut loss) = (vec![], CrossEntropy::of(&batch, 1.0));
+    let mut seen = |_: usize, found: &[f32], slopes: &mut [f32]| {
+        log_probs.extend_from_slice(found);
+        loss.slopes(0, found, slopes);
+    };
+    learner.accumulate(&batch, &singly(batch.len()), 1.0, None, &mut seen);
     fixture.check("response_log_probs", &log_probs);
-    fixture.check("loss", &[mean_loss(pass, model, parameters, &batch).unwrap() as f32]);
-    check_each(&fixture, "grad.", &model.layout, &gradients.flat);
+    fixture.check("loss", &[loss.mean() as f32]);
+    fixture.check("loss", &[learner.network.mean_loss(&batch).unwrap() as f32]);
+    let gradient = finished_gradient(&mut learner);
+    check_each(&fixture, "grad.", &learner.network.layout, &gradient);
     fixture.assert_all_read(|_| true);
 }
