@@ -14,17 +14,21 @@
 //!
 //! Elementwise: any split of the buffers gives the same bits.
 
+use serde::{Deserialize, Serialize};
+
 use super::ema;
 use crate::model::Layout;
 use crate::num::math::{fma, sqrt};
 use crate::num::par;
 
 /// Where epsilon stands; see the module's equations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdamStyle {
-    /// Added to the square root of the corrected second moment.
+    /// `"torch"`: added to the square root of the bias-corrected second moment.
+    #[serde(rename = "torch")]
     PyTorch,
-    /// Added to the square root of the raw second moment.
+    /// `"tensorflow"`: added to the square root of the raw second moment (`lm-human-preferences`).
+    #[serde(rename = "tensorflow")]
     TensorFlow,
 }
 

@@ -7,10 +7,10 @@ use crate::checkpoint::{Model, State};
 use crate::engine::cpu::dropout::Dropout;
 use crate::error::{Error, Result};
 use crate::model::{Gradients, Transformer};
-use crate::optim::adamw::AdamW;
+use crate::optim::adamw::{AdamStyle, AdamW};
 use crate::optim::gradient_norm::{clipping_scale, first_non_finite, gradient_norm};
-use crate::optim::schedule::Schedule;
-use crate::settings::{self, AdamSettings, ScheduleName};
+use crate::optim::schedule::{Decay, Schedule};
+use crate::settings::AdamSettings;
 
 /// Everything that one network's training changes, and the memory it needs.
 pub struct Learner {
@@ -43,12 +43,7 @@ pub struct Optimizer {
 
 impl Optimizer {
     /// From section `adam` and the stage's own keys.
-    pub fn new(
-        adam: &AdamSettings,
-        style: Option<settings::AdamStyle>,
-        weight_decay: f64,
-        gradient_clip: f32,
-    ) -> Self {
+    pub fn new(adam: &AdamSettings, style: Option<AdamStyle>, weight_decay: f64, gradient_clip: f32) -> Self {
         let adam = AdamSettings { style: style.unwrap_or(adam.style), ..adam.clone() };
         Optimizer { adam: adam.adamw(weight_decay), gradient_clip }
     }
@@ -228,6 +223,6 @@ impl Learner {
 }
 
 /// A stage's schedule, from its keys.
-pub fn schedule(name: ScheduleName, final_fraction: f64, warmup_steps: u64, warmup_start: f64) -> Schedule {
-    Schedule { decay: name.decay(final_fraction), warmup_steps, warmup_start_fraction: warmup_start }
+pub fn schedule(decay: Decay, final_fraction: f64, warmup_steps: u64, warmup_start: f64) -> Schedule {
+    Schedule { decay, final_fraction, warmup_steps, warmup_start_fraction: warmup_start }
 }

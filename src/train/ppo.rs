@@ -22,14 +22,13 @@ use crate::checkpoint::Model;
 use crate::error::{Error, Result};
 use crate::loss::advantage::{Whitening, gae, whiten};
 use crate::loss::clipped::{PolicySums, ValueSums, policy_loss, value_loss};
-use crate::loss::kl_reward::{
-    AdaptiveKl, KlSums, MissingEos, ScorePlacement, kl_estimates, kl_shaped_rewards,
-};
+use crate::loss::kl_reward::{AdaptiveKl, KlSums, ScorePlacement, kl_estimates, kl_shaped_rewards};
 use crate::model::Head;
 use crate::num::rng::{Purpose, Rng, Stage};
+use crate::optim::schedule::Decay;
 use crate::run::directory::{Finished, Run};
 use crate::run::metrics::Value;
-use crate::settings::{self, PpoSettings, ScheduleName};
+use crate::settings::PpoSettings;
 
 /// Anything that scores responses: a reward model, or a function of the user's own.
 pub trait RewardFunction {
@@ -151,12 +150,7 @@ pub fn train(
     let updates_per_iteration = (s.minibatches * s.inner_epochs) as u64;
     let iterations = s.episodes / s.batch as u64;
     let schedule =
-        schedule(ScheduleName::Constant, 1.0, s.warmup_iterations * updates_per_iteration, s.warmup_start);
-    let missing_eos = match s.missing_eos {
-        settings::MissingEos::Keep => MissingEos::Keep,
-        settings::MissingEos::Replace => MissingEos::Replace(s.missing_eos_value),
-        settings::MissingEos::Subtract => MissingEos::Subtract(s.missing_eos_value),
-    };
+        schedule(Decay::Constant, 1.0, s.warmup_iterations * updates_per_iteration, s.warmup_start);
     let mut kl_coef = s.kl_coef;
 
     let mut clock = run.begin(stage, iterations);
@@ -206,7 +200,7 @@ pub fn train(
         let entropy = mean(responses.iter().flat_map(|response| &response.entropies));
         let mut episodes: Vec<Episode> = Vec::with_capacity(s.batch);
         for ((prompt, response), raw) in asked.iter().zip(&responses).zip(&scores) {
-            let score = missing_eos.apply(*raw, response.ended);
+            let score = s.missing_eos.apply(s.missing_eos_value, *raw, response.ended);
             episodes.push(Episode::new(prompt, &response.tokens, response.log_probs.clone(), score));
         }
 

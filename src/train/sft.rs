@@ -14,8 +14,9 @@ use crate::checkpoint::{Model, save_model_directory};
 use crate::engine::cpu::dropout::Dropout;
 use crate::error::{Error, Result};
 use crate::num::rng::{Purpose, Rng, Stage};
+use crate::optim::schedule::Decay;
 use crate::run::directory::{Finished, Run};
-use crate::settings::{RlhfInitSettings, ScheduleName, Select, SftSettings};
+use crate::settings::{RlhfInitSettings, Select, SftSettings};
 
 /// What differs between the two stages.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +28,7 @@ pub struct Recipe {
     batch: usize,
     text_share: f32,
     learning_rate: f32,
-    schedule: ScheduleName,
+    schedule: Decay,
     final_fraction: f64,
     warmup_steps: u64,
     dropout: f32,
