@@ -1,5 +1,9 @@
 //! Means and proportions with 95 % intervals. No distribution is fitted and nothing is resampled.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 /// The 0.975 quantile of the standard normal distribution: two-sided 95 %.
 pub const Z95: f64 = 1.959_963_984_540_054;
 
@@ -50,7 +54,7 @@ pub fn mean_interval(values: &[f64]) -> Estimate {
     let value = mean(values);
     let half = match values.len() {
         0 | 1 => f64::INFINITY,
-        n => Z95 * (variance(values) / n as f64).sqrt(),
+        n => Z95 * libm::sqrt(variance(values) / n as f64),
     };
     Estimate { value, low: value - half, high: value + half, count: values.len() }
 }
@@ -81,7 +85,7 @@ pub fn wilson(successes: f64, count: usize) -> Estimate {
     let p = successes / n;
     let z2 = Z95 * Z95;
     let centre = (p + z2 / (2.0 * n)) / (1.0 + z2 / n);
-    let half = Z95 / (1.0 + z2 / n) * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
+    let half = Z95 / (1.0 + z2 / n) * libm::sqrt(p * (1.0 - p) / n + z2 / (4.0 * n * n));
     // At the ends the formula gives 0 or 1 up to rounding.
     let low = if p == 0.0 { 0.0 } else { (centre - half).max(0.0) };
     let high = if p == 1.0 { 1.0 } else { (centre + half).min(1.0) };

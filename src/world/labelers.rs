@@ -3,6 +3,7 @@
 //! the pairs on which both have a preference (the paper's training labelers: 72.6 +- 1.5 %, section 3.4).
 
 use super::gold::Metadata;
+use crate::num::hash::{EMPTY, fnv1a};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 /// One labeler.
@@ -94,8 +95,7 @@ pub fn agreement(one: &[u32], other: &[u32]) -> (usize, usize) {
 
 /// A 64-bit hash of a text (FNV-1a, then the finisher of MurmurHash3): an address, no secret.
 pub fn hash(text: &str) -> u64 {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    let mut hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+    let mut hash = fnv1a(EMPTY, text.bytes());
     for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
         hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
     }
