@@ -7,7 +7,7 @@ mod source;
 use source::{File, function, imports, is_word, repository, word, words};
 
 /// The floors, lowest first. `error.rs` lies below them all.
-const FLOORS: [&[&str]; 10] = [
+const FLOORS: [&[&str]; 11] = [
     &["num"],
     &["engine"],
     &["model"],
@@ -17,6 +17,7 @@ const FLOORS: [&[&str]; 10] = [
     &["settings", "run"],
     &["train"],
     &["eval", "report"],
+    &["bench"],
     &["app"],
 ];
 /// Folders of one floor of which the first may import the second.
