@@ -269,7 +269,15 @@ fn log_prob_gradients() {
         let (mut log_probs, mut entropies) = ([0.0; 4], [0.0; 4]);
         let outputs = Outputs { log_probs: &mut log_probs, entropies: &mut entropies };
         log_prob::forward(
-            Precision::F32, outputs, hidden, weight, c, &targets, temperature, &mut log_prob::Workspace);
+            Precision::F32,
+            outputs,
+            hidden,
+            weight,
+            c,
+            &targets,
+            temperature,
+            &mut log_prob::Workspace,
+        );
         loss(&slopes, &log_probs)
     };
     assert_eq!(loss(&slopes, &log_probs), of(&hidden, &weight));
