@@ -13,7 +13,8 @@ help:
 	@echo "                  cargo-fuzz)"
 	@echo "make soak         20,000 updates of PPO: memory and open files stay what they were"
 	@echo "make miri         Miri on the embedded example's allocator (needs nightly Rust with miri)"
-	@echo "make no-std       the core without std, and the embedded example against the program"
+	@echo "make no-std       the core without std, the library without the program, and the embedded example against"
+	@echo "                  the program"
 	@echo "make bench        our speed beside PyTorch, Transformers and the gemm crate (the same environment as"
 	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
 	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
@@ -31,6 +32,7 @@ test:
 
 no-std:
 	cargo build --no-default-features --lib
+	cargo check --no-default-features --features std --lib
 	cargo test --test no_std
 
 lint:

@@ -15,7 +15,18 @@
 //! | 5 | `world` | the paper's data in miniature |
 //! | 6 | `settings`, `run` | every number of a run; the run directory |
 //! | 7 | `train`, `eval` | the stages, each a script; win rates |
-//! | 9 | `app`, `report` | commands and configuration; the HTML report |
+//! | 8 | `report` | the HTML report |
+//! | 9 | `bench` | how fast this machine is, and how much of it the program uses |
+//! | 9 | `app` | commands and configuration |
+//!
+//! # Features
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | none | | numbers, engine, model, losses, optimizer, tokens, model directories in memory: `no_std` with `alloc` |
+//! | `std` | yes | threads, files, data, settings, the stages of training, evaluation |
+//! | `app` | yes | `std`, and the program: command line, progress, report, bench |
+//!
+//! A library user who trains takes `default-features = false, features = ["std"]`.
 //!
 //! # Glossary
 //! `N` token rows of a packed batch, `B` sequences, `T` tokens of one sequence, `C` width,
@@ -39,15 +50,17 @@ pub mod num;
 pub mod optim;
 pub mod text;
 
-#[cfg(feature = "std")]
+#[cfg(feature = "app")]
 pub mod app;
+#[cfg(feature = "app")]
+pub mod bench;
 #[cfg(feature = "std")]
 pub mod data;
 #[cfg(feature = "std")]
 pub mod eval;
 #[cfg(feature = "std")]
 pub mod recipe;
-#[cfg(feature = "std")]
+#[cfg(feature = "app")]
 pub mod report;
 #[cfg(feature = "std")]
 pub mod run;

@@ -203,7 +203,7 @@ pub struct ReportArgs {
 }
 
 /// Arguments of `bench`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
     /// One JSON object on standard output instead of a table
     #[arg(long)]

@@ -8,6 +8,7 @@ use crate::model::{
     Activation, AttentionPattern, Draw, Gradients, Head, ModelConfig, Network, Precision, Sampling, Sequence,
     generate_one, singly,
 };
+use crate::num::hash::{EMPTY, fnv1a};
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::optim::adamw::AdamW;
 
@@ -141,19 +142,17 @@ fn decode(network: &Network, hash: &mut Fnv) {
     hash.add(&response.entropies);
 }
 
-/// FNV-1a, 64 bits.
+/// A hash of the bits of numbers.
 #[derive(Clone, Copy)]
 struct Fnv(u64);
 
 impl Fnv {
     fn new() -> Fnv {
-        Fnv(0xcbf2_9ce4_8422_2325)
+        Fnv(EMPTY)
     }
 
     fn word(&mut self, word: u32) {
-        for byte in word.to_le_bytes() {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
+        self.0 = fnv1a(self.0, word.to_le_bytes());
     }
 
     fn add(&mut self, values: &[f32]) {

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::text::json;
 use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,12 +61,9 @@ impl Lines {
                 break;
             }
         }
-        // serde_json's own position would always be "line 1": keep only its words.
-        let words = |e: serde_json::Error| {
-            let text = e.to_string();
-            text.split(" at line ").next().unwrap_or(&text).to_string()
-        };
-        serde_json::from_slice(&line).map(Some).map_err(|e| self.wrong("a JSON record", &words(e), ""))
+        serde_json::from_slice(&line)
+            .map(Some)
+            .map_err(|e| self.wrong("a JSON record", &json::complaint(&e), ""))
     }
 
     /// The next input of `logprobs`, `score` or `tokenize`; `None` at the end.

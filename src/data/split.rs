@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Record;
+use crate::num::hash::{EMPTY, fnv1a};
 
 /// The two sides, each in the order of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,9 +51,7 @@ pub fn is_validation(record: &impl Record, fraction: f64, seed: u64) -> bool {
 /// nearly alike.
 fn hash(seed: u64, kind: u8, key: &str) -> u64 {
     let bytes = seed.to_le_bytes().into_iter().chain([kind]).chain(key.bytes());
-    let fnv = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let fnv = fnv1a(EMPTY, bytes);
     let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

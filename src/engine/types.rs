@@ -116,8 +116,10 @@ impl Shape<'_> {
     }
 }
 
-/// The MLP's nonlinearity. GPT-2 and GPT-3 use [`Activation::GeluTanh`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The MLP's nonlinearity; configurations write "gelu" and "gelu_tanh". GPT-2 and GPT-3 use
+/// [`Activation::GeluTanh`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x/2 * (1 + erf(x/sqrt 2))`: Hugging Face's `gelu`.
     Gelu,

@@ -7,24 +7,27 @@
 //! `p_old` is the policy that sampled the response and `p_ref` its start. The penalty is part of the reward,
 //! computed once at sampling time; no gradient flows through it.
 
+use serde::{Deserialize, Serialize};
+
 /// What happens to the score of a response that did not end by itself. The paper says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MissingEos {
-    /// Nothing.
+    /// `"keep"`: nothing; the score stands.
     #[default]
     Keep,
-    /// The score becomes this (`lm-human-preferences`: -1). It should lie below usual scores.
-    Replace(f32),
-    /// This much is taken off (TRL).
-    Subtract(f32),
+    /// `"replace"`: the score becomes `value` (`lm-human-preferences`: -1), which should lie below usual scores.
+    Replace,
+    /// `"subtract"`: `value` is subtracted from the score (TRL).
+    Subtract,
 }
 
 impl MissingEos {
     /// The score to use; `ended` says whether the response has its end-of-text token.
-    pub fn apply(self, score: f32, ended: bool) -> f32 {
+    pub fn apply(self, value: f32, score: f32, ended: bool) -> f32 {
         match self {
-            MissingEos::Replace(value) if !ended => value,
-            MissingEos::Subtract(penalty) if !ended => score - penalty,
+            MissingEos::Replace if !ended => value,
+            MissingEos::Subtract if !ended => score - value,
             _ => score,
         }
     }
@@ -162,12 +165,12 @@ mod tests {
 
     #[test]
     fn missing_end_of_text() {
-        for missing in [MissingEos::Keep, MissingEos::Replace(-1.0), MissingEos::Subtract(-1.0)] {
-            assert_eq!(missing.apply(3.0, true), 3.0);
+        for missing in [MissingEos::Keep, MissingEos::Replace, MissingEos::Subtract] {
+            assert_eq!(missing.apply(-1.0, 3.0, true), 3.0);
         }
-        assert_eq!(MissingEos::default().apply(3.0, false), 3.0);
-        assert_eq!(MissingEos::Replace(-1.0).apply(3.0, false), -1.0);
-        assert_eq!(MissingEos::Subtract(1.0).apply(3.0, false), 2.0);
+        assert_eq!(MissingEos::default().apply(-1.0, 3.0, false), 3.0);
+        assert_eq!(MissingEos::Replace.apply(-1.0, 3.0, false), -1.0);
+        assert_eq!(MissingEos::Subtract.apply(1.0, 3.0, false), 2.0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Floor 0: numbers. Everything above is built from these few definitions.
 
 pub mod bf16;
+pub mod hash;
 pub mod math;
 pub mod par;
 pub mod rng;

@@ -14,15 +14,19 @@
 //! The average, `e <- d e + (1 - d) p` after every update, is what is evaluated and exported (paper, C.4: 0.992).
 //! The paper does not say whether that is per update or per iteration; per update is our reading.
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::{AdamConstants, AdamState, Engine};
 use crate::model::Layout;
 
 /// Where epsilon stands; see the module's equations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdamStyle {
-    /// Added to the square root of the corrected second moment.
+    /// `"torch"`: added to the square root of the bias-corrected second moment.
+    #[serde(rename = "torch")]
     PyTorch,
-    /// Added to the square root of the raw second moment.
+    /// `"tensorflow"`: added to the square root of the raw second moment (`lm-human-preferences`).
+    #[serde(rename = "tensorflow")]
     TensorFlow,
 }
 

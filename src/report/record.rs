@@ -69,9 +69,8 @@ fn lines<'a>(text: &'a str, origin: &'a str) -> impl Iterator<Item = Result<(Str
             Ok(value @ Value::Object(_)) => Ok((at, value)),
             Ok(_) => Err(Error::format(origin, at, "a JSON object", "another JSON value", "")),
             Err(e) => {
-                let words = e.to_string();
-                let words = words.split(" at line ").next().unwrap_or(&words);
-                Err(Error::format(origin, at, "a JSON object", words, "a torn last line: resume the run"))
+                let hint = "a torn last line: resume the run";
+                Err(Error::format(origin, at, "a JSON object", json::complaint(&e), hint))
             }
         }
     })

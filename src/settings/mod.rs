@@ -12,12 +12,12 @@ mod section;
 mod source;
 mod supervised;
 
-pub use ppo::{MissingEos, PpoSettings};
+pub use ppo::PpoSettings;
 pub use section::{Field, Number, Section};
-pub use source::{ActivationName, DataSettings, ModelSettings, TokenizerSettings, WorldSettings};
+pub use source::{DataSettings, ModelSettings, TokenizerSettings, WorldSettings};
 pub use supervised::{
-    AdamSettings, AdamStyle, CollectSettings, LimitsSettings, PretrainSettings, RewardModelSettings,
-    RlhfInitSettings, ScheduleName, Select, SftSettings,
+    AdamSettings, CollectSettings, LimitsSettings, PretrainSettings, RewardModelSettings, RlhfInitSettings,
+    Select, SftSettings,
 };
 
 use crate::error::{Error, Result};
@@ -160,7 +160,7 @@ mod tests {
         s.ppo.kl_coef = 0.1 + 0.2;
         s.pretrain.init_from = Some("a \"b\"\nc".into());
         s.data.pretraining = vec!["x.txt".into(), "y.jsonl.gz".into()];
-        s.ppo.adam_style = Some(AdamStyle::Tensorflow);
+        s.ppo.adam_style = Some(crate::optim::adamw::AdamStyle::TensorFlow);
         let text = s.to_toml();
         assert_eq!(toml::from_str::<Settings>(&text).unwrap(), s, "{text}");
         assert!(text.contains("\nkl_coef = 0.3"), "floats are written short: {text}");

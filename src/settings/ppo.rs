@@ -1,22 +1,10 @@
 //! PPO and PPO-ptx.
 
-use super::AdamStyle;
 use super::section::{
     any, at_least_one, below_one, finite, fraction, nonzero_fraction, not_negative, positive, section,
 };
-use serde::{Deserialize, Serialize};
-
-/// What happens to the score of a response that does not end by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MissingEos {
-    /// `"keep"`: nothing; the score stands.
-    Keep,
-    /// `"replace"`: the score becomes `missing_eos_value` (LHP, N+: -1).
-    Replace,
-    /// `"subtract"`: `missing_eos_value` is subtracted from the score (TRL).
-    Subtract,
-}
+use crate::loss::kl_reward::MissingEos;
+use crate::optim::adamw::AdamStyle;
 
 section! {
     /// PPO against the reward model, with pretraining gradients mixed in (section 3.5, C.4).

@@ -2,17 +2,6 @@
 
 use super::section::{any, at_least_one, below_one, positive, section};
 use crate::model::{Activation, AttentionPattern, ModelConfig, Precision};
-use serde::{Deserialize, Serialize};
-
-/// The MLP's nonlinearity, as the configuration names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ActivationName {
-    /// `"gelu"`: the exact form, with erf.
-    Gelu,
-    /// `"gelu_tanh"`: GPT-2's and GPT-3's approximation.
-    GeluTanh,
-}
 
 section! {
     /// The shape of a model that is trained from random weights. A stage that starts from a model
@@ -31,7 +20,7 @@ section! {
         /// Added to the variance in every layer norm. GPT-2: 1e-5.
         layer_norm_epsilon: f32 = 1e-5, positive;
         /// "gelu_tanh" (GPT-2, GPT-3) or "gelu" (exact, with erf).
-        activation: ActivationName = ActivationName::GeluTanh, any;
+        activation: Activation = Activation::GeluTanh, any;
         /// Tokens that every second layer sees, its own included (GPT-3's alternation of dense and
         /// banded layers; the band's width is not printed). 0: every layer sees everything.
         attention_window: usize = 0, any;
@@ -52,10 +41,7 @@ impl ModelSettings {
             heads: self.heads,
             inner: self.inner.unwrap_or(self.width.saturating_mul(4)),
             layer_norm_epsilon: self.layer_norm_epsilon,
-            activation: match self.activation {
-                ActivationName::Gelu => Activation::Gelu,
-                ActivationName::GeluTanh => Activation::GeluTanh,
-            },
+            activation: self.activation,
             attention: match self.attention_window {
                 0 => AttentionPattern::Dense,
                 window => AttentionPattern::Alternating { window },

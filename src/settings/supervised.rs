@@ -3,21 +3,9 @@
 
 use super::section::{any, at_least_one, below_one, fraction, not_negative, positive, section};
 use crate::data::comparisons::MAX_RESPONSES;
-use crate::optim::adamw::{self, AdamW};
+use crate::optim::adamw::{AdamStyle, AdamW};
 use crate::optim::schedule::Decay;
 use serde::{Deserialize, Serialize};
-
-/// How the learning rate moves after its warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScheduleName {
-    /// `"constant"`.
-    Constant,
-    /// `"cosine"`: half a cosine from the peak down to `final_fraction` of it.
-    Cosine,
-    /// `"linear"`: a straight line from the peak down to `final_fraction` of it.
-    Linear,
-}
 
 /// Which of SFT's epochs becomes the SFT model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,35 +19,10 @@ pub enum Select {
     Last,
 }
 
-/// Where Adam's epsilon stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AdamStyle {
-    /// `"torch"`: added to the square root of the bias-corrected second moment.
-    Torch,
-    /// `"tensorflow"`: added to the square root of the raw second moment (LHP's optimizer).
-    Tensorflow,
-}
-
-impl ScheduleName {
-    /// The schedule's decay; `final_fraction` does not matter to a constant rate.
-    pub fn decay(self, final_fraction: f64) -> Decay {
-        match self {
-            ScheduleName::Constant => Decay::Constant,
-            ScheduleName::Cosine => Decay::Cosine { final_fraction },
-            ScheduleName::Linear => Decay::Linear { final_fraction },
-        }
-    }
-}
-
 impl AdamSettings {
     /// The optimizer's constants for a stage with that weight decay.
     pub fn adamw(&self, weight_decay: f64) -> AdamW {
         let AdamSettings { beta1, beta2, epsilon, style } = *self;
-        let style = match style {
-            AdamStyle::Torch => adamw::AdamStyle::PyTorch,
-            AdamStyle::Tensorflow => adamw::AdamStyle::TensorFlow,
-        };
         AdamW { beta1, beta2, epsilon, weight_decay, style }
     }
 }
@@ -74,7 +37,7 @@ section! {
         /// Keeps the division finite. Not printed; 1e-8 as in PyTorch (LHP and N+: 1e-5).
         epsilon: f64 = 1e-8, positive;
         /// "torch" or "tensorflow": where epsilon stands. Not printed; LHP: "tensorflow".
-        style: AdamStyle = AdamStyle::Torch, any;
+        style: AdamStyle = AdamStyle::PyTorch, any;
     }
 }
 
@@ -90,7 +53,7 @@ section! {
         /// Peak learning rate. GPT-3 XL: 2e-4; smaller models 6e-4.
         learning_rate: f32 = 6e-4, not_negative;
         /// "cosine", "linear" or "constant". GPT-3: cosine.
-        schedule: ScheduleName = ScheduleName::Cosine, any;
+        schedule: Decay = Decay::Cosine, any;
         /// Learning rate at the end, as a share of the peak. GPT-3: 0.1.
         final_fraction: f64 = 0.1, fraction;
         /// Updates of linear warm-up from 0. GPT-3: 375 million tokens.
@@ -118,7 +81,7 @@ section! {
         /// Peak learning rate. Paper: 9.65e-6 for 1.3B and 6B, 5.03e-6 for 175B (C.1).
         learning_rate: f32 = 9.65e-6, not_negative;
         /// "cosine", "linear" or "constant". Paper: cosine (C.1).
-        schedule: ScheduleName = ScheduleName::Cosine, any;
+        schedule: Decay = Decay::Cosine, any;
         /// Learning rate at the end, as a share of the peak. Paper: 0.1 (C.1).
         final_fraction: f64 = 0.1, fraction;
         /// Updates of linear warm-up. Paper: none (C.1).
@@ -155,7 +118,7 @@ section! {
         /// Peak learning rate. Paper: 5e-6 (1.3B), 1.04e-5 (6B), 2.45e-6 (175B) (C.3).
         learning_rate: f32 = 5e-6, not_negative;
         /// "cosine", "linear" or "constant". Paper: cosine (C.3).
-        schedule: ScheduleName = ScheduleName::Cosine, any;
+        schedule: Decay = Decay::Cosine, any;
         /// Learning rate at the end, as a share of the peak. Paper: 0.1 (C.3).
         final_fraction: f64 = 0.1, fraction;
         /// Updates of linear warm-up. Not printed; none, as in C.1.
@@ -219,7 +182,7 @@ section! {
         /// Peak learning rate. Paper: 9e-6 (C.2).
         learning_rate: f32 = 9e-6, not_negative;
         /// "cosine", "linear" or "constant". Paper: cosine (C.2).
-        schedule: ScheduleName = ScheduleName::Cosine, any;
+        schedule: Decay = Decay::Cosine, any;
         /// Learning rate at the end, as a share of the peak. Paper: 0.1 (C.2).
         final_fraction: f64 = 0.1, fraction;
         /// Updates of linear warm-up. Not printed; none.

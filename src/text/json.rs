@@ -3,7 +3,7 @@
 //! not on the stack.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -16,6 +16,12 @@ use serde_json::{Map, Number, Value};
 /// Of `serde_json`; a key that comes twice in its object.
 pub fn parse(text: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice::<Strict>(text).map(|Strict(value)| value)
+}
+
+/// What `serde_json` says about a text, without its place: of a line it would always be "line 1".
+pub fn complaint(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).into()
 }
 
 /// What a value is, for a message.
@@ -97,7 +103,6 @@ impl<'de> Visitor<'de> for StrictVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
     use proptest::prelude::*;
 
     #[test]

@@ -4,9 +4,10 @@ use super::dataset::Dataset;
 use super::held_out;
 use crate::engine::Engine;
 use crate::model::Network;
+use crate::optim::AdamStyle;
 use crate::optim::learner::{Learner, Optimizer};
-use crate::optim::schedule::Schedule;
-use crate::settings::{AdamSettings, AdamStyle, ScheduleName, Settings};
+use crate::optim::schedule::{Decay, Schedule};
+use crate::settings::{AdamSettings, Settings};
 
 /// The data of a run, and the values that all of its stages share.
 #[derive(Clone, Copy)]
@@ -58,6 +59,6 @@ impl<'a> Inputs<'a> {
 }
 
 /// A stage's schedule, from its keys: the warm-up begins at 0.
-pub fn schedule(name: ScheduleName, final_fraction: f64, warmup_steps: u64) -> Schedule {
-    Schedule { decay: name.decay(final_fraction), warmup_steps, warmup_start_fraction: 0.0 }
+pub fn schedule(decay: Decay, final_fraction: f64, warmup_steps: u64) -> Schedule {
+    Schedule { decay, final_fraction, warmup_steps, warmup_start_fraction: 0.0 }
 }

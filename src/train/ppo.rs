@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::loss::advantage::{Whitening, whiten};
 use crate::loss::clipped::{policy_loss, value_loss};
 use crate::loss::cross_entropy::CrossEntropy;
-use crate::loss::kl_reward::{AdaptiveKl, MissingEos};
+use crate::loss::kl_reward::AdaptiveKl;
 use crate::model::{Draw, Network, Response, Sampling, Sequence, singly};
 use crate::num::rng::{Purpose, Rng, Stage as Address};
 use crate::num::statistics::mean;
@@ -33,7 +33,7 @@ use crate::optim::learner::Learner;
 use crate::optim::schedule::{Decay, Schedule};
 use crate::run::metrics::Value;
 use crate::run::{Finished, Saved, Stage, StageState, Step, Watch};
-use crate::settings::{self, PpoSettings};
+use crate::settings::PpoSettings;
 
 /// Adds to the policy's gradient that of a loss, the negative of equation 2: a mean over the response tokens of a
 /// minibatch of episodes, whose advantages hold reward and KL penalty, and a mean over the tokens of some text.
@@ -126,7 +126,8 @@ impl<E: Engine> Stage for Ppo<'_, E> {
 
         // 2. What they are worth: KL penalties, values, advantages, returns.
         let (log_probs, entropies) = packed(&responses);
-        let used = scores.iter().zip(&responses).map(|(&score, r)| missing_eos(s).apply(score, r.ended));
+        let used = scores.iter().zip(&responses);
+        let used = used.map(|(&score, r)| s.missing_eos.apply(s.missing_eos_value, score, r.ended));
         let mut episodes = Episodes::new(rollouts, log_probs, used.collect(), s);
         let kl = estimate(&mut episodes, &mut self.reference, &mut self.value.network, s, self.kl_coef);
         watch.values(&self.value.network, &episodes.values)?;
@@ -211,6 +212,7 @@ impl<'a, E: Engine> Ppo<'a, E> {
             reward,
             schedule: Schedule {
                 decay: Decay::Constant,
+                final_fraction: 1.0,
                 warmup_steps: s.warmup_iterations * (s.minibatches * s.inner_epochs) as u64,
                 warmup_start_fraction: s.warmup_start,
             },
@@ -305,14 +307,6 @@ fn packed(responses: &[Response]) -> (Vec<f32>, Vec<f32>) {
     let log_probs = responses.iter().flat_map(|response| &response.log_probs);
     let entropies = responses.iter().flat_map(|response| &response.entropies);
     (log_probs.copied().collect(), entropies.copied().collect())
-}
-
-fn missing_eos(s: &PpoSettings) -> MissingEos {
-    match s.missing_eos {
-        settings::MissingEos::Keep => MissingEos::Keep,
-        settings::MissingEos::Replace => MissingEos::Replace(s.missing_eos_value),
-        settings::MissingEos::Subtract => MissingEos::Subtract(s.missing_eos_value),
-    }
 }
 
 fn check_vocabulary<E: Engine>(policy: &Network<E>, other: &Network<E>, name: &str) -> Result<()> {

@@ -4,6 +4,7 @@
 
 use super::gold::Metadata;
 use super::{Split, World};
+use crate::num::hash::{EMPTY, fnv1a};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 /// Whoever writes and ranks responses: the miniature's simulated people; another day a file, or people in a browser.
@@ -139,8 +140,7 @@ pub fn agreement(one: &[u32], other: &[u32]) -> (usize, usize) {
 
 /// A 64-bit hash of a text (FNV-1a, then the finisher of MurmurHash3): an address, no secret.
 pub fn hash(text: &str) -> u64 {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    let mut hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
+    let mut hash = fnv1a(EMPTY, text.bytes());
     for factor in [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53] {
         hash = (hash ^ (hash >> 33)).wrapping_mul(factor);
     }

@@ -7,7 +7,7 @@ mod source;
 use source::{File, function, imports, is_word, repository, word, words};
 
 /// The floors, lowest first. `error.rs` lies below them all.
-const FLOORS: [&[&str]; 11] = [
+const FLOORS: [&[&str]; 12] = [
     &["num"],
     &["engine"],
     &["model"],
@@ -18,6 +18,7 @@ const FLOORS: [&[&str]; 11] = [
     &["train"],
     &["eval", "report"],
     &["recipe"],
+    &["bench"],
     &["app"],
 ];
 /// Folders of one floor of which the first may import the second.

@@ -51,16 +51,16 @@ const GENERATIONS: [(&str, usize, usize, usize); 4] =
 const PPO: (usize, usize, usize, usize) = (64, 32, 64, 8);
 
 pub fn run(bench: &mut Bench) -> Result<()> {
-    let (steps, generations) = if bench.quick { (2, 1) } else { (STEPS.len(), GENERATIONS.len()) };
+    let (steps, generations) = if bench.options.quick { (2, 1) } else { (STEPS.len(), GENERATIONS.len()) };
     for (name, size, tokens, sequences) in &STEPS[..steps] {
-        let config = ModelConfig { precision: bench.precision, ..config(size) };
+        let config = ModelConfig { precision: bench.options.precision, ..config(size) };
         step(bench, name, config, *tokens, *sequences)?;
     }
     for (size, sequences, prompt, new) in &GENERATIONS[..generations] {
         generation(bench, size, *sequences, *prompt, *new)?;
     }
     let sizes = ["0.8M", "10.8M"];
-    for size in &sizes[..if bench.quick { 1 } else { 2 }] {
+    for size in &sizes[..if bench.options.quick { 1 } else { 2 }] {
         ppo_iteration(bench, size)?;
     }
     Ok(())
@@ -105,17 +105,12 @@ fn step(bench: &mut Bench, name: &str, config: ModelConfig, tokens: usize, seque
     let optimizer = Optimizer { adam: AdamW { weight_decay: 0.1, ..AdamW::default() }, gradient_clip: 0.0 };
     let mut learner =
         Learner::new(random_network(config, Head::LanguageModel), optimizer, tokens * sequences, false);
+    let Network { config, layout, .. } = &learner.network;
+    let long = tokens * layout.len > 100_000_000_000;
     let case = Case {
-        name,
-        threads: rayon::current_num_threads(),
-        unit: Unit::Milliseconds,
-        amount: 0.0,
-        flops: 3.0
-            * sequences as f64
-            * forward_flops(&learner.network.config, &learner.network.layout, tokens),
-        bytes: 0.0,
-        samples: bench.samples(tokens * learner.network.layout.len > 100_000_000_000),
-        warm_up: true,
+        flops: 3.0 * sequences as f64 * forward_flops(config, layout, tokens),
+        samples: if long { 3 } else { 7 },
+        ..Case::new(name, Unit::Milliseconds)
     };
     bench.measure(case, || {
         let start = Instant::now();
@@ -132,7 +127,7 @@ fn generation(bench: &mut Bench, size: &str, sequences: usize, prompt: usize, ne
     if !bench.wants(&name) {
         return Ok(());
     }
-    let config = ModelConfig { precision: bench.precision, ..config(size) };
+    let config = ModelConfig { precision: bench.options.precision, ..config(size) };
     let network = random_network(config, Head::LanguageModel);
     let weights = network.packed_weights();
     let prompts: Vec<Vec<u32>> =
@@ -142,19 +137,15 @@ fn generation(bench: &mut Bench, size: &str, sequences: usize, prompt: usize, ne
         Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, max_new_tokens: new, end_of_text: None };
     let draw = |episode| Draw { seed: 1, stage: Stage::Sample, step: 0, episode };
     let draws: Vec<Draw> = (0..sequences as u64).map(draw).collect();
-    let tokens = (sequences * new) as f64;
     let case = Case {
-        name,
-        threads: rayon::current_num_threads(),
-        unit: Unit::TokensPerSecond,
-        amount: tokens,
+        amount: (sequences * new) as f64,
         flops: sequences as f64 * forward_flops(&network.config, &network.layout, prompt + new - 1),
         // Every new token needs all weights once, for all sequences together.
-        bytes: if bench.precision == Precision::Bf16 { 2.0 } else { 4.0 }
+        bytes: if bench.options.precision == Precision::Bf16 { 2.0 } else { 4.0 }
             * multiplied_weights(&network.config, &network.layout)
             * new as f64,
-        samples: bench.samples(size == "124M"),
-        warm_up: true,
+        samples: if size == "124M" { 3 } else { 7 },
+        ..Case::new(name, Unit::TokensPerSecond)
     };
     bench.measure(case, || {
         Ok(seconds(|| {
@@ -184,7 +175,7 @@ fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
         return Ok(());
     }
     let (episodes, prompt, response, minibatches) = PPO;
-    let config = ModelConfig { precision: bench.precision, ..config(size) };
+    let config = ModelConfig { precision: bench.options.precision, ..config(size) };
     // The vocabulary ends before the end-of-text token, so that every response has its full length.
     let tokenizer = Tokenizer::train(["."], 257)?;
     assert!(config.vocab_size <= tokenizer.end_of_text() as usize);
@@ -217,14 +208,10 @@ fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
     let value = random_network(config, Head::Scalar);
     // Sampling, reference, reward and values: four forwards; two networks are trained: six more.
     let case = Case {
-        name,
-        threads: rayon::current_num_threads(),
-        unit: Unit::Milliseconds,
-        amount: 0.0,
         flops: 10.0 * episodes as f64 * forward_flops(&policy.config, &policy.layout, prompt + response),
-        bytes: 0.0,
         samples: 3,
         warm_up: false,
+        ..Case::new(name, Unit::Milliseconds)
     };
     let scratch = Scratch::new()?;
     let mut number = 0;

@@ -1,4 +1,4 @@
-//! `bench`: how fast this machine is, and how much of it the program uses.
+//! How fast this machine is, and how much of it the program uses: what `instructgpt bench` measures.
 //!
 //! | file | what it measures |
 //! |---|---|
@@ -20,46 +20,45 @@ mod results;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::args::BenchArgs;
-use super::jsonl::Output;
 use crate::error::{Error, Result};
 use crate::model::Precision;
 use crate::num::simd::HARDWARE_BF16;
 use limits::Limits;
-use results::{Measured, Report};
+pub use results::{Measured, Report};
 
-/// Runs the command.
+/// What to measure.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Only the cases whose names begin so.
+    pub only: Option<String>,
+    /// The small cases only.
+    pub quick: bool,
+    /// What products with weights round their operands to.
+    pub precision: Precision,
+    /// Text for the BPE cases; not set: the miniature's.
+    pub corpus: Option<PathBuf>,
+}
+
+/// Measures the cases that `options` asks for, on the threads of the pool this is called from. Their names go
+/// to standard error as they begin.
 ///
 /// # Errors
-/// [`Error::Usage`] if no case begins with `--only`; [`Error::Io`] for `--corpus` and for temporary files.
-pub fn run(args: &BenchArgs) -> Result<()> {
-    let mut bench = Bench::new(args)?;
+/// [`Error::Usage`] if no case begins with `only`; [`Error::Io`] for the corpus and for temporary files.
+pub fn measure(options: &Options) -> Result<Report> {
+    let mut bench = Bench::new(options)?;
     kernels::run(&mut bench)?;
     models::run(&mut bench)?;
     program::run(&mut bench)?;
     if !bench.found {
         let expected = format!("the beginning of a case's name: {}", bench.seen.join(" "));
-        return Err(Error::usage("--only", expected, args.only.as_deref().unwrap_or(""), ""));
+        return Err(Error::usage("--only", expected, options.only.as_deref().unwrap_or(""), ""));
     }
-    let report = bench.finish();
-    for warning in &report.warnings {
-        eprintln!("warning: {warning}");
-    }
-    let mut out = Output::stdout();
-    if args.json {
-        out.record(&report.json())?
-    } else {
-        out.text(&report.table())?
-    };
-    Ok(())
+    Ok(bench.finish())
 }
 
 /// Measures cases, one after another.
 struct Bench {
-    only: Option<String>,
-    quick: bool,
-    precision: Precision,
-    corpus: Option<PathBuf>,
+    options: Options,
     /// The program is used on one thread here, on all of the process's elsewhere.
     one_thread: rayon::ThreadPool,
     limits: Limits,
@@ -81,10 +80,26 @@ struct Case {
     flops: f64,
     /// Bytes that have to be read from memory; 0: not a limit.
     bytes: f64,
-    /// Samples taken.
+    /// Samples taken, where there is time for more than 3.
     samples: usize,
     /// Whether a first sample is thrown away.
     warm_up: bool,
+}
+
+impl Case {
+    /// A case of all threads that no limit of the machine binds, with 7 samples after a first one.
+    fn new(name: impl Into<String>, unit: Unit) -> Self {
+        Case {
+            name: name.into(),
+            threads: rayon::current_num_threads(),
+            unit,
+            amount: 0.0,
+            flops: 0.0,
+            bytes: 0.0,
+            samples: 7,
+            warm_up: true,
+        }
+    }
 }
 
 /// How a sample's seconds are shown.
@@ -120,20 +135,17 @@ impl Unit {
 }
 
 impl Bench {
-    fn new(args: &BenchArgs) -> Result<Self> {
+    fn new(options: &Options) -> Result<Self> {
         let one_thread = rayon::ThreadPoolBuilder::new()
             .num_threads(1)
             .build()
             .map_err(|e| Error::io("a thread", "start", e))?;
         let limits = Limits::measure(&one_thread);
         let mut bench = Bench {
-            only: args.only.clone(),
-            quick: args.quick,
-            precision: args.precision,
-            corpus: args.corpus.clone(),
+            options: options.clone(),
             one_thread,
             limits,
-            report: Report { precision: args.precision, ..Report::default() },
+            report: Report { precision: options.precision, ..Report::default() },
             seen: Vec::new(),
             found: false,
         };
@@ -159,17 +171,12 @@ impl Bench {
     fn wants(&mut self, name: &str) -> bool {
         self.seen.push(name.to_string());
         let digit = |text: Option<char>| text.is_some_and(|c| c.is_ascii_digit());
-        let wanted = self.only.as_ref().is_none_or(|only| {
+        let wanted = self.options.only.as_ref().is_none_or(|only| {
             let rest = name.strip_prefix(only.as_str());
             rest.is_some_and(|rest| !(digit(only.chars().last()) && digit(rest.chars().next())))
         });
         self.found |= wanted;
         wanted
-    }
-
-    /// Samples taken of a case that takes long, and of one that does not.
-    fn samples(&self, long: bool) -> usize {
-        if long || self.quick { 3 } else { 7 }
     }
 
     /// Measures a case: `sample` does its work once and returns the seconds it took.
@@ -180,13 +187,13 @@ impl Bench {
             sample()?;
         }
         let (mut seconds, mut peaks) = (Vec::new(), Vec::new());
-        for _ in 0..case.samples {
+        for _ in 0..if self.options.quick { 3 } else { case.samples } {
             peaks.push(self.limits.sample_peak(case.threads, &self.one_thread));
             seconds.push(if alone { self.one_thread.install(&mut sample)? } else { sample()? });
         }
         let (seconds, peak) = (median(&mut seconds), median(&mut peaks));
         // The instruction for bf16 pairs does twice the work of a fused multiply-add.
-        let twice = self.precision == Precision::Bf16 && HARDWARE_BF16;
+        let twice = self.options.precision == Precision::Bf16 && HARDWARE_BF16;
         let peak = if twice { 2.0 * peak } else { peak };
         let least = (case.flops / peak).max(case.bytes / self.limits.read);
         self.report.results.push(Measured {
@@ -244,26 +251,16 @@ mod tests {
 
     #[test]
     fn a_case_is_judged_by_the_limit_that_binds() {
-        let args = BenchArgs {
-            json: false,
-            only: Some("x/1".into()),
-            quick: true,
-            precision: Precision::F32,
-            corpus: None,
-        };
-        let mut bench = Bench::new(&args).unwrap();
+        let options = Options { only: Some("x/1".into()), quick: true, ..Options::default() };
+        let mut bench = Bench::new(&options).unwrap();
         assert!(bench.wants("x/1") && bench.wants("x/1.5") && !bench.wants("x/16") && !bench.wants("y/x/1"));
         let peak = bench.limits.sample_peak(1, &bench.one_thread);
         let read = bench.limits.read;
         let case = |name: &str, flops, bytes| Case {
-            name: name.into(),
             threads: 1,
-            unit: Unit::Milliseconds,
-            amount: 0.0,
             flops,
             bytes,
-            samples: 3,
-            warm_up: false,
+            ..Case::new(name, Unit::Milliseconds)
         };
         bench.measure(case("memory", 0.0, read), || Ok(2.0)).unwrap();
         bench.measure(case("arithmetic", peak, read / 1e3), || Ok(2.0)).unwrap();

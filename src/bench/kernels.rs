@@ -18,8 +18,8 @@ const FORMS: [(&str, bool, bool); 3] = [("nn", false, false), ("nt", false, true
 const SAMPLE_FLOPS: f64 = 8e9;
 
 pub fn run(bench: &mut Bench) -> Result<()> {
-    let (threads, precision) = (rayon::current_num_threads(), bench.precision);
-    let shapes = if bench.quick { vec![SHAPES[0], SHAPES[3]] } else { SHAPES.to_vec() };
+    let (threads, precision) = (rayon::current_num_threads(), bench.options.precision);
+    let shapes = if bench.options.quick { vec![SHAPES[0], SHAPES[3]] } else { SHAPES.to_vec() };
     for (m, n, k) in shapes {
         for (form, transpose_a, transpose_b) in FORMS {
             let name = format!("gemm/{form}/{m}x{n}x{k}");
@@ -33,16 +33,8 @@ pub fn run(bench: &mut Bench) -> Result<()> {
             let flops = 2.0 * m as f64 * n as f64 * k as f64;
             let times = (SAMPLE_FLOPS / flops).ceil();
             for threads in if threads == 1 { vec![1] } else { vec![1, threads] } {
-                let case = Case {
-                    name: name.clone(),
-                    threads,
-                    unit: Unit::GigaflopsPerSecond,
-                    amount: flops,
-                    flops,
-                    bytes: 0.0,
-                    samples: bench.samples(false),
-                    warm_up: true,
-                };
+                let case =
+                    Case { threads, amount: flops, flops, ..Case::new(&name, Unit::GigaflopsPerSecond) };
                 bench.measure(case, || {
                     let work = || {
                         (0..times as usize).for_each(|_| gemm(precision, m, n, k, a, b, Init::Zero, &mut c))

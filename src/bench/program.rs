@@ -26,7 +26,7 @@ const MEMORY_STEP: &str = "step/124M-T64";
 
 pub fn run(bench: &mut Bench) -> Result<()> {
     bpe(bench)?;
-    if !bench.quick {
+    if !bench.options.quick {
         memory(bench)?;
     }
     cold_start(bench)
@@ -37,20 +37,17 @@ fn bpe(bench: &mut Bench) -> Result<()> {
     if !train && !encode {
         return Ok(());
     }
-    let documents = match &bench.corpus {
+    let documents = match &bench.options.corpus {
         Some(path) => data::load_text(path)?.records,
-        None => generated_text(if bench.quick { TEXT / 5 } else { TEXT }),
+        None => generated_text(if bench.options.quick { TEXT / 5 } else { TEXT }),
     };
     let bytes = documents.iter().map(String::len).sum::<usize>() as f64;
     let case = |name: &str, samples| Case {
-        name: name.into(),
         threads: 1,
-        unit: Unit::MegabytesPerSecond,
         amount: bytes,
-        flops: 0.0,
-        bytes: 0.0,
         samples,
         warm_up: false,
+        ..Case::new(name, Unit::MegabytesPerSecond)
     };
     let learn = || Tokenizer::train(documents.iter().map(String::as_str), VOCABULARY);
     if train {
@@ -58,8 +55,7 @@ fn bpe(bench: &mut Bench) -> Result<()> {
     }
     if encode {
         let tokenizer = learn()?;
-        let samples = bench.samples(false);
-        bench.measure(case("bpe/encode", samples), || {
+        bench.measure(case("bpe/encode", 7), || {
             Ok(seconds(|| documents.iter().map(|text| tokenizer.encode(text).len()).sum::<usize>()))
         })?;
     }
@@ -91,7 +87,7 @@ fn memory(bench: &mut Bench) -> Result<()> {
     let threads = rayon::current_num_threads().to_string();
     let output = program()?
         .args(["bench", "--json", "--only", MEMORY_STEP, "--threads", &threads])
-        .args(["--precision", bench.precision.name()])
+        .args(["--precision", bench.options.precision.name()])
         .stderr(Stdio::null())
         .output()
         .map_err(|e| Error::io("instructgpt bench", "run", e))?;
@@ -123,24 +119,18 @@ fn cold_start(bench: &mut Bench) -> Result<()> {
     }
     let scratch = Scratch::new()?;
     let tokenizer = Tokenizer::train(generated_text(50_000).iter().map(String::as_str), 512)?;
-    let config =
-        ModelConfig { vocab_size: tokenizer.vocab_size(), precision: bench.precision, ..config("10.8M") };
+    let config = ModelConfig {
+        vocab_size: tokenizer.vocab_size(),
+        precision: bench.options.precision,
+        ..config("10.8M")
+    };
     let model = random_network(config, Head::LanguageModel);
     save_model_directory(&scratch.path, &model, Some(&tokenizer), &[])?;
     let mut command = program()?;
     command.args(["sample", "--prompt", "Once", "--max-new-tokens", "1", "--model"]).arg(&scratch.path);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut failed = false;
-    let case = Case {
-        name: "start/10.8M".into(),
-        threads: rayon::current_num_threads(),
-        unit: Unit::Milliseconds,
-        amount: 0.0,
-        flops: 0.0,
-        bytes: 0.0,
-        samples: bench.samples(false),
-        warm_up: true,
-    };
+    let case = Case::new("start/10.8M", Unit::Milliseconds);
     bench
         .measure(case, || Ok(seconds(|| failed |= !command.status().is_ok_and(|status| status.success()))))?;
     if failed {

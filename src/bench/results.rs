@@ -5,17 +5,22 @@ use serde_json::{Map, Value, json};
 use crate::model::Precision;
 
 /// A case's result.
+#[derive(Debug, Clone)]
 pub struct Measured {
+    /// The case, as `step/10.8M`.
     pub name: String,
+    /// Threads it ran on.
     pub threads: usize,
+    /// The median of its samples, in `unit`.
     pub median: f64,
+    /// `GFLOP/s`, `tokens/s`, `MB/s`, `ms` or `MiB`.
     pub unit: &'static str,
     /// Least time the machine's limits allow over the time taken; 1 is the hardware's limit.
     pub of_limit: Option<f64>,
 }
 
 /// Everything that is reported.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Report {
     /// What the products' operands were rounded to.
     pub precision: Precision,
@@ -25,7 +30,9 @@ pub struct Report {
     pub read: f64,
     /// The inner tile's name, and its speed relative to the peak.
     pub tile: (String, f64),
+    /// The cases, in the order they were measured.
     pub results: Vec<Measured>,
+    /// What a reader must know, a sentence each.
     pub warnings: Vec<String>,
 }
 

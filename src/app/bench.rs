@@ -1,0 +1,25 @@
+//! `bench`: measures, then prints a table or JSON.
+
+use super::args::BenchArgs;
+use super::jsonl::Output;
+use crate::bench::{Options, measure};
+use crate::error::Result;
+
+/// Runs the command.
+///
+/// # Errors
+/// Those of [`measure`], and of standard output.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let BenchArgs { json, only, quick, precision, corpus } = args.clone();
+    let report = measure(&Options { only, quick, precision, corpus })?;
+    for warning in &report.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let mut out = Output::stdout();
+    if json {
+        out.record(&report.json())?
+    } else {
+        out.text(&report.table())?
+    };
+    Ok(())
+}
