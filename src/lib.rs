@@ -13,9 +13,10 @@
 //! | 3 | [`loss`], [`optim`] | the reward loss, PPO's pure functions; AdamW, schedules, EMA |
 //! | 4 | [`text`], `data`, [`checkpoint`] | byte-level BPE; data formats; safetensors and model directories |
 //! | 5 | `world` | the paper's data in miniature |
-//! | 6 | `settings`, `run` | every number of a run; the run directory |
-//! | 7 | `train`, `eval` | the stages, each a script; win rates |
-//! | 8 | `report` | the HTML report |
+//! | 6 | `settings`, `run` | every number of a run; the run directory, and the driver of all stages |
+//! | 7 | `train` | the stages, each a file that is its algorithm |
+//! | 8 | `eval`, `report` | the comparison of models; the HTML report |
+//! | 8 | `recipe` | figure 2 of the paper: which stage follows which |
 //! | 9 | `bench` | how fast this machine is, and how much of it the program uses |
 //! | 9 | `app` | commands and configuration |
 //!

@@ -126,9 +126,7 @@ impl<E: Engine> Stage for Ppo<'_, E> {
 
         // 2. What they are worth: KL penalties, values, advantages, returns.
         let (log_probs, entropies) = packed(&responses);
-        let used = scores.iter().zip(&responses);
-        let used = used.map(|(&score, r)| s.missing_eos.apply(s.missing_eos_value, score, r.ended));
-        let mut episodes = Episodes::new(rollouts, log_probs, used.collect(), s);
+        let mut episodes = Episodes::new(rollouts, log_probs, without_eos(&scores, &responses, s), s);
         let kl = estimate(&mut episodes, &mut self.reference, &mut self.value.network, s, self.kl_coef);
         watch.values(&self.value.network, &episodes.values)?;
         let (mean_kl, entropy) = (kl.k1 / episodes.len() as f64, mean(&entropies));
@@ -307,6 +305,14 @@ fn packed(responses: &[Response]) -> (Vec<f32>, Vec<f32>) {
     let log_probs = responses.iter().flat_map(|response| &response.log_probs);
     let entropies = responses.iter().flat_map(|response| &response.entropies);
     (log_probs.copied().collect(), entropies.copied().collect())
+}
+
+/// Scores of responses, of which those that did not end by themselves may have lost something.
+fn without_eos(scores: &[f32], responses: &[Response], s: &PpoSettings) -> Vec<f32> {
+    let apply = |(&score, response): (&f32, &Response)| {
+        s.missing_eos.apply(s.missing_eos_value, score, response.ended)
+    };
+    scores.iter().zip(responses).map(apply).collect()
 }
 
 fn check_vocabulary<E: Engine>(policy: &Network<E>, other: &Network<E>, name: &str) -> Result<()> {
