@@ -145,7 +145,7 @@ impl Progress for StopAt<'_> {
 fn stopped_while_sampling() {
     let settings = tiny(&[]);
     let out = tempfile::tempdir().unwrap();
-    for part in ["rankings", "sft_selection", "evaluation"] {
+    for part in ["collect", "sft_selection", "evaluation"] {
         let stop = AtomicBool::new(false);
         let mut progress = StopAt { part, stop: &stop, steps: 0 };
         let result = with_threads(2, || go(&settings, out.path(), &mut progress, &stop));
