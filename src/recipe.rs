@@ -15,7 +15,7 @@ use crate::run::directory::remove_directory;
 use crate::run::progress::Progress;
 use crate::run::{Run, StageId};
 use crate::settings::{PpoSettings, Select, Settings};
-use crate::train::collect::{COMPARISONS, Collect};
+use crate::train::collect::{self, COMPARISONS, Collect};
 use crate::train::dataset::{Dataset, fitting};
 use crate::train::inputs::Inputs;
 use crate::train::ppo::{Networks, Ppo};
@@ -149,6 +149,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         }
         if self.run.is_done(StageId::Collect) {
             let path = self.run.directory.path.join(COMPARISONS);
+            collect::verify(&path, self.run.directory.completed.results.get(StageId::Collect.name()))?;
             let notes = self.data.load_rankings(self.settings, &path)?;
             notes.iter().for_each(|note| self.run.progress.note(note));
         }

@@ -11,7 +11,7 @@ mode=${1:-full}
 known=$PWD/tests/tiny_run.sha256
 files="pretrain/model.safetensors sft/model.safetensors reward_model/model.safetensors
     rlhf_init/model.safetensors policy_without_ptx/model.safetensors policy/model.safetensors
-    metrics.jsonl results.json samples.jsonl"
+    comparisons.jsonl metrics.jsonl results.json samples.jsonl"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 out=$work/run

@@ -27,7 +27,10 @@ fn every_stage_leaves_its_files() {
             assert!(REFERENCE.contains_key(&format!("{stage}/{file}")), "{stage}/{file}");
         }
     }
-    for file in ["config.toml", "metrics.jsonl", "results.json", "samples.jsonl", "report.html", "run.json"] {
+    for file in ["config.toml", "metrics.jsonl", "results.json", "comparisons.jsonl", "samples.jsonl"] {
+        assert!(REFERENCE.contains_key(file), "{file}");
+    }
+    for file in ["report.html", "run.json"] {
         assert!(REFERENCE.contains_key(file), "{file}");
     }
     let left = REFERENCE.keys().find(|name| name.starts_with("state/") || name.starts_with("sft_epochs/"));
@@ -44,7 +47,7 @@ fn the_run_has_the_known_hashes() {
         fs::write(path, bytes).unwrap();
     }
     let known = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny_run.sha256");
-    assert_eq!(fs::read_to_string(&known).unwrap().lines().count(), 9);
+    assert_eq!(fs::read_to_string(&known).unwrap().lines().count(), 10);
     let check =
         Command::new("sha256sum").args(["--check", "--strict"]).arg(known).current_dir(run.path()).output();
     let Ok(check) = check else { return println!("skipped: no sha256sum") };

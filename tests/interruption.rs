@@ -310,6 +310,26 @@ fn an_altered_record_of_the_run_is_named() {
     assert_resumes(out.path(), "with altered results");
 }
 
+/// The comparisons are read once: by the stage that learns from them.
+#[test]
+fn altered_comparisons_are_named() {
+    let out = tempfile::tempdir().unwrap();
+    for stage in ["pretrain", "sft", "collect"] {
+        assert!(run(out.path(), &["--stage", stage]).output().unwrap().status.success(), "{stage}");
+    }
+    let path = out.path().join("comparisons.jsonl");
+    let good = fs::read(&path).unwrap();
+    let worse = String::from_utf8(good.clone()).unwrap().replacen("\"ranks\":[1,", "\"ranks\":[2,", 1);
+    assert_ne!(worse.as_bytes(), good);
+    for wrong in [worse.as_bytes(), &good[..good.len() / 2], b""] {
+        fs::write(&path, wrong).unwrap();
+        let output = run(out.path(), &["--resume"]).output().unwrap();
+        assert_refused(&output, 1, &["comparisons.jsonl", "checksum"]);
+    }
+    fs::write(&path, good).unwrap();
+    assert_resumes(out.path(), "with the comparisons as they were");
+}
+
 /// The same command, unable to write files larger than so many of the shell's blocks (512 or 1024 bytes).
 fn limited(command: &Command, blocks: usize) -> Command {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");

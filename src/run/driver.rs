@@ -175,9 +175,7 @@ impl<'a> Run<'a> {
             write_atomic(&self.directory.path.join(name), |file| file.write_all(text.as_bytes()))?;
         }
         let mut all = self.directory.completed.results.clone();
-        if !results.is_null() {
-            all.insert(id.name().to_string(), results);
-        }
+        all.insert(id.name().to_string(), results);
         all.extend(report);
         let position = self.metrics().synced_position()?;
         self.directory.check_present()?;

@@ -3,9 +3,13 @@
 //! like any other data: as text for people, and as the tokens that were sampled, since these do not always survive
 //! being decoded and encoded again.
 
-use serde_json::json;
+use std::path::Path;
+
+use serde_json::{Value, json};
 
 use super::rollouts::strip;
+use crate::checkpoint::checksum::{Crc64, digits};
+use crate::checkpoint::read_file;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::{Draw, Network, Sampling};
@@ -153,6 +157,25 @@ impl<E: Engine> Stage for Collect<'_, E> {
     }
 
     fn finish(self) -> Result<Finished<E>> {
-        Ok(Finished::file(COMPARISONS, self.lines, serde_json::Value::Null))
+        let responses: usize = self.tasks.iter().map(|task| task.sampled + task.written).sum();
+        let results = json!({ "prompts": self.tasks.len(), "responses": responses, "models": self.models.len(),
+            "checksum": digits(Crc64::of(self.lines.as_bytes())) });
+        Ok(Finished::file(COMPARISONS, self.lines, results))
     }
+}
+
+/// Checks that a file is still what the stage has left, by its results.
+///
+/// # Errors
+/// [`Error::Format`] if it was altered, [`Error::Io`].
+pub fn verify(path: &Path, results: Option<&Value>) -> Result<()> {
+    // 4 GiB: far above any collection, yet a bound on what a wrong file can make us read.
+    let found = digits(Crc64::of(&read_file(path, 4 << 30)?));
+    let expected = results.and_then(|results| results["checksum"].as_str()).unwrap_or("none");
+    if found == expected {
+        return Ok(());
+    }
+    let hint =
+        "the file was altered: start in a new directory, with comparisons of your own under data.comparisons";
+    Err(Error::format(path.display(), "checksum", expected, found, hint))
 }
