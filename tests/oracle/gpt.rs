@@ -3,7 +3,8 @@
 //!
 //! Parameters are found by their Hugging Face names, so a wrong range inside the crate cannot hide.
 
-use instructgpt::engine::cpu::dropout::{self, Dropout, Row};
+use instructgpt::engine::cpu::dropout;
+use instructgpt::engine::{Address, Dropout};
 use instructgpt::model::{Activation, AttentionPattern, Layout, ModelConfig};
 
 use crate::scalar::{Scalar, sum};
@@ -115,7 +116,7 @@ impl<S: Scalar> Gpt<'_, S> {
         let mut mask = vec![1.0; x.len()];
         if self.dropout.is_some() {
             let (zeros, ones) = (vec![0.0; x.len()], vec![1.0; x.len()]);
-            let row = Row { sequence: number, position: t as u32 };
+            let row = Address { sequence: number, position: t as u32 };
             dropout::add(&mut mask, &zeros, &ones, &[row], site as u32, self.dropout);
         }
         for ((x, &branch), mask) in x.iter_mut().zip(branch).zip(mask) {
