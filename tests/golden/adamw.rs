@@ -1,10 +1,10 @@
 //! `adamw.safetensors`: ten optimizer steps, of a whole model and of given gradients, in three settings.
 
+use instructgpt::engine::{AdamState, Affine, Cpu};
+use instructgpt::loss::CrossEntropy;
 use instructgpt::model::layout::{Initialiser, Parameter};
-use instructgpt::model::{Head, Layout};
-use instructgpt::optim::adamw::AdamStyle;
-use instructgpt::train::learner::Learner;
-use instructgpt::train::passes::Sequence;
+use instructgpt::model::{Head, Layout, Sequence, singly};
+use instructgpt::optim::{AdamStyle, Learner};
 
 use crate::common::fixture::Fixture;
 use crate::{check_each, check_each_updated, cut, model, optimizer};
@@ -16,10 +16,8 @@ const RUNS: [(&str, AdamStyle); 3] =
 fn a_model_in_three_settings() {
     let fixture = Fixture::load("adamw");
     let tokens = fixture.tokens("tokens");
-    let sequences: Vec<Sequence> = cut(&tokens, &fixture.indices("offsets"))
-        .into_iter()
-        .map(|tokens| Sequence { tokens, from: 1 })
-        .collect();
+    let sequences: Vec<Sequence> =
+        cut(&tokens, &fixture.indices("offsets")).into_iter().map(Sequence::text).collect();
     for (run, style) in RUNS {
         let start = model(&fixture, fixture.config(), Head::LanguageModel, "");
         let settings = fixture.values(&format!("{run}.settings")).try_into().unwrap();
@@ -27,17 +25,17 @@ fn a_model_in_three_settings() {
         let mut losses = vec![];
         let rates = fixture.values("learning_rates");
         for &rate in &rates {
-            let mut loss = 0.0;
-            let targets = learner.cross_entropy_gradient(&sequences, 1.0, None, &mut loss);
-            losses.push((loss / targets as f64) as f32);
-            learner.update(run, rate, 0.0).unwrap();
+            let mut loss = CrossEntropy::of(&sequences, 1.0);
+            learner.accumulate(&sequences, &singly(sequences.len()), 1.0, None, &mut loss);
+            losses.push(loss.mean() as f32);
+            learner.update(rate, 0.0).unwrap();
         }
         fixture.check(&format!("{run}.losses"), &losses);
         check_each_updated(
             &fixture,
             &format!("{run}.after."),
-            &learner.model.layout,
-            &learner.parameters,
+            &learner.network.layout,
+            &learner.network.parameters(),
             rates[0],
         );
     }
@@ -54,8 +52,7 @@ fn vector(fixture: &Fixture) {
         wte: 0..0,
         wpe: 0..0,
         blocks: vec![],
-        ln_f_weight: 0..0,
-        ln_f_bias: 0..0,
+        ln_f: Affine { weight: 0..0, bias: 0..0 },
         head: 0..0,
     };
     let mut start = vec![];
@@ -76,7 +73,13 @@ fn vector(fixture: &Fixture) {
         for (step, rate) in fixture.values("learning_rates").into_iter().enumerate() {
             let of_step = |all: &Vec<f32>| all.chunks(all.len() / 10).nth(step).unwrap().to_vec();
             let gradients = gradients.each_ref().map(of_step).concat();
-            adam.step(&mut weights, &gradients, &mut m, &mut v, None, &layout, rate, step as u64 + 1, 1.0);
+            let state = AdamState {
+                parameters: &mut weights,
+                first_moment: &mut m,
+                second_moment: &mut v,
+                average: None,
+            };
+            adam.step_all(Cpu, state, &gradients, &layout, rate, step as u64 + 1, 1.0);
         }
         check_each(fixture, &format!("{run}.vector.after."), &layout, &weights);
         check_each(fixture, &format!("{run}.vector.m."), &layout, &m);

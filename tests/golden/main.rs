@@ -2,6 +2,8 @@
 //! tensor is; `tests/common/fixture.rs` how close we must be and why. Every test ends by asserting that no
 //! tensor of its file (or of its part of it) was left out.
 
+#[path = "../common/accumulation.rs"]
+mod accumulation;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -15,16 +17,15 @@ mod sft;
 mod transformer;
 
 use common::fixture::Fixture;
-use instructgpt::checkpoint::Model;
 use instructgpt::checkpoint::config_json::parse_config;
-use instructgpt::model::{Head, Layout};
-use instructgpt::optim::adamw::{AdamStyle, AdamW};
-use instructgpt::train::learner::{Learner, Optimizer};
+use instructgpt::engine::Cpu;
+use instructgpt::model::{Head, Layout, Network};
+use instructgpt::optim::{AdamStyle, AdamW, Optimizer};
 use serde_json::Value;
 
-/// The model whose configuration is `config` and whose parameters begin with `prefix`. The layout's names
+/// The network whose configuration is `config` and whose parameters begin with `prefix`. The layout's names
 /// must be the fixture's, all of them, and its shapes.
-fn model(fixture: &Fixture, config: &Value, head: Head, prefix: &str) -> Model {
+fn model(fixture: &Fixture, config: &Value, head: Head, prefix: &str) -> Network {
     let (config, _) = parse_config(&serde_json::to_vec(config).unwrap(), "fixture").unwrap();
     let layout = Layout::new(&config, head);
     let is_parameter =
@@ -38,13 +39,7 @@ fn model(fixture: &Fixture, config: &Value, head: Head, prefix: &str) -> Model {
         assert_eq!(shape, row.shape, "shape of {}", row.name);
         parameters[row.range()].copy_from_slice(&values);
     }
-    Model { config, head, layout, parameters }
-}
-
-/// A learner of the fixture's only model, with room for that many tokens at a time.
-fn learner(fixture: &Fixture, tokens: usize) -> Learner {
-    let model = model(fixture, fixture.config(), Head::LanguageModel, "");
-    Learner::new(model, Optimizer { adam: AdamW::default(), gradient_clip: 0.0 }, tokens, false)
+    Network::new(Cpu, config, head, parameters)
 }
 
 /// Checks a flat buffer against `PREFIX.NAME` for every parameter of the layout.

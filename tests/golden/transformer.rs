@@ -1,29 +1,25 @@
 //! `transformer_dense.safetensors`, `transformer_banded.safetensors`, `transformer_bf16.safetensors`: hidden
 //! states, logits, log-probs, loss and every gradient of a whole model.
 
-use instructgpt::model::{Activations, Batch, DecodeWeights, Decoder, Precision};
-use instructgpt::train::learner::Learner;
-use instructgpt::train::passes::Sequence;
+use instructgpt::loss::CrossEntropy;
+use instructgpt::model::{Decoder, Head, Precision, Sequence, singly};
 
+use crate::accumulation::Accumulation;
 use crate::common::fixture::Fixture;
-use crate::{check_each, cut, learner};
+use crate::{check_each, cut, model};
 
 fn transformer(name: &str, precision: Precision) {
     let fixture = Fixture::load(name);
     let (tokens, offsets) = (fixture.tokens("tokens"), fixture.indices("offsets"));
     let sequences = cut(&tokens, &offsets);
-    let mut learner = learner(&fixture, tokens.len());
-    learner.model.config.precision = precision;
-    let Learner { model, parameters, .. } = &learner;
-
-    let batch = Batch::of(&sequences);
-    let mut activations = Activations::for_inference(&model.config, batch.len());
-    model.forward(parameters, &batch, &mut activations, None);
-    fixture.check("hidden", &activations.hidden);
+    let mut network = model(&fixture, fixture.config(), Head::LanguageModel, "");
+    network.config.precision = precision;
+    network.plan(tokens.len(), true);
+    fixture.check("hidden", &network.hidden_states(&sequences));
 
     // Logits: what decoding gives after each token.
-    let weights = DecodeWeights::new(model, parameters);
-    let mut decoder = Decoder::new(&weights, sequences.len(), model.config.context);
+    let weights = network.packed_weights();
+    let mut decoder = Decoder::new(&network, &weights, sequences.len(), network.config.context);
     let mut logits = vec![];
     for (slot, sequence) in sequences.iter().enumerate() {
         for token in *sequence {
@@ -33,21 +29,14 @@ fn transformer(name: &str, precision: Precision) {
     fixture.check("logits", &logits);
 
     // As training does it: all but the last token in, all but the first as targets.
-    let sequences: Vec<Sequence> = sequences.iter().map(|tokens| Sequence { tokens, from: 1 }).collect();
-    let targets: usize = sequences.iter().map(Sequence::targets).sum();
-    let (mut log_probs, slope) = (vec![], -1.0 / targets as f32);
-    learner.log_probs_gradient(
-        &sequences,
-        1.0,
-        None,
-        |_, _| slope,
-        |_, log_prob, _| log_probs.push(log_prob),
-    );
-    let Learner { model, gradients, .. } = &mut learner;
-    gradients.finish(&model.layout);
+    let batch: Vec<Sequence> = sequences.iter().map(|tokens| Sequence::text(tokens)).collect();
+    let mut loss = CrossEntropy::of(&batch, 1.0);
+    let mut accumulation = Accumulation::new(&mut network);
+    accumulation.add(&batch, &singly(batch.len()), 1.0, None, &mut loss);
+    let (log_probs, gradient) = accumulation.finish();
     fixture.check("log_probs", &log_probs);
-    fixture.check("loss", &[-log_probs.iter().sum::<f32>() / targets as f32]);
-    check_each(&fixture, "grad.", &model.layout, &gradients.flat);
+    fixture.check("loss", &[loss.mean() as f32]);
+    check_each(&fixture, "grad.", &network.layout, &gradient);
     fixture.assert_all_read(|_| true);
 }
 
