@@ -46,6 +46,8 @@ pub mod data;
 #[cfg(feature = "std")]
 pub mod eval;
 #[cfg(feature = "std")]
+pub mod recipe;
+#[cfg(feature = "std")]
 pub mod report;
 #[cfg(feature = "std")]
 pub mod run;

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use instructgpt::checkpoint::checksum::renew;
 use instructgpt::checkpoint::save_model_directory;
+use instructgpt::engine::plain::scalar_head;
 use instructgpt::model::{Draw, Head, Response, Sampling, generate};
 use instructgpt::num::rng::Stage;
 use serde_json::{Value, json};
@@ -141,7 +142,10 @@ fn score_reads_the_reward_at_the_last_token_and_ends_responses() {
     assert_eq!(answer[0]["tokens"], json!(tokens));
     assert_ne!(answer[2]["reward"], answer[0]["reward"]);
 
-    let reward = tiny::network(Head::Scalar).scores([tokens.as_slice()])[0];
+    let mut network = tiny::network(Head::Scalar);
+    let hidden = network.hidden_states(&[&tokens]);
+    let last = &hidden[(tokens.len() - 1) * network.config.width..];
+    let reward = scalar_head::forward(last, &network.parameters()[network.layout.head.clone()]);
     assert_eq!(bits(&json!([answer[0]["reward"]])), [reward.to_bits()]);
 }
 

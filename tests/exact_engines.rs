@@ -43,6 +43,7 @@ macro_rules! on_every_engine {
 
 on_every_engine! {
     cpu: instructgpt::engine::Cpu;
+    plain: instructgpt::engine::Plain;
 }
 
 const LENGTHS: [usize; 6] = [9, 1, 23, 40, 17, 2];

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use crate::model::Precision;
+use crate::run::StageId;
+use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.
@@ -94,7 +96,7 @@ pub struct RunArgs {
     pub resume: bool,
     /// Run this stage only, on what the earlier ones left in the run directory
     #[arg(long, value_name = "NAME")]
-    pub stage: Option<StageName>,
+    pub stage: Option<StageId>,
     /// Change a key of the configuration, as in `--set ppo.kl_coef=0.05`; may be given several times.
     /// The value is TOML, a bare word is a string, and no value puts the default back
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
@@ -109,22 +111,27 @@ impl RunArgs {
     }
 }
 
-/// A stage of the pipeline; also the name of its model directory (PPO's is `policy`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum StageName {
-    /// Language modelling on text
-    Pretrain,
-    /// Supervised fine-tuning on demonstrations
-    Sft,
-    /// The reward model, from rankings
-    RewardModel,
-    /// The model PPO starts from: SFT mixed with pretraining text
-    RlhfInit,
-    /// PPO or PPO-ptx
-    Ppo,
-    /// Held-out comparison of the models that are there
-    Evaluation,
+/// The stages that can be run by themselves. (The choice of SFT's epoch belongs to the RLHF init, PPO's variants to
+/// PPO.)
+impl ValueEnum for StageId {
+    fn value_variants<'a>() -> &'a [Self] {
+        use StageId::*;
+        &[Pretrain, Sft, Collect, RewardModel, RlhfInit, Ppo, Evaluation]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            StageId::Pretrain => "Language modelling on text",
+            StageId::Sft => "Supervised fine-tuning on demonstrations",
+            StageId::Collect => "Comparisons: sampled responses, ranked by the miniature's labelers",
+            StageId::RewardModel => "The reward model, from rankings",
+            StageId::RlhfInit => "The model PPO starts from: SFT mixed with pretraining text",
+            StageId::Ppo => "PPO or PPO-ptx",
+            StageId::Evaluation => "Held-out comparison of the models that are there",
+            StageId::SftSelection | StageId::PpoToCompare | StageId::PpoPtx => return None,
+        };
+        Some(PossibleValue::new(self.name()).help(help))
+    }
 }
 
 /// Arguments of `sample`.
@@ -260,7 +267,7 @@ mod tests {
         let cli = cli.unwrap();
         assert_eq!(cli.threads, Some(3));
         let Command::Run(args) = cli.command else { panic!("run expected") };
-        assert_eq!((args.stage, args.set.len(), args.resume), (Some(StageName::RewardModel), 2, false));
+        assert_eq!((args.stage, args.set.len(), args.resume), (Some(StageId::RewardModel), 2, false));
         assert_eq!(args.data_root(), PathBuf::from("c"));
     }
 

@@ -121,9 +121,8 @@ fn train(network: &Network, hashes: &mut [Fnv; 11]) {
     let adam = AdamW { weight_decay: 0.1, ..AdamW::default() };
     let [mut first, mut second] = [(); 2].map(|()| vec![0.0; gradient.len()]);
     let (parameters, layout) = network.parameters_and_layout();
-    let state =
-        AdamState { parameters, first_moment: &mut first, second_moment: &mut second, average: None };
-    adam.step_all(Cpu, state, &gradient, layout, 1e-3, 1, 0.5);
+    let state = AdamState { parameters, first_moment: &mut first, second_moment: &mut second, average: None };
+    adam.step(Cpu, state, &gradient, layout, 1e-3, 1, 0.5, 1.0);
     let updated = network.parameters().into_owned();
     let results = results.into_iter().chain([vec![gradient], vec![updated]]);
     for (hash, buffers) in hashes.iter_mut().zip(results) {

@@ -11,7 +11,6 @@ pub mod demo;
 pub mod doctor;
 pub mod inference;
 pub mod jsonl;
-pub mod needs;
 pub mod pipeline;
 pub mod progress;
 

@@ -14,9 +14,9 @@ use alloc::vec::Vec;
 use super::config_json::parse_config;
 use super::read_at::ReadAt;
 use super::safetensors::{Tensor, TensorFile, zeros};
+use crate::engine::Cpu;
 use crate::error::{Error, Result};
 use crate::model::layout::Parameter;
-use crate::engine::Cpu;
 use crate::model::{Head, Layout, ModelConfig, Network};
 
 const LM_HEAD: &str = "lm_head.weight";

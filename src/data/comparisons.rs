@@ -5,13 +5,19 @@
 //! - `{"chosen", "rejected"}`: hh-rlhf's whole dialogues, whose common part up to the last
 //!   `"\n\nAssistant:"` is the prompt (Bai et al. 2022).
 //!
+//! The first form may carry `"prompt_tokens": [..]` and `"response_tokens": [[..], ..]`, the token ids that were
+//! sampled, which do not always survive being decoded and encoded again: these are then trained on, as they are. It may
+//! also carry `"set": "train"` or `"validation"`, the side of the split that its prompt stands on.
+//!
 //! A record that yields no pair is skipped and reported: all answers tied, all answers identical, an
 //! empty prompt, dialogues that differ before their last answer. An answer may be empty.
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::fields::Fields;
-use super::{Comparison, InstructionTemplate, Loaded, Outcome, Source, collect};
+use super::{Comparison, ComparisonTokens, InstructionTemplate, Loaded, Outcome, Source, collect};
 use crate::error::Result;
 
 /// Most answers in a ranking (the paper has 4 to 9); pairs grow with the square.
@@ -63,6 +69,7 @@ fn comparison(record: &Fields, template: &InstructionTemplate) -> Result<Outcome
         let expected = format!("one rank for each of the {} responses", responses.len());
         return Err(record.error("ranks", expected, format!("{} ranks", ranks.len())));
     }
+    let (tokens, validation) = (tokens(record, responses.len())?, set(record)?);
     Ok(if prompt.trim().is_empty() {
         Outcome::Skip("empty prompt")
     } else if responses.iter().all(|response| *response == responses[0]) {
@@ -71,7 +78,7 @@ fn comparison(record: &Fields, template: &InstructionTemplate) -> Result<Outcome
         Outcome::Skip("all responses are tied")
     } else {
         let (user, labeler) = (record.person("user")?, record.person("labeler")?);
-        Outcome::Keep(Comparison { prompt, responses, ranks, user, labeler })
+        Outcome::Keep(Comparison { prompt, responses, ranks, user, labeler, tokens, validation })
     })
 }
 
@@ -90,18 +97,46 @@ fn responses(record: &Fields) -> Result<Vec<String>> {
         let expected = format!("2 to {MAX_RESPONSES} responses");
         return Err(record.error("responses", expected, values.len()));
     }
-    let text = |value: &serde_json::Value| value.as_str().map(str::to_string);
+    let text = |value: &Value| value.as_str().map(str::to_string);
     let texts: Option<Vec<String>> = values.iter().map(text).collect();
     texts.ok_or_else(|| record.error("responses", "strings", "something else among them"))
 }
 
 fn ranks(record: &Fields) -> Result<Vec<u32>> {
-    let rank = |value: &serde_json::Value| {
+    let rank = |value: &Value| {
         let rank = value.as_u64().and_then(|rank| u32::try_from(rank).ok());
         rank.filter(|&rank| rank > 0)
     };
     let ranks: Option<Vec<u32>> = record.required_array("ranks")?.iter().map(rank).collect();
     ranks.ok_or_else(|| record.error("ranks", "whole numbers from 1 (best)", "something else among them"))
+}
+
+/// The token ids of prompt and `responses` responses, where the record has them: both or neither.
+fn tokens(record: &Fields, responses: usize) -> Result<Option<ComparisonTokens>> {
+    if record.get("prompt_tokens").is_none() && record.get("response_tokens").is_none() {
+        return Ok(None);
+    }
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids = |values: &[Value]| values.iter().map(id).collect::<Option<Vec<u32>>>();
+    let prompt = ids(record.required_array("prompt_tokens")?).filter(|prompt| !prompt.is_empty());
+    let prompt = prompt.ok_or_else(|| record.error("prompt_tokens", "token ids", "something else"))?;
+    let lists = record.required_array("response_tokens")?.iter();
+    let lists: Option<Vec<_>> = lists.map(|list| list.as_array().and_then(|list| ids(list))).collect();
+    let expected = || format!("a list of token ids for each of the {responses} responses");
+    match lists.filter(|lists| lists.len() == responses) {
+        Some(responses) => Ok(Some(ComparisonTokens { prompt, responses })),
+        None => Err(record.error("response_tokens", expected(), "something else")),
+    }
+}
+
+/// Whether the record says that it is held out.
+fn set(record: &Fields) -> Result<Option<bool>> {
+    match record.text("set")? {
+        None => Ok(None),
+        Some("train") => Ok(Some(false)),
+        Some("validation") => Ok(Some(true)),
+        Some(other) => Err(record.error("set", "\"train\" or \"validation\"", format!("{other:?}"))),
+    }
 }
 
 /// The common prompt of two dialogues, with its final `Assistant:`, and the two last answers as they stand
@@ -162,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn sampled_tokens_and_the_set_are_read() {
+        let text = r#"{"prompt":"p","responses":["a","b"],"ranks":[2,1],"prompt_tokens":[7],"response_tokens":[[1,0],[]],"set":"validation"}"#;
+        let loaded = read(text).unwrap();
+        let tokens = ComparisonTokens { prompt: vec![7], responses: vec![vec![1, 0], vec![]] };
+        assert_eq!((&loaded.records[0].tokens, loaded.records[0].validation), (&Some(tokens), Some(true)));
+        assert_eq!(read(VALID).unwrap().records[0].tokens, None);
+    }
+
+    #[test]
     fn wrong_records_are_errors_with_their_line() {
         let many = format!(r#"{{"prompt":"p","responses":[{}"a"],"ranks":[]}}"#, "\"a\",".repeat(64));
         for (wrong, place) in [
@@ -175,6 +219,27 @@ mod tests {
             (r#"{"prompt":"p","responses":["a",2],"ranks":[1,2]}"#, "strings"),
             (r#"{"responses":["a","b"],"ranks":[1,2]}"#, "\"prompt\""),
             (r#"{"prompt":"p","chosen":"a"}"#, "\"rejected\""),
+            (
+                r#"{"prompt":"p","responses":["a","b"],"ranks":[1,2],"prompt_tokens":[1]}"#,
+                "\"response_tokens\"",
+            ),
+            (
+                r#"{"prompt":"p","responses":["a","b"],"ranks":[1,2],"response_tokens":[[1],[2]]}"#,
+                "\"prompt_tokens\"",
+            ),
+            (
+                r#"{"prompt":"p","responses":["a","b"],"ranks":[1,2],"prompt_tokens":[1],"response_tokens":[[1]]}"#,
+                "each of the 2",
+            ),
+            (
+                r#"{"prompt":"p","responses":["a","b"],"ranks":[1,2],"prompt_tokens":[-1],"response_tokens":[[1],[2]]}"#,
+                "token ids",
+            ),
+            (
+                r#"{"prompt":"p","responses":["a","b"],"ranks":[1,2],"prompt_tokens":[1],"response_tokens":[[1],[4294967296]]}"#,
+                "token ids",
+            ),
+            (r#"{"prompt":"p","responses":["a","b"],"ranks":[1,2],"set":"test"}"#, "\"validation\""),
             (r#"{"prompt":"p","chosen":["a"],"rejected":"b"}"#, "\"chosen\""),
             (r#"{"prompt":"p"}"#, "\"responses\""),
         ] {

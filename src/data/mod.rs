@@ -54,6 +54,19 @@ pub struct Comparison {
     pub user: Option<String>,
     /// Who ranked.
     pub labeler: Option<String>,
+    /// The token ids, where the answers were sampled.
+    pub tokens: Option<ComparisonTokens>,
+    /// Whether it is held out for validation, where that is already decided.
+    pub validation: Option<bool>,
+}
+
+/// The token ids of a comparison whose answers were sampled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComparisonTokens {
+    /// Of the prompt, at least one.
+    pub prompt: Vec<u32>,
+    /// Of each answer, with the end-of-text token where it ended by itself.
+    pub responses: Vec<Vec<u32>>,
 }
 
 /// A prompt alone (paper section 3.4, reinforcement learning).
@@ -71,6 +84,10 @@ pub trait Record {
     fn prompt(&self) -> &str;
     /// Who asked, where it is known.
     fn user(&self) -> Option<&str>;
+    /// Whether it is held out, where that is already decided.
+    fn validation(&self) -> Option<bool> {
+        None
+    }
 }
 
 impl Record for Demonstration {
@@ -88,6 +105,9 @@ impl Record for Comparison {
     }
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+    fn validation(&self) -> Option<bool> {
+        self.validation
     }
 }
 

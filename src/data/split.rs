@@ -32,9 +32,12 @@ pub fn split<T: Record>(records: Vec<T>, fraction: f64, seed: u64) -> Split<T> {
     Split { train, validation, left_out }
 }
 
-/// The side of one record.
+/// The side of one record: the one that it names, or the one that its key falls on.
 pub fn is_validation(record: &impl Record, fraction: f64, seed: u64) -> bool {
     assert!((0.0..=1.0).contains(&fraction), "a fraction is between 0 and 1, not {fraction}");
+    if let Some(decided) = record.validation() {
+        return decided;
+    }
     let hash = match record.user() {
         Some(user) => hash(seed, b'u', user),
         None => hash(seed, b'p', record.prompt()),

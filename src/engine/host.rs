@@ -9,7 +9,7 @@ use core::ops::Range;
 use super::activations::{COUNT, Name};
 use super::batch::Batch;
 use super::types::*;
-use super::{AdamState, Affine, Cpu, Engine, Heads, Index, Plain, WeightMatrix, cpu, plain};
+use super::{AdamState, Cpu, Engine, Plain, cpu, plain};
 use crate::num::par::Split;
 
 /// Token rows of whole sequences, with a view of every buffer.
@@ -364,7 +364,16 @@ macro_rules! host_engine {
                 match gradient {
                     None => {
                         let w = w.at(at);
-                        $room::log_prob::forward(precision, outputs, hidden, w, c, targets, temperature, work);
+                        $room::log_prob::forward(
+                            precision,
+                            outputs,
+                            hidden,
+                            w,
+                            c,
+                            targets,
+                            temperature,
+                            work,
+                        );
                     }
                     Some((slopes, gradients)) => $room::log_prob::forward_backward(
                         precision,
@@ -411,7 +420,13 @@ macro_rules! host_engine {
                 for (target, &slope) in targets.iter().zip(slopes) {
                     let row = target.row as usize * c..(target.row as usize + 1) * c;
                     let (dhidden, hidden) = (&mut dhidden[row.clone()], &hidden[row]);
-                    $room::scalar_head::backward(dhidden, &mut gradients[at.clone()], slope, hidden, w.at(at));
+                    $room::scalar_head::backward(
+                        dhidden,
+                        &mut gradients[at.clone()],
+                        slope,
+                        hidden,
+                        w.at(at),
+                    );
                 }
             }
             fn logits(
@@ -447,7 +462,7 @@ macro_rules! host_engine {
                     &gradients[at.clone()],
                     &mut first_moment[at.clone()],
                     &mut second_moment[at.clone()],
-                    average.map(|(average, decay)| (&mut average[at.clone()], decay)),
+                    average.map(|average| &mut average[at.clone()]),
                     constants,
                 );
             }
@@ -456,7 +471,7 @@ macro_rules! host_engine {
 }
 
 host_engine!(Cpu, cpu);
-// host_engine!(Plain, plain);
+host_engine!(Plain, plain);
 
 /// The gradients of a weight and of its bias.
 fn both<'a>(gradients: &'a mut [f32], at: &Affine) -> [&'a mut [f32]; 2] {

@@ -23,7 +23,7 @@ pub mod batch;
 pub mod cpu;
 pub mod host;
 pub mod plain;
-pub mod types;
+mod types;
 
 pub use activations::Name;
 pub use batch::Batch;
@@ -89,7 +89,13 @@ pub trait Engine: Copy + Default + Send + Sync + 'static {
     // The trunk.
 
     /// `X[t] = wte[token] + wpe[position]`; wte (V, C), wpe (context, C).
-    fn embedding(&self, rows: &mut Self::Rows<'_>, w: &Self::Weights<'_>, wte: &Range<usize>, wpe: &Range<usize>);
+    fn embedding(
+        &self,
+        rows: &mut Self::Rows<'_>,
+        w: &Self::Weights<'_>,
+        wte: &Range<usize>,
+        wpe: &Range<usize>,
+    );
     /// `table[index of t] += dx[t]` for t ascending; the table lies at `at`.
     fn embedding_backward(
         &self,
@@ -134,7 +140,14 @@ pub trait Engine: Copy + Default + Send + Sync + 'static {
     /// `y = x W + b`; x (N, I), W (I, O), b (O), y (N, O).
     fn linear(&self, rows: &mut Self::Rows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Affine);
     /// `dx = dy W^T`.
-    fn linear_backward(&self, rows: &mut Self::Rows<'_>, dx: Name, dy: Name, w: &Self::Weights<'_>, at: &Affine);
+    fn linear_backward(
+        &self,
+        rows: &mut Self::Rows<'_>,
+        dx: Name,
+        dy: Name,
+        w: &Self::Weights<'_>,
+        at: &Affine,
+    );
     /// `dW += x^T dy`, `db += sum of dy`, over the rows in order.
     fn linear_parameters(
         &self,
@@ -241,7 +254,7 @@ pub trait Engine: Copy + Default + Send + Sync + 'static {
 
     /// The L2 norm of all gradients; infinite where a square overflows.
     fn gradient_norm(&self, gradients: &Self::Buffer) -> f32;
-    /// AdamW's update of the parameters at `at`, and of their average, if one is kept, with its decay.
+    /// AdamW's update of the parameters at `at`, and of their average, if one is kept.
     fn adamw(
         &self,
         state: AdamState<'_, Self::Buffer>,
@@ -259,50 +272,8 @@ pub struct AdamState<'a, B> {
     pub first_moment: &'a mut B,
     /// Mean of their squares.
     pub second_moment: &'a mut B,
-    /// The average of the parameters, and its decay.
-    pub average: Option<(&'a mut B, f32)>,
-}
-
-/// Where the weight and the bias of a layer lie among the parameters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Affine {
-    /// The weight: (inputs, outputs) of a linear layer, (C) of a norm.
-    pub weight: Range<usize>,
-    /// The bias, (outputs) or (C).
-    pub bias: Range<usize>,
-}
-
-/// A weight matrix among the parameters, as a product `x W` has it: W (inputs, outputs).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WeightMatrix {
-    /// Where it lies.
-    pub at: Range<usize>,
-    /// Columns of x.
-    pub inputs: usize,
-    /// Columns of the product.
-    pub outputs: usize,
-    /// Whether it lies as (outputs, inputs): the language-model head.
-    pub transposed: bool,
-}
-
-/// The attention heads of a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
-    /// NH.
-    pub count: usize,
-    /// HS.
-    pub size: usize,
-    /// How many of the latest positions (its own included) a token sees.
-    pub window: usize,
-}
-
-/// What numbers the rows of an embedding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Index {
-    /// Tokens: `wte`.
-    Token,
-    /// Positions: `wpe`.
-    Position,
+    /// The average of the parameters.
+    pub average: Option<&'a mut B>,
 }
 
 /// The fast engine: [`cpu`].

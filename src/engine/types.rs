@@ -1,7 +1,252 @@
-//! Temporary.
-pub use super::cpu::attention::Shape;
-pub use super::cpu::dropout::{Dropout, Row as Address};
-pub use super::cpu::gelu::Activation;
-pub use super::cpu::gemm::Precision;
-pub use super::cpu::log_prob::{Outputs, Target};
-pub use super::cpu::adamw::Constants as AdamConstants;
+//! What the operations of every engine are told: shapes, addresses and constants.
+
+use core::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use crate::num::math::sqrt;
+use crate::num::rng::Stage;
+
+/// What the operands of a product are rounded to. Sums are f32 always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Nothing: they are f32.
+    #[default]
+    F32,
+    /// bf16: half the memory to read, and half the instructions where the processor has one for pairs.
+    Bf16,
+}
+
+impl Precision {
+    /// The precision that configurations, models and flags call `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "f32" => Some(Precision::F32),
+            "bf16" => Some(Precision::Bf16),
+            _ => None,
+        }
+    }
+
+    /// That name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        }
+    }
+}
+
+/// A matrix anywhere in a buffer: element `(i, j)` is `data[i * row + j * column]`.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    /// The buffer.
+    pub data: &'a [f32],
+    /// Stride between rows.
+    pub row: usize,
+    /// Stride between columns.
+    pub column: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A row-major matrix with rows of `width`.
+    pub fn new(data: &'a [f32], width: usize) -> Self {
+        Matrix { data, row: width, column: 1 }
+    }
+
+    /// The transpose of a row-major matrix with rows of `width`.
+    pub fn transposed(data: &'a [f32], width: usize) -> Self {
+        Matrix { data, row: 1, column: width }
+    }
+
+    /// Element `(i, j)`.
+    pub fn at(&self, i: usize, j: usize) -> f32 {
+        self.data[i * self.row + j * self.column]
+    }
+}
+
+/// Where the chains of a product start.
+#[derive(Clone, Copy)]
+pub enum Init<'a> {
+    /// At +0.
+    Zero,
+    /// At `bias[j]`, shape (n).
+    Bias(&'a [f32]),
+    /// At what C holds.
+    Accumulate,
+}
+
+/// The shape of a call of attention.
+#[derive(Clone, Copy)]
+pub struct Shape<'a> {
+    /// Token offsets of the sequences, (B + 1). The buffers' first row is the first offset's.
+    pub offsets: &'a [usize],
+    /// NH.
+    pub heads: usize,
+    /// HS.
+    pub head_size: usize,
+    /// How many of the latest positions (its own included) a token sees.
+    pub window: usize,
+}
+
+impl Shape<'_> {
+    /// B.
+    pub fn sequences(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// N, the token rows of all sequences.
+    pub fn tokens(&self) -> usize {
+        self.offsets[self.sequences()] - self.offsets[0]
+    }
+
+    /// The token rows of a sequence.
+    pub fn rows(&self, sequence: usize) -> Range<usize> {
+        self.offsets[sequence] - self.offsets[0]..self.offsets[sequence + 1] - self.offsets[0]
+    }
+
+    /// Positions of its sequence that position `t` sees.
+    pub fn visible(&self, t: usize) -> Range<usize> {
+        (t + 1).saturating_sub(self.window)..t + 1
+    }
+
+    /// `1 / sqrt(HS)`, which every score is multiplied by.
+    pub fn scale(&self) -> f32 {
+        1.0 / sqrt(self.head_size as f32)
+    }
+}
+
+/// The MLP's nonlinearity. GPT-2 and GPT-3 use [`Activation::GeluTanh`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x/2 * (1 + erf(x/sqrt 2))`: Hugging Face's `gelu`.
+    Gelu,
+    /// `x/2 * (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`: Hugging Face's `gelu_new` and `gelu_pytorch_tanh`.
+    GeluTanh,
+}
+
+/// Where a step's dropout masks come from. A mask bit is a function of (seed, stage, step, sequence, position,
+/// site, column) alone, so the backward draws it again instead of storing it.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropout {
+    /// Probability that an element is dropped, in [0, 1).
+    pub rate: f32,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Stage of the run.
+    pub stage: Stage,
+    /// Optimizer step.
+    pub step: u64,
+}
+
+/// The address of a token row's random draws: its sequence's number in the step, and its position there.
+#[derive(Debug, Clone, Copy)]
+pub struct Address {
+    /// Number of the sequence in the step's batch (not in the micro-batch).
+    pub sequence: u64,
+    /// Position of the token in its sequence.
+    pub position: u32,
+}
+
+/// A target of the language-model head: a hidden row and the token that follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// Row of `hidden`.
+    pub row: u32,
+    /// The next token, below V.
+    pub token: u32,
+}
+
+/// What the language-model head says of each target, in order.
+pub struct Outputs<'a> {
+    /// `ln p(token | tokens so far)` in nats, (targets).
+    pub log_probs: &'a mut [f32],
+    /// Entropy of the whole distribution in nats, (targets).
+    pub entropies: &'a mut [f32],
+}
+
+/// What a softmax says of a row of logits x (already divided by the temperature).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Summary {
+    /// `m = max x`.
+    pub max: f32,
+    /// `ln(sum of exp(x - m))`.
+    pub log_sum: f32,
+    /// Entropy in nats: `ln(sum) - sum of p * (x - m)`.
+    pub entropy: f32,
+}
+
+impl Summary {
+    /// The log-prob of a token whose logit, before the division by the temperature, is `logit`.
+    pub fn log_prob(&self, logit: f32, temperature: f32) -> f32 {
+        (logit / temperature - self.max) - self.log_sum
+    }
+}
+
+/// The constants of one step of AdamW on one tensor, bias corrections included: see
+/// [`adamw`](crate::engine::plain::adamw).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamConstants {
+    /// What the gradient is multiplied by: the clipping scale.
+    pub gradient_scale: f32,
+    /// `b1`, the decay of the first moment.
+    pub beta1: f32,
+    /// `1 - b1`.
+    pub rest1: f32,
+    /// `b2`, the decay of the second moment.
+    pub beta2: f32,
+    /// `1 - b2`.
+    pub rest2: f32,
+    /// What the root of the second moment is multiplied by.
+    pub root_scale: f32,
+    /// What is then added to it.
+    pub epsilon: f32,
+    /// What the quotient is multiplied by: the learning rate, corrected.
+    pub rate: f32,
+    /// `1 - lr w`, which weight decay leaves of a parameter.
+    pub keep: f32,
+    /// `1 - d`, how far the average moves to the parameter.
+    pub average_rest: f32,
+}
+
+/// Where the weight and the bias of a layer lie among the parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Affine {
+    /// The weight: (inputs, outputs) of a linear layer, (C) of a norm.
+    pub weight: Range<usize>,
+    /// The bias, (outputs) or (C).
+    pub bias: Range<usize>,
+}
+
+/// A weight matrix among the parameters, as a product `x W` has it: W (inputs, outputs).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightMatrix {
+    /// Where it lies.
+    pub at: Range<usize>,
+    /// Columns of x.
+    pub inputs: usize,
+    /// Columns of the product.
+    pub outputs: usize,
+    /// Whether it lies as (outputs, inputs): the language-model head.
+    pub transposed: bool,
+}
+
+/// The attention heads of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// NH.
+    pub count: usize,
+    /// HS.
+    pub size: usize,
+    /// How many of the latest positions (its own included) a token sees.
+    pub window: usize,
+}
+
+/// What numbers the rows of an embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Index {
+    /// Tokens: `wte`.
+    Token,
+    /// Positions: `wpe`.
+    Position,
+}

@@ -1,38 +1,46 @@
 //! The last stage: every model of a run answers the same held-out prompts, and one table says what each
 //! stage was good for (the paper's section 4 in miniature).
 
-use std::path::Path;
-
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::metadata;
 use super::win_rate::win_rate;
-use crate::checkpoint::{Model, write_atomic};
+use crate::engine::Engine;
 use crate::error::Result;
-use crate::num::rng::Stage;
+use crate::model::{Draw, Network, Sampling};
 use crate::num::statistics::mean_interval;
-use crate::run::directory::Run;
-use crate::train::dataset::Dataset;
+use crate::run::{Finished, Stage, Step, Watch};
+use crate::train::inputs::Inputs;
 use crate::train::monitors::monitors;
-use crate::train::passes::Sequence;
-use crate::train::reward_model::strip;
-use crate::train::rollout::{Frozen, Rollout};
-use crate::world::World;
+use crate::train::rollouts::{Rollouts, strip};
 use crate::world::gold::Metadata;
 
-/// Name of the stage.
-pub const STAGE: &str = "evaluation";
-
-/// A model that is compared.
-pub struct Contender {
-    /// Its name in tables and samples.
-    pub name: &'static str,
-    /// The model.
-    pub model: Model,
+/// The stage. It keeps no state: if it is stopped, it starts over.
+pub struct Evaluation<'a, E: Engine> {
+    /// The data, and how much of it is looked at.
+    pub inputs: Inputs<'a>,
+    /// Held-out demonstrations that are looked at.
+    pub demonstrations: usize,
+    /// Who is compared: a name in tables and samples, and the network.
+    pub contenders: Vec<(&'static str, Network<E>)>,
+    /// What KL is measured against.
+    pub reference: Option<Network<E>>,
+    /// Who scores.
+    pub reward: Option<Network<E>>,
+    /// What they are asked; every contender has room to answer.
+    pub prompts: Vec<&'a [u32]>,
+    /// How they answer.
+    pub sampling: Sampling,
+    /// The address of their first answer.
+    pub draw: Draw,
+    /// What the earlier stages found, by stage.
+    pub earlier: &'a Map<String, Value>,
+    /// What each did so far; nothing in the beginning.
+    pub judged: Vec<Judged>,
 }
 
 /// What one contender did.
-struct Judged {
+pub struct Judged {
     name: &'static str,
     answers: Vec<Vec<u32>>,
     /// Reward-model scores, by prompt; empty without a reward model.
@@ -45,87 +53,81 @@ struct Judged {
     demonstration_loss: Option<f64>,
 }
 
-/// Samples, scores and compares the contenders; writes `samples.jsonl` and the tables of `results.json`.
-///
-/// # Errors
-/// Those of [`Run`].
-pub fn evaluate(
-    run: &mut Run,
-    data: &Dataset,
-    contenders: Vec<Contender>,
-    reference: Option<Model>,
-    reward: Option<Model>,
-) -> Result<()> {
-    let micro = run.settings.micro_batch_tokens;
-    let clock = run.begin(STAGE, contenders.len() as u64);
-    run.resume(STAGE)?;
-    let mut reference = reference.map(|model| Frozen::new(model, micro));
-    let mut reward = reward.map(|model| Frozen::new(model, micro));
-    let prompts = prompts(run, data, &contenders);
-    let mut judged = Vec::with_capacity(contenders.len());
-    for (done, contender) in contenders.into_iter().enumerate() {
-        let mut model = Frozen::new(contender.model, micro);
-        let how = Rollout {
-            temperature: run.settings.ppo.temperature,
-            max_response_tokens: run.settings.ppo.max_response_tokens,
-            end_of_text: data.tokenizer.end_of_text(),
-            seed: run.settings.seed,
-            stage: Stage::Eval,
-            step: u64::MAX,
-        };
-        let responses = run.respond(&model, &prompts, &how)?;
-        let whole: Vec<Vec<u32>> =
-            prompts.iter().zip(&responses).map(|(x, y)| [*x, y.tokens.as_slice()].concat()).collect();
-        let kl = reference.as_mut().filter(|_| !prompts.is_empty()).map(|reference| {
-            let own: f64 = responses.iter().flat_map(|r| &r.log_probs).map(|&l| f64::from(l)).sum();
-            let sequences: Vec<Sequence> = whole
-                .iter()
-                .zip(&prompts)
-                .map(|(tokens, prompt)| Sequence { tokens, from: prompt.len() })
-                .collect();
-            let mut theirs = 0.0;
-            let (model, parameters) = (&reference.model, &reference.parameters);
-            reference
-                .pass
-                .log_probs(model, parameters, &sequences, how.temperature, |_, l, _| theirs += f64::from(l));
+impl<E: Engine> Stage for Evaluation<'_, E> {
+    type Engine = E;
+
+    fn steps(&self) -> u64 {
+        self.contenders.len() as u64
+    }
+
+    fn step(&mut self, step: u64, watch: &mut Watch) -> Result<Step> {
+        let Evaluation { inputs, prompts, sampling, .. } = self;
+        let (name, network) = &mut self.contenders[step as usize];
+        let draws = self.draw.consecutive(prompts.len());
+        let responses = network.generate(prompts, sampling, &draws, &|_| watch.go_on());
+        watch.check_stop()?;
+        let rollouts = Rollouts::new(prompts, &responses);
+
+        let log_probs = responses.iter().flat_map(|response| &response.log_probs);
+        let own: f64 = log_probs.map(|&log_prob| f64::from(log_prob)).sum();
+        let reference = self.reference.as_mut().filter(|_| !prompts.is_empty());
+        let kl = reference.map(|reference| {
+            let theirs = reference.log_probs(&rollouts.sequences(), sampling.temperature);
+            let theirs = theirs.iter().fold(0.0, |sum, &log_prob| sum + f64::from(log_prob));
             (own - theirs) / prompts.len() as f64
         });
-        run.check_stop()?;
-        let scores = reward.as_mut().map_or(vec![], |reward| reward.scores(whole.iter().map(Vec::as_slice)));
-        let text = |tokens: &[u32]| data.tokenizer.decode_lossy(strip(tokens, how.end_of_text));
-        let gold = data.world.as_ref().map_or(vec![], |world: &World| {
-            prompts.iter().zip(&responses).map(|(x, y)| world.gold(&text(x), &text(&y.tokens))).collect()
+        watch.check_stop()?;
+        let scores = self.reward.as_mut().map_or(vec![], |reward| reward.scores(rollouts.iter()));
+        let tokenizer = &inputs.data.tokenizer;
+        let text = |tokens: &[u32]| tokenizer.decode_lossy(strip(tokens, tokenizer.end_of_text()));
+        let gold = inputs.data.world.as_ref().map_or(vec![], |world| {
+            let judge = |i| world.gold(&text(rollouts.prompt(i)), &text(rollouts.response(i)));
+            (0..rollouts.len()).map(judge).collect()
         });
-        run.check_stop()?;
-        let demonstrations = &data.demonstrations.validation;
-        let demonstrations = &demonstrations[..demonstrations.len().min(run.settings.sft.eval_examples)];
-        judged.push(Judged {
-            name: contender.name,
+        watch.check_stop()?;
+        self.judged.push(Judged {
+            name,
             answers: responses.into_iter().map(|response| response.tokens).collect(),
             scores: scores.into_iter().map(f64::from).collect(),
             gold,
             kl,
-            text_loss: model.text_loss(&data.text.validation, run.settings.pretrain.eval_tokens),
-            demonstration_loss: model.demonstration_loss(demonstrations),
+            text_loss: inputs.text_loss(network),
+            demonstration_loss: inputs.demonstration_loss(network, self.demonstrations),
         });
-        run.progress.step(done as u64 + 1, contender.name);
+        Ok(Step { fields: vec![], line: name.to_string(), tokens: 0 })
     }
-    write_samples(&run.directory.join("samples.jsonl"), data, &prompts, &judged)?;
-    let mut tables = vec![comparison(&judged, data.tokenizer.end_of_text())];
-    if data.world.is_some() {
-        tables.push(table_3(&judged)?);
+
+    fn finish(self) -> Result<Finished<E>> {
+        let data = self.inputs.data;
+        let mut tables = vec![comparison(&self.judged, data.tokenizer.end_of_text())];
+        if data.world.is_some() {
+            tables.push(table_3(&self.judged)?);
+        }
+        tables.extend(reward_model(self.earlier));
+        let results = json!({ "prompts": self.prompts.len() });
+        let mut finished = Finished::file("samples.jsonl", self.samples(), results);
+        finished.report.insert("tables".into(), Value::Array(tables));
+        finished.report.insert("notes".into(), json!(data.notes));
+        Ok(finished)
     }
-    tables.extend(stage_tables(run));
-    run.results.insert("tables".into(), Value::Array(tables));
-    run.results.insert("notes".into(), json!(data.notes));
-    run.end(STAGE, clock, json!({ "prompts": prompts.len() }))
 }
 
-/// Held-out prompts that every contender has room to answer.
-fn prompts<'a>(run: &Run, data: &'a Dataset, contenders: &[Contender]) -> Vec<&'a [u32]> {
-    let context = contenders.iter().map(|contender| contender.model.config.context).min().unwrap_or(0);
-    let held_out = data.prompts.validation.iter().map(Vec::as_slice).filter(|prompt| prompt.len() < context);
-    held_out.take(run.settings.ppo.eval_prompts).collect()
+impl<E: Engine> Evaluation<'_, E> {
+    /// The answers to the first prompts, a line for each.
+    fn samples(&self) -> String {
+        let tokenizer = &self.inputs.data.tokenizer;
+        let mut text = String::new();
+        for (i, prompt) in self.prompts.iter().enumerate().take(24) {
+            let mut line = Map::new();
+            line.insert("prompt".into(), json!(tokenizer.decode_lossy(prompt)));
+            for Judged { name, answers, .. } in &self.judged {
+                let answer = strip(&answers[i], tokenizer.end_of_text());
+                line.insert((*name).into(), json!(tokenizer.decode_lossy(answer)));
+            }
+            text += &format!("{}\n", Value::Object(line));
+        }
+        text
+    }
 }
 
 /// One row per model.
@@ -198,40 +200,19 @@ fn table_3(judged: &[Judged]) -> Result<Value> {
     Ok(json!({ "title": "Metadata (paper, Table 3), shares", "columns": columns, "rows": rows }))
 }
 
-/// What the stages themselves reported.
-fn stage_tables(run: &Run) -> Vec<Value> {
-    let get = |stage: &str, key: &str| {
-        run.results.get(stage).and_then(|results| results.get(key)).and_then(Value::as_f64)
+/// What the reward model's stage found: its accuracy, if there was anything to measure it on.
+fn reward_model(earlier: &Map<String, Value>) -> Option<Value> {
+    let results = earlier.get("reward_model")?;
+    let get = |key: &str| results.get(key).and_then(Value::as_f64);
+    let pairs = get("validation_pairs").filter(|&pairs| pairs > 0.0)?;
+    let with_interval = |key: &str| {
+        let [value, low, high] =
+            ["", "_low", "_high"].map(|end| get(&format!("{key}{end}")).unwrap_or(f64::NAN));
+        format!("{value:.3} [{low:.3}, {high:.3}]")
     };
-    let mut tables = Vec::new();
-    if let Some(accuracy) =
-        get("reward_model", "accuracy").filter(|_| get("reward_model", "validation_pairs") > Some(0.0))
-    {
-        let with = |key: &str, value: f64| {
-            let end = |end: &str| get("reward_model", &format!("{key}_{end}")).unwrap_or(f64::NAN);
-            format!("{value:.3} [{:.3}, {:.3}]", end("low"), end("high"))
-        };
-        let baseline = get("reward_model", "length_baseline").unwrap_or(f64::NAN);
-        tables.push(json!({
-            "title": "Reward model: accuracy on held-out pairs",
-            "columns": ["reward model", "length alone", "pairs"],
-            "rows": [[with("accuracy", accuracy), with("length_baseline", baseline),
-                get("reward_model", "validation_pairs")]],
-        }));
-    }
-    tables
-}
-
-fn write_samples(path: &Path, data: &Dataset, prompts: &[&[u32]], judged: &[Judged]) -> Result<()> {
-    let end_of_text = data.tokenizer.end_of_text();
-    let mut text = String::new();
-    for (i, prompt) in prompts.iter().enumerate().take(24) {
-        let mut line = serde_json::Map::new();
-        line.insert("prompt".into(), json!(data.tokenizer.decode_lossy(prompt)));
-        for j in judged {
-            line.insert(j.name.into(), json!(data.tokenizer.decode_lossy(strip(&j.answers[i], end_of_text))));
-        }
-        text += &format!("{}\n", Value::Object(line));
-    }
-    write_atomic(path, |file| file.write_all(text.as_bytes()))
+    Some(json!({
+        "title": "Reward model: accuracy on held-out pairs",
+        "columns": ["reward model", "length alone", "pairs"],
+        "rows": [[with_interval("accuracy"), with_interval("length_baseline"), pairs]],
+    }))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! rho = exp(ln p_new(y) - ln p_old(y))
 //! policy = mean over tokens of max(-A rho, -A clip(rho, 1 - c, 1 + c))             (Schulman et al., 2017)
-//! value  = vf_coef mean over tokens of 1/2 max((V - R)^2, (clip(V, V_old - c, V_old + c) - R)^2)
+//! value  = value_coef mean over tokens of 1/2 max((V - R)^2, (clip(V, V_old - c, V_old + c) - R)^2)
 //! ```
 //!
 //! "Mean over tokens" is of the whole minibatch: the caller passes `weight = 1 / its tokens` with every
@@ -88,7 +88,7 @@ pub struct ValueSums {
 }
 
 /// The value loss of some positions of a minibatch, in order; all slices (N). Writes
-/// `vf_coef * weight` times the gradient to `d_values` and adds to `sums`. An infinite `clip` is none.
+/// `value_coef * weight` times the gradient to `d_values` and adds to `sums`. An infinite `clip` is none.
 /// Of equal squares the unclipped one counts.
 pub fn value_loss(
     d_values: &mut [f32],
@@ -96,13 +96,13 @@ pub fn value_loss(
     old_values: &[f32],
     returns: &[f32],
     clip: f32,
-    vf_coef: f32,
+    value_coef: f32,
     weight: f32,
     sums: &mut ValueSums,
 ) {
     let lengths = [values.len(), old_values.len(), returns.len()];
     assert_eq!(lengths, [d_values.len(); 3], "value_loss: values, old values, returns against d_values");
-    let scale = vf_coef * weight;
+    let scale = value_coef * weight;
     for t in 0..d_values.len() {
         let error = values[t] - returns[t];
         let clipped_error = clamp(values[t], old_values[t] - clip, old_values[t] + clip) - returns[t];

@@ -76,12 +76,7 @@ impl Block<'_> {
     }
 
     /// Adds to `gradients` those of the block's parameters: chains over the rows of all sequences.
-    pub fn parameters_backward<E: Engine>(
-        &self,
-        e: &E,
-        rows: &mut E::Rows<'_>,
-        gradients: &mut E::Buffer,
-    ) {
+    pub fn parameters_backward<E: Engine>(&self, e: &E, rows: &mut E::Rows<'_>, gradients: &mut E::Buffer) {
         let (at, precision) = (self.at, self.config.precision);
         e.linear_parameters(rows, DBranch, Gelu, precision, gradients, &at.fc_proj);
         e.linear_parameters(rows, DFc, Ln2, precision, gradients, &at.fc);

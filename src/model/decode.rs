@@ -49,12 +49,7 @@ pub struct Decoder<'a, 'w, E: Engine> {
 
 impl<'a, 'w, E: Engine> Decoder<'a, 'w, E> {
     /// Room for `slots` sequences of up to `capacity` tokens each.
-    pub fn new(
-        network: &'a Network<E>,
-        weights: &'a E::Weights<'w>,
-        slots: usize,
-        capacity: usize,
-    ) -> Self {
+    pub fn new(network: &'a Network<E>, weights: &'a E::Weights<'w>, slots: usize, capacity: usize) -> Self {
         let Network { engine, config, head, .. } = network;
         assert_eq!(*head, Head::LanguageModel, "only a language model generates");
         assert!(capacity <= config.context, "capacity {capacity} over the context {}", config.context);

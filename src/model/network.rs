@@ -96,7 +96,10 @@ fn input_len(sequence: &Sequence, head: Head) -> usize {
 
 impl<E: Engine> core::fmt::Debug for Network<E> {
     fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
-        f.debug_struct("Network").field("config", &self.config).field("head", &self.head).finish_non_exhaustive()
+        f.debug_struct("Network")
+            .field("config", &self.config)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
     }
 }
 
@@ -365,27 +368,27 @@ impl<E: Engine> Network<E> {
 
     fn pass_head(&mut self, temperature: f32, gradients: Option<&mut Gradients<E>>) {
         {
-        let Network { engine: e, config, layout, head, parameters, memory, .. } = self;
-        let Memory { activations, batch, targets, outputs, entropies, slopes, work } =
-            memory.as_mut().expect("a trunk's forward comes first");
-        let (n, w) = (targets.len(), e.weights(parameters, config.precision));
-        let rows = &mut activations.rows(batch, config.layers);
-        let (outputs, slopes) = (&mut outputs[..n], &slopes[..n]);
-        if gradients.is_some() {
-            e.clear_rows(rows, Name::DHidden);
-        }
-        match (head, gradients) {
-            (Head::LanguageModel, gradients) => {
-                let outputs = Outputs { log_probs: outputs, entropies: &mut entropies[..n] };
-                let gradient = gradients.map(|gradients| (slopes, &mut gradients.flat));
-                let work = work.as_mut().expect("a language model's");
-                e.log_probs(rows, &w, &layout.head, targets, temperature, outputs, gradient, work);
+            let Network { engine: e, config, layout, head, parameters, memory, .. } = self;
+            let Memory { activations, batch, targets, outputs, entropies, slopes, work } =
+                memory.as_mut().expect("a trunk's forward comes first");
+            let (n, w) = (targets.len(), e.weights(parameters, config.precision));
+            let rows = &mut activations.rows(batch, config.layers);
+            let (outputs, slopes) = (&mut outputs[..n], &slopes[..n]);
+            if gradients.is_some() {
+                e.clear_rows(rows, Name::DHidden);
             }
-            (Head::Scalar, None) => e.scalars(rows, &w, &layout.head, targets, outputs),
-            (Head::Scalar, Some(gradients)) => {
-                e.scalars_backward(rows, &w, &layout.head, targets, slopes, &mut gradients.flat);
+            match (head, gradients) {
+                (Head::LanguageModel, gradients) => {
+                    let outputs = Outputs { log_probs: outputs, entropies: &mut entropies[..n] };
+                    let gradient = gradients.map(|gradients| (slopes, &mut gradients.flat));
+                    let work = work.as_mut().expect("a language model's");
+                    e.log_probs(rows, &w, &layout.head, targets, temperature, outputs, gradient, work);
+                }
+                (Head::Scalar, None) => e.scalars(rows, &w, &layout.head, targets, outputs),
+                (Head::Scalar, Some(gradients)) => {
+                    e.scalars_backward(rows, &w, &layout.head, targets, slopes, &mut gradients.flat);
+                }
             }
-        }
         }
         self.watch();
     }

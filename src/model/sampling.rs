@@ -54,6 +54,20 @@ pub struct Draw {
     pub episode: u64,
 }
 
+impl Sampling {
+    /// From the full distribution, as training does.
+    pub fn full(temperature: f32, max_new_tokens: usize, end_of_text: u32) -> Self {
+        Sampling { temperature, top_k: 0, top_p: 1.0, max_new_tokens, end_of_text: Some(end_of_text) }
+    }
+}
+
+impl Draw {
+    /// The addresses of `n` responses, numbered from this one.
+    pub fn consecutive(self, n: usize) -> Vec<Draw> {
+        (0..n as u64).map(|i| Draw { episode: self.episode + i, ..self }).collect()
+    }
+}
+
 /// Samples one response to each prompt. Responses end at `end_of_text`, at `max_new_tokens` or where the
 /// context ends. Neither the company of other prompts nor threads change a response.
 ///

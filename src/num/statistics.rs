@@ -31,12 +31,12 @@ impl Estimate {
     }
 }
 
-/// The mean in the order given; 0 of nothing.
-pub fn mean(values: &[f64]) -> f64 {
+/// The mean, added in f64 in the order given; 0 of nothing.
+pub fn mean<T: Copy + Into<f64>>(values: &[T]) -> f64 {
     if values.is_empty() {
         return 0.0;
     }
-    values.iter().fold(0.0, |sum, x| sum + x) / values.len() as f64
+    values.iter().fold(0.0, |sum, &x| sum + x.into()) / values.len() as f64
 }
 
 /// The sample variance (over n - 1), in two passes; 0 of fewer than two values.
@@ -124,7 +124,8 @@ mod tests {
         close(variance(&x), 5.0 / 3.0);
         let e = mean_interval(&x);
         close(e.high - e.value, Z95 * (5.0f64 / 12.0).sqrt());
-        assert_eq!(mean(&[]), 0.0);
+        assert_eq!(mean::<f64>(&[]), 0.0);
+        assert_eq!(mean(&[1.0f32, 2.0]), 1.5);
         assert!(mean_interval(&[3.0]).high.is_infinite());
     }
 

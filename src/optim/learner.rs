@@ -7,9 +7,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::adamw::AdamW;
-use super::gradient_norm::clipping_scale;
+use super::clipping::clipping_scale;
 use crate::engine::{AdamState, Cpu, Dropout, Engine};
-use crate::model::{Gradients, Layout, Loss, Network, Sequence};
+use crate::model::{Gradients, Loss, Network, Sequence};
 
 /// Everything that one network's training changes.
 pub struct Learner<E: Engine = Cpu> {
@@ -40,34 +40,6 @@ pub struct NotFinite {
     pub what: String,
     /// The number.
     pub found: f32,
-}
-
-impl AdamW {
-    /// One update of all parameters, `step` counted from 1, with gradients times `gradient_scale`. A learning rate of
-    /// 0 changes no parameter.
-    pub fn step_all<E: Engine>(
-        &self,
-        engine: E,
-        state: AdamState<'_, E::Buffer>,
-        gradients: &E::Buffer,
-        layout: &Layout,
-        learning_rate: f32,
-        step: u64,
-        gradient_scale: f32,
-    ) {
-        let AdamState { parameters, first_moment, second_moment, mut average } = state;
-        for row in &layout.parameters {
-            let average = average.as_mut().map(|(average, decay)| (&mut **average, *decay));
-            let state = AdamState {
-                parameters: &mut *parameters,
-                first_moment: &mut *first_moment,
-                second_moment: &mut *second_moment,
-                average,
-            };
-            let constants = self.constants(learning_rate, step, gradient_scale, row.decay);
-            engine.adamw(state, gradients, &row.range(), constants);
-        }
-    }
 }
 
 impl<E: Engine> Learner<E> {
@@ -123,10 +95,9 @@ impl<E: Engine> Learner<E> {
         self.updates += 1;
         let Learner { network, first_moment, second_moment, average, .. } = self;
         let (parameters, layout) = network.parameters_and_layout();
-        let average = average.as_mut().map(|average| (average, average_decay));
-        let state = AdamState { parameters, first_moment, second_moment, average };
-        let adam = &self.optimizer.adam;
-        adam.step_all(engine, state, &self.gradients.flat, layout, learning_rate, self.updates, scale);
+        let state = AdamState { parameters, first_moment, second_moment, average: average.as_mut() };
+        let (adam, gradients) = (self.optimizer.adam, &self.gradients.flat);
+        adam.step(engine, state, gradients, layout, learning_rate, self.updates, scale, average_decay);
         self.gradients.clear(engine);
         // The moments are finite, as the sum of the gradient's squares is.
         match engine.first_non_finite(self.network.parameters_and_layout().0) {
@@ -143,11 +114,10 @@ impl<E: Engine> Learner<E> {
         let (engine, layout) = (self.network.engine(), &self.network.layout);
         let gradients = engine.values(&self.gradients.flat);
         match engine.first_non_finite(&self.gradients.flat) {
-            Some(index) => {
-                self.fault(format!("the gradient of {}", layout.name_of(index)), gradients[index])
-            }
+            Some(index) => self.fault(format!("the gradient of {}", layout.name_of(index)), gradients[index]),
             None => {
-                let largest = gradients.iter().enumerate().max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
+                let largest =
+                    gradients.iter().enumerate().max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()));
                 let name = largest.map_or("", |(index, _)| layout.name_of(index));
                 self.fault(format!("the norm of the gradient (largest in {name})"), norm)
             }

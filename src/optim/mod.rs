@@ -1,14 +1,13 @@
-//! Floor 4: learning. What turns gradients into new weights, and the losses of the reward model and PPO.
+//! Floor 3: what decides how gradients become new weights. The arithmetic over whole buffers is the engine's.
 //!
-//! Everything here is a pure function over slices: no model, no data, no files. Each file states its
-//! equation and its source, and has a three-line numeric test with the numbers worked out by hand.
+//! Each file states its equation and its source, and has a small numeric test with the numbers worked out by hand.
 
 pub mod adamw;
-pub mod ema;
-pub mod gradient_norm;
+pub mod clipping;
 pub mod learner;
 pub mod schedule;
 
 pub use adamw::{AdamStyle, AdamW};
+pub use clipping::clipping_scale;
 pub use learner::{Learner, NotFinite, Optimizer};
 pub use schedule::{Decay, Schedule};

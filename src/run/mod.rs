@@ -1,7 +1,15 @@
-//! Floor 6: a run. Its directory, what it records, what it resumes from, whom it tells.
+//! Floor 6: a run. [`driver`] drives any [`stage`] and keeps [`watch`] over its steps; below them the [`directory`] with
+//! what is [`completed`], the [`metrics`], the [`recent_losses`], and the [`progress`] that others are told.
 
 pub mod completed;
 pub mod directory;
+pub mod driver;
 pub mod metrics;
 pub mod progress;
 pub mod recent_losses;
+pub mod stage;
+pub mod watch;
+
+pub use driver::Run;
+pub use stage::{Finished, Saved, Stage, StageId, StageState, Step};
+pub use watch::Watch;

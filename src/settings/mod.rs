@@ -16,8 +16,8 @@ pub use ppo::{MissingEos, PpoSettings};
 pub use section::{Field, Number, Section};
 pub use source::{ActivationName, DataSettings, ModelSettings, TokenizerSettings, WorldSettings};
 pub use supervised::{
-    AdamSettings, AdamStyle, LimitsSettings, PretrainSettings, RewardModelSettings, RlhfInitSettings,
-    ScheduleName, Select, SftSettings,
+    AdamSettings, AdamStyle, CollectSettings, LimitsSettings, PretrainSettings, RewardModelSettings,
+    RlhfInitSettings, ScheduleName, Select, SftSettings,
 };
 
 use crate::error::{Error, Result};
@@ -54,6 +54,8 @@ section! {
         pretrain: PretrainSettings;
         /// Supervised fine-tuning.
         sft: SftSettings;
+        /// The collection of comparisons.
+        collect: CollectSettings;
         /// The reward model.
         reward_model: RewardModelSettings;
         /// The model PPO starts from.

@@ -2,6 +2,7 @@
 //! which all stages share.
 
 use super::section::{any, at_least_one, below_one, fraction, not_negative, positive, section};
+use crate::data::comparisons::MAX_RESPONSES;
 use crate::optim::adamw::{self, AdamW};
 use crate::optim::schedule::Decay;
 use serde::{Deserialize, Serialize};
@@ -170,6 +171,42 @@ section! {
     }
 }
 
+impl RlhfInitSettings {
+    /// The stage in SFT's terms, as it is SFT with a share of text: one function trains both. Its model is that of
+    /// the last epoch.
+    pub fn as_sft(&self) -> SftSettings {
+        let RlhfInitSettings {
+            init_from,
+            epochs,
+            pretrain_fraction: _,
+            batch,
+            learning_rate,
+            schedule,
+            final_fraction,
+            warmup_steps,
+            dropout,
+            weight_decay,
+            gradient_clip,
+            eval_examples,
+        } = self.clone();
+        SftSettings {
+            init_from,
+            epochs,
+            batch,
+            learning_rate,
+            schedule,
+            final_fraction,
+            warmup_steps,
+            dropout,
+            weight_decay,
+            gradient_clip,
+            select: Select::Last,
+            reward_model_from: None,
+            eval_examples,
+        }
+    }
+}
+
 section! {
     /// The reward model: all pairs of a prompt's ranking are one batch element (section 3.5, C.2).
     RewardModelSettings = "reward_model" {
@@ -196,7 +233,7 @@ section! {
         /// In the miniature, fewest responses a labeler ranks for a prompt. Paper: 4 (section 3.5).
         min_candidates: usize = 4, |&k: &usize| (k < 2).then_some("at least 2");
         /// In the miniature, most responses a labeler ranks for a prompt. Paper: 9 (section 3.5).
-        max_candidates: usize = 9, |&k: &usize| (k < 2).then_some("at least 2");
+        max_candidates: usize = 9, |&k: &usize| (!(2..=MAX_RESPONSES).contains(&k)).then_some("2 to 64");
         /// In the miniature, share of them written by people of varied skill; the SFT model samples the
         /// rest. Paper: outputs of models, mostly SFT (section 3.1); what only people's mistakes show a
         /// small reward model, a small SFT model would have to make first.
@@ -207,6 +244,16 @@ section! {
         eval_every: u64 = 50, any;
         /// Validation comparisons (prompts) in a validation.
         eval_examples: usize = 512, at_least_one;
+    }
+}
+
+section! {
+    /// The collection of comparisons in the miniature: responses of models and of people, ranked by labelers
+    /// (section 3.1). How many for a prompt, and by whom, is said in section `reward_model`.
+    CollectSettings = "collect" {
+        /// The models that write the responses, which take turns: model directories, or names of this run's own, as in
+        /// `["sft", "../earlier/policy"]`. Empty: the SFT model. Paper: mostly SFT, some PPO models (section 3.1).
+        models: Vec<String> = Vec::new(), any;
     }
 }
 

@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use crate::checkpoint::load_tokenizer;
-use crate::data::{self, Comparison, Demonstration, InstructionTemplate, Loaded, Prompt, Record};
+use crate::data::{
+    self, Comparison, ComparisonTokens, Demonstration, InstructionTemplate, Loaded, Prompt, Record,
+};
 use crate::error::{Error, Result};
+use crate::model::Sequence;
 use crate::settings::Settings;
 use crate::text::Tokenizer;
 use crate::world::{self, World};
@@ -23,6 +26,33 @@ impl Example {
     pub fn response(&self) -> &[u32] {
         &self.tokens[self.prompt..]
     }
+
+    /// What a language model learns from it: the response, given the prompt.
+    pub fn continuation(&self) -> Sequence<'_> {
+        Sequence::continuation(&self.tokens, self.prompt)
+    }
+}
+
+/// Checks that prompt and response fit into a model's context.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_lengths<'a>(examples: impl IntoIterator<Item = &'a Example>, context: usize) -> Result<()> {
+    let longest = examples.into_iter().map(|example| example.tokens.len()).max().unwrap_or(0);
+    if longest <= context {
+        return Ok(());
+    }
+    Err(Error::usage(
+        "data.max_response_tokens",
+        format!("prompt and response of at most {context} tokens, the model's context"),
+        format!("one of {longest}"),
+        "lower data.max_prompt_tokens or data.max_response_tokens: longer ones are then left out",
+    ))
+}
+
+/// The prompts that leave room for at least one token.
+pub fn fitting(prompts: &[Vec<u32>], context: usize) -> Vec<&[u32]> {
+    prompts.iter().map(Vec::as_slice).filter(|prompt| prompt.len() < context).collect()
 }
 
 /// A labeler's ranking of K responses to one prompt. The responses stand in a canonical order (by rank,
@@ -63,7 +93,8 @@ pub struct Dataset {
     pub text: Split<u32>,
     /// Demonstrations.
     pub demonstrations: Split<Example>,
-    /// Rankings from files. In the miniature they are made from the SFT model's samples instead.
+    /// Rankings from files; in the miniature those that the stage `collect` has made, see
+    /// [`Dataset::load_rankings`].
     pub rankings: Split<Ranking>,
     /// Prompts for PPO.
     pub prompts: Split<Vec<u32>>,
@@ -120,13 +151,7 @@ impl Dataset {
             validation: demonstrations(&records.demonstrations.validation),
         };
         encoder.note("demonstrations", left_out, &mut notes);
-        let mut left_out = 0;
-        let mut rankings = |records: &[Comparison]| encoder.rankings(records, &mut left_out);
-        let rankings = Split {
-            train: rankings(&records.comparisons.train),
-            validation: rankings(&records.comparisons.validation),
-        };
-        encoder.note("comparisons", left_out, &mut notes);
+        let rankings = encoder.rankings(&records.comparisons, &mut notes)?;
         let mut left_out = 0;
         let limit = settings.ppo.max_prompt_tokens;
         let mut prompts = |records: &[Prompt]| encoder.prompts(records, limit, &mut left_out);
@@ -136,12 +161,29 @@ impl Dataset {
         };
         encoder.note("prompts", left_out, &mut notes);
         let mut left_out = 0;
+        let limit = settings.data.max_prompt_tokens;
         let mut ranking_prompts = |records: &[Prompt]| encoder.prompts(records, limit, &mut left_out);
         let ranking_prompts = Split {
             train: ranking_prompts(&records.ranking_prompts.train),
             validation: ranking_prompts(&records.ranking_prompts.validation),
         };
+        encoder.note("ranked prompts", left_out, &mut notes);
         Ok(Dataset { text, demonstrations, rankings, prompts, ranking_prompts, world, notes, tokenizer })
+    }
+
+    /// Replaces the rankings by those of one file of comparisons; returns what is to be said about it.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn load_rankings(&mut self, settings: &Settings, path: &Path) -> Result<Vec<String>> {
+        let loaded = data::load_comparisons(path, &InstructionTemplate::default())?;
+        let mut notes = Vec::new();
+        if !loaded.skipped.is_empty() {
+            notes.push(format!("{}: {}", path.display(), loaded.summary()));
+        }
+        let comparisons = split(loaded.records, settings, "comparisons", &mut notes);
+        self.rankings = Encoder::new(&self.tokenizer, settings).rankings(&comparisons, &mut notes)?;
+        Ok(notes)
     }
 }
 
@@ -320,8 +362,16 @@ impl<'a> Encoder<'a> {
         let prompt = tokens.len();
         tokens.extend(self.tokenizer.encode(response));
         tokens.push(self.tokenizer.end_of_text());
-        let fits = (1..=self.max_prompt).contains(&prompt) && tokens.len() - prompt <= self.max_response;
-        fits.then_some(Example { tokens, prompt })
+        self.fits(prompt, tokens.len() - prompt).then_some(Example { tokens, prompt })
+    }
+
+    fn sampled(&self, prompt: &[u32], response: &[u32]) -> Option<Example> {
+        let example = Example { tokens: [prompt, response].concat(), prompt: prompt.len() };
+        self.fits(prompt.len(), response.len()).then_some(example)
+    }
+
+    fn fits(&self, prompt: usize, response: usize) -> bool {
+        (1..=self.max_prompt).contains(&prompt) && response <= self.max_response
     }
 
     fn demonstrations(&self, records: &[Demonstration], left_out: &mut usize) -> Vec<Example> {
@@ -331,15 +381,41 @@ impl<'a> Encoder<'a> {
         examples
     }
 
-    fn rankings(&self, records: &[Comparison], left_out: &mut usize) -> Vec<Ranking> {
-        let ranking = |record: &Comparison| {
-            let responses: Option<Vec<Example>> =
-                record.responses.iter().map(|response| self.example(&record.prompt, response)).collect();
-            Some(Ranking::new(responses?, record.ranks.clone()))
+    fn rankings(&self, records: &Split<Comparison>, notes: &mut Vec<String>) -> Result<Split<Ranking>> {
+        let mut left_out = 0;
+        let mut rankings = |records: &[Comparison]| {
+            let rankings: Vec<Option<Ranking>> =
+                records.iter().map(|record| self.ranking(record)).collect::<Result<_>>()?;
+            let rankings: Vec<Ranking> = rankings.into_iter().flatten().collect();
+            left_out += records.len() - rankings.len();
+            Ok(rankings)
         };
-        let rankings: Vec<Ranking> = records.iter().filter_map(ranking).collect();
-        *left_out += records.len() - rankings.len();
-        rankings
+        let rankings = Split { train: rankings(&records.train)?, validation: rankings(&records.validation)? };
+        self.note("comparisons", left_out, notes);
+        Ok(rankings)
+    }
+
+    /// Sampled tokens are taken as they are, texts are encoded. `None` if anything is too long.
+    fn ranking(&self, record: &Comparison) -> Result<Option<Ranking>> {
+        let responses: Option<Vec<Example>> = match &record.tokens {
+            Some(ComparisonTokens { prompt, responses }) => {
+                let tokens = prompt.iter().chain(responses.iter().flatten());
+                self.check_tokens(tokens.max().copied().unwrap_or(0))?;
+                responses.iter().map(|response| self.sampled(prompt, response)).collect()
+            }
+            None => record.responses.iter().map(|response| self.example(&record.prompt, response)).collect(),
+        };
+        Ok(responses.map(|responses| Ranking::new(responses, record.ranks.clone())))
+    }
+
+    fn check_tokens(&self, largest: u32) -> Result<()> {
+        let vocab_size = self.tokenizer.vocab_size();
+        if (largest as usize) < vocab_size {
+            return Ok(());
+        }
+        let expected = format!("token ids of this run's tokenizer, below {vocab_size}");
+        let hint = "comparisons that carry tokens belong to the tokenizer they were sampled with";
+        Err(Error::usage("data.comparisons", expected, largest, hint))
     }
 
     fn prompts(&self, records: &[Prompt], limit: usize, left_out: &mut usize) -> Vec<Vec<u32>> {

@@ -1,14 +1,22 @@
-//! Floor 7: training. Each stage of the paper is a script to be read top to bottom:
-//! [`pretrain`], [`sft`] (with the RLHF init), [`reward_model`], [`ppo`].
+//! Floor 7: training. Each stage of the paper is a file to be read top to bottom: [`pretrain`], [`sft`] (with the RLHF
+//! init), [`collect`], [`reward_model`], [`sft_selection`], [`ppo`]; the driver in [`crate::run`] does what they
+//! have in common, and [`crate::recipe`] says which follows which.
 //!
-//! Below them: [`settings`] (every number of a run), [`dataset`] (files or miniature to tokens),
-//! [`learner`] (a network under training), [`passes`] (forwards over many sequences), [`run`] (the run
-//! directory: metrics, states to resume from, [`completed`] stages, [`recent_losses`]).
+//! Below them: [`dataset`] (files or miniature to tokens), [`inputs`] (what every stage is given), [`rollouts`] and
+//! [`episodes`] (what is sampled, and what it is worth), [`reward`], [`held_out`] losses, [`monitors`] and
+//! [`ppo_metrics`].
 
+pub mod collect;
 pub mod dataset;
+pub mod episodes;
+pub mod held_out;
+pub mod inputs;
 pub mod monitors;
 pub mod ppo;
+pub mod ppo_metrics;
 pub mod pretrain;
+pub mod reward;
 pub mod reward_model;
-pub mod rollout;
+pub mod rollouts;
 pub mod sft;
+pub mod sft_selection;

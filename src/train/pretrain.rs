@@ -2,97 +2,98 @@
 
 use serde_json::json;
 
-use super::dataset::Dataset;
-use super::learner::{Learner, Optimizer, schedule};
-use super::passes::Sequence;
-use super::rollout::{consecutive, mean_loss};
-use crate::checkpoint::Model;
+use super::inputs::{Inputs, schedule};
+use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
-use crate::num::rng::{Purpose, Rng, Stage};
-use crate::run::directory::{Finished, Run};
+use crate::loss::cross_entropy::CrossEntropy;
+use crate::model::{Network, Sequence, singly};
+use crate::num::rng::{Purpose, Rng, Stage as Address};
+use crate::optim::learner::Learner;
+use crate::optim::schedule::Schedule;
+use crate::run::{Finished, Saved, Stage, StageState, Step, Watch};
+use crate::settings::PretrainSettings;
 
-/// Name of the stage, its directory and its metrics.
-pub const STAGE: &str = "pretrain";
+/// The stage.
+pub struct Pretrain<'a, E: Engine = Cpu> {
+    s: &'a PretrainSettings,
+    inputs: Inputs<'a>,
+    learner: Learner<E>,
+    schedule: Schedule,
+}
 
-/// Trains `model` as section `pretrain` says and returns it.
-///
-/// # Errors
-/// [`Error::Usage`] without text; [`Error::Numeric`] if the loss or a gradient is not finite; those of
-/// [`Run`].
-pub fn train(run: &mut Run, data: &Dataset, model: Model) -> Result<Finished> {
-    let s = &run.settings.pretrain;
-    let text = &data.text.train;
-    if s.steps > 0 && text.len() < 2 {
-        let hint = "or set pretrain.steps = 0 and pretrain.init_from";
-        return Err(Error::usage("data.pretraining", "text to pretrain on", "none", hint));
+impl<'a, E: Engine> Pretrain<'a, E> {
+    /// Trains `network` as section `pretrain` says.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] without text.
+    pub fn new(inputs: Inputs<'a>, s: &'a PretrainSettings, network: Network<E>) -> Result<Self> {
+        if s.steps > 0 && inputs.data.text.train.len() < 2 {
+            let hint = "or set pretrain.steps = 0 and pretrain.init_from";
+            return Err(Error::usage("data.pretraining", "text to pretrain on", "none", hint));
+        }
+        let learner = inputs.learner(network, inputs.optimizer(None, s.weight_decay, s.gradient_clip));
+        Ok(Pretrain { s, inputs, learner, schedule: schedule(s.schedule, s.final_fraction, s.warmup_steps) })
     }
-    let optimizer = Optimizer::new(&run.settings.adam, None, s.weight_decay, s.gradient_clip);
-    let mut learner = Learner::new(model, optimizer, run.settings.micro_batch_tokens, false);
-    let schedule = schedule(s.schedule, s.final_fraction, s.warmup_steps, 0.0);
-    let context = learner.model.config.context;
+}
 
-    let mut clock = run.begin(STAGE, s.steps);
-    let mut first = 0;
-    if let Some((step, mut state)) = run.resume(STAGE)? {
-        learner.restore("model", &mut state, step, &run.origin(STAGE))?;
-        first = step;
+impl<E: Engine> Stage for Pretrain<'_, E> {
+    type Engine = E;
+
+    fn steps(&self) -> u64 {
+        self.s.steps
     }
-    for step in first..s.steps {
+
+    fn step(&mut self, step: u64, watch: &mut Watch) -> Result<Step> {
+        let Pretrain { s, inputs, learner, .. } = self;
         // 1. Random windows of the text.
-        let windows: Vec<Sequence> = (0..s.batch as u64)
-            .map(|i| window(text, context, run.settings.seed, Stage::Pretrain, step, i))
-            .collect();
+        let (text, context) = (&inputs.data.text.train, learner.network.config.context);
+        let window = |i| window(text, context, inputs.seed, Address::Pretrain, step, i);
+        let windows: Vec<Sequence> = (0..s.batch as u64).map(window).collect();
 
         // 2. The mean loss over their tokens, and its gradient.
-        let mut loss = 0.0;
-        let tokens = learner.cross_entropy_gradient(&windows, 1.0, None, &mut loss);
-        loss /= tokens as f64;
-        run.check_loss(STAGE, step + 1, &learner.pass, "the loss", loss)?;
+        let mut loss = CrossEntropy::of(&windows, 1.0);
+        learner.accumulate(&windows, &singly(windows.len()), 1.0, None, &mut loss);
+        watch.loss("the loss", &learner.network, loss.mean())?;
 
         // 3. One update.
-        let learning_rate = schedule.learning_rate(s.learning_rate, step, s.steps);
-        let norm = learner.update(STAGE, learning_rate, 0.0)?;
+        let learning_rate = self.schedule.learning_rate(s.learning_rate, step, s.steps);
+        let norm = watch.update(learner.update(learning_rate, 0.0), "")?;
 
         // 4. What happened.
         let done = step + 1;
-        clock.count(tokens);
         let mut fields = vec![
-            ("loss", loss.into()),
+            ("loss", loss.mean().into()),
             ("learning_rate", learning_rate.into()),
             ("gradient_norm", norm.into()),
         ];
         if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == s.steps {
-            let loss = validate(&mut learner, &data.text.validation, s.eval_tokens);
+            let loss = inputs.text_loss(&mut learner.network);
             fields.extend(loss.map(|loss| ("validation_loss", loss.into())));
         }
-        run.record(STAGE, done, &fields)?;
-        run.progress.step(done, &format!("loss {loss:.3}"));
-        run.after_step(STAGE, done, s.steps, &[], || buffers(&learner))?;
+        Ok(Step { fields, line: format!("loss {:.3}", loss.mean()), tokens: loss.tokens })
     }
-    let loss = validate(&mut learner, &data.text.validation, s.eval_tokens);
-    let parameters = learner.model.layout.len;
-    let tokens = [text.len(), data.text.validation.len()];
-    let results = json!({ "steps": s.steps, "parameters": parameters, "validation_loss": loss,
-        "train_tokens": tokens[0], "validation_tokens": tokens[1] });
-    Ok(Finished { model: learner.to_model(), stage: STAGE.into(), clock, results })
+
+    fn state(&self) -> Option<StageState<'_>> {
+        Some(StageState { buffers: self.learner.state("model"), strings: vec![] })
+    }
+
+    fn restore(&mut self, saved: &mut Saved) -> Result<()> {
+        self.learner.restore("model", saved.step, |name, length| saved.take(name, length))
+    }
+
+    fn finish(mut self) -> Result<Finished<E>> {
+        let (text, network) = (&self.inputs.data.text, &mut self.learner.network);
+        let results = json!({ "steps": self.s.steps, "parameters": network.layout.len,
+            "validation_loss": self.inputs.text_loss(network),
+            "train_tokens": text.train.len(), "validation_tokens": text.validation.len() });
+        Ok(Finished::network(self.learner.network, results))
+    }
 }
 
 /// Window `i` of a step: `context` predictions from a random place of the text.
-pub fn window(text: &[u32], context: usize, seed: u64, stage: Stage, step: u64, i: u64) -> Sequence<'_> {
+pub fn window(text: &[u32], context: usize, seed: u64, stage: Address, step: u64, i: u64) -> Sequence<'_> {
     let length = (context + 1).min(text.len());
     let mut rng = Rng::at(seed, stage, Purpose::Pretraining, step, i, 0);
     let start = rng.below(text.len() - length + 1);
-    Sequence { tokens: &text[start..start + length], from: 1 }
-}
-
-/// Mean loss on the first `limit` tokens of held-out text.
-pub fn validate(learner: &mut Learner, text: &[u32], limit: usize) -> Option<f64> {
-    let windows = consecutive(text, learner.model.config.context, limit);
-    mean_loss(&mut learner.pass, &learner.model, &learner.parameters, &windows)
-}
-
-fn buffers(learner: &Learner) -> Vec<(String, &[f32])> {
-    let mut buffers = Vec::new();
-    learner.buffers("model", &mut buffers);
-    buffers
+    Sequence::text(&text[start..start + length])
 }

@@ -1,213 +1,180 @@
 //! Supervised fine-tuning on demonstrations (paper, section 3.5 and C.1), and the RLHF init (C.3), which
 //! is the same with pretraining text mixed in. Only responses are learnt; prompts are read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::dataset::{Dataset, Example};
-use super::learner::{Learner, Optimizer, schedule};
-use super::passes::Sequence;
-use super::pretrain::{validate, window};
-use super::rollout::{mean_loss, sequences};
-use crate::checkpoint::{Model, save_model_directory};
-use crate::engine::cpu::dropout::Dropout;
+use super::dataset::{Example, check_lengths};
+use super::inputs::{Inputs, schedule};
+use super::pretrain::window;
+use crate::checkpoint::save_model_directory;
+use crate::engine::{Cpu, Dropout, Engine};
 use crate::error::{Error, Result};
-use crate::num::rng::{Purpose, Rng, Stage};
-use crate::run::directory::{Finished, Run};
-use crate::settings::{RlhfInitSettings, ScheduleName, Select, SftSettings};
+use crate::loss::cross_entropy::CrossEntropy;
+use crate::model::{Network, Sequence, singly};
+use crate::num::rng::{Purpose, Rng};
+use crate::optim::learner::Learner;
+use crate::optim::schedule::Schedule;
+use crate::run::{Finished, Saved, Stage, StageId, StageState, Step, Watch};
+use crate::settings::{Select, SftSettings};
 
-/// What differs between the two stages.
-#[derive(Debug, Clone, Copy)]
-pub struct Recipe {
-    /// Name of the stage, its directory and its metrics.
-    pub stage: &'static str,
-    address: Stage,
-    epochs: usize,
-    batch: usize,
-    text_share: f32,
-    learning_rate: f32,
-    schedule: ScheduleName,
-    final_fraction: f64,
-    warmup_steps: u64,
-    dropout: f32,
-    weight_decay: f64,
-    gradient_clip: f32,
-    select: Select,
-    eval_examples: usize,
+/// The stage, under either name.
+pub struct Sft<'a, E: Engine = Cpu> {
+    id: StageId,
+    s: SftSettings,
+    inputs: Inputs<'a>,
+    learner: Learner<E>,
+    schedule: Schedule,
+    /// Demonstrations of a batch, and windows of pretraining text.
+    demonstrations: usize,
+    texts: usize,
+    loss_before: Option<f64>,
+    /// The least validation loss so far and its parameters, where that selects.
+    best: Option<(f64, Vec<f32>)>,
+    /// Where every epoch's network is left, where the reward model selects.
+    epochs: PathBuf,
 }
 
-impl Recipe {
-    /// The SFT model (C.1).
-    pub fn sft(s: &SftSettings) -> Self {
-        Recipe {
-            stage: "sft",
-            address: Stage::Sft,
-            epochs: s.epochs,
-            batch: s.batch,
-            text_share: 0.0,
-            learning_rate: s.learning_rate,
-            schedule: s.schedule,
-            final_fraction: s.final_fraction,
-            warmup_steps: s.warmup_steps,
-            dropout: s.dropout,
-            weight_decay: s.weight_decay,
-            gradient_clip: s.gradient_clip,
-            select: s.select,
-            eval_examples: s.eval_examples,
+impl<'a, E: Engine> Sft<'a, E> {
+    /// Fine-tunes `network`: the SFT model, or with a share `text_share` of pretraining sequences in each batch the
+    /// RLHF init. With `select = "validation_loss"` the best epoch is returned; with `"reward"` the last, and
+    /// every epoch's is left below `epochs` ([`epoch_directory`]) to choose from.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] without demonstrations, or if one is too long for the network.
+    pub fn new(
+        id: StageId,
+        inputs: Inputs<'a>,
+        s: SftSettings,
+        text_share: f32,
+        network: Network<E>,
+        epochs: PathBuf,
+    ) -> Result<Self> {
+        let examples = &inputs.data.demonstrations.train;
+        if examples.is_empty() && s.epochs > 0 {
+            return Err(Error::usage("data.demonstrations", "demonstrations to learn from", "none", ""));
         }
+        check_lengths(examples, network.config.context)?;
+        let texts = match inputs.data.text.train.len() {
+            0 | 1 => 0,
+            _ => (s.batch as f32 * text_share).round() as usize,
+        };
+        let demonstrations = (s.batch - texts.min(s.batch - 1)).max(1);
+        let mut learner = inputs.learner(network, inputs.optimizer(None, s.weight_decay, s.gradient_clip));
+        let loss_before = inputs.demonstration_loss(&mut learner.network, s.eval_examples);
+        let schedule = schedule(s.schedule, s.final_fraction, s.warmup_steps);
+        Ok(Sft { id, s, inputs, learner, schedule, demonstrations, texts, loss_before, best: None, epochs })
     }
 
-    /// The model that PPO starts from (C.3).
-    pub fn rlhf_init(s: &RlhfInitSettings) -> Self {
-        Recipe {
-            stage: "rlhf_init",
-            address: Stage::RlhfInit,
-            epochs: s.epochs,
-            batch: s.batch,
-            text_share: s.pretrain_fraction,
-            learning_rate: s.learning_rate,
-            schedule: s.schedule,
-            final_fraction: s.final_fraction,
-            warmup_steps: s.warmup_steps,
-            dropout: s.dropout,
-            weight_decay: s.weight_decay,
-            gradient_clip: s.gradient_clip,
-            select: Select::Last,
-            eval_examples: s.eval_examples,
+    fn examples(&self) -> &'a [Example] {
+        &self.inputs.data.demonstrations.train
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.examples().len().div_ceil(self.demonstrations) as u64
+    }
+
+    /// The next demonstrations, in an order that each epoch has of its own, and some text.
+    fn batch(&self, step: u64) -> Vec<Sequence<'a>> {
+        let Inputs { seed, data, .. } = self.inputs;
+        let (epoch, place) = (step / self.steps_per_epoch(), (step % self.steps_per_epoch()) as usize);
+        let mut rng = Rng::at(seed, self.id.draws(), Purpose::Shuffle, epoch, 0, 0);
+        let order = rng.permutation(self.examples().len());
+        let chosen = order[place * self.demonstrations..].iter().take(self.demonstrations);
+        let demonstrations = chosen.map(|&i| self.examples()[i].continuation());
+        let context = self.learner.network.config.context;
+        let window = |i| window(&data.text.train, context, seed, self.id.draws(), step, i);
+        demonstrations.chain((0..self.texts as u64).map(window)).collect()
+    }
+
+    /// After an epoch: how it does on demonstrations it has not seen, and whether it is to be kept.
+    fn end_of_epoch(&mut self, epoch: u64) -> Result<Option<f64>> {
+        let loss = self.inputs.demonstration_loss(&mut self.learner.network, self.s.eval_examples);
+        if let Some(loss) = loss {
+            let better = self.best.as_ref().is_none_or(|(least, _)| loss < *least);
+            if self.s.select == Select::ValidationLoss && better {
+                self.best = Some((loss, self.learner.network.parameters().into_owned()));
+            }
         }
+        if self.s.select == Select::Reward {
+            save_model_directory(&epoch_directory(&self.epochs, epoch), &self.learner.network, None, &[])?;
+        }
+        Ok(loss)
     }
 }
 
-/// Fine-tunes `model`. With `select = "validation_loss"` the best epoch is returned; with `"reward"` the
-/// last, and every epoch's model is left in [`epoch_directory`] for the reward model to choose from.
-///
-/// # Errors
-/// [`Error::Usage`] without demonstrations; [`Error::Numeric`] if the loss or a gradient is not finite; those
-/// of [`Run`].
-pub fn train(run: &mut Run, data: &Dataset, model: Model, recipe: Recipe) -> Result<Finished> {
-    let Recipe { stage, batch, .. } = recipe;
-    let examples = &data.demonstrations.train;
-    if examples.is_empty() && recipe.epochs > 0 {
-        return Err(Error::usage("data.demonstrations", "demonstrations to learn from", "none", ""));
-    }
-    let optimizer = Optimizer::new(&run.settings.adam, None, recipe.weight_decay, recipe.gradient_clip);
-    let mut learner = Learner::new(model, optimizer, run.settings.micro_batch_tokens, false);
-    let schedule = schedule(recipe.schedule, recipe.final_fraction, recipe.warmup_steps, 0.0);
-    let context = learner.model.config.context;
-    check_lengths(examples, context)?;
+impl<E: Engine> Stage for Sft<'_, E> {
+    type Engine = E;
 
-    // A batch holds `batch` sequences, of which `texts` are windows of pretraining text.
-    let texts =
-        if data.text.train.len() < 2 { 0 } else { (batch as f32 * recipe.text_share).round() as usize };
-    let demonstrations = (batch - texts.min(batch - 1)).max(1);
-    let steps_per_epoch = examples.len().div_ceil(demonstrations) as u64;
-    let total = recipe.epochs as u64 * steps_per_epoch;
-
-    let mut clock = run.begin(stage, total);
-    let before = demonstration_loss(&mut learner, data, recipe.eval_examples);
-    let mut first = 0;
-    let mut best: Option<(f64, Vec<f32>)> = None;
-    if let Some((step, mut state)) = run.resume(stage)? {
-        if let Some(parameters) = state.buffers.remove("best") {
-            let loss = state.strings.get("best_loss").and_then(|text| text.parse().ok());
-            best = loss.map(|loss| (loss, parameters));
-        }
-        learner.restore("model", &mut state, step, &run.origin(stage))?;
-        first = step;
+    fn steps(&self) -> u64 {
+        self.s.epochs as u64 * self.steps_per_epoch()
     }
-    for step in first..total {
-        // 1. The epoch's next demonstrations, in an order of its own, and some text.
-        let (epoch, place) = (step / steps_per_epoch, (step % steps_per_epoch) as usize);
-        let order = Rng::at(run.settings.seed, recipe.address, Purpose::Shuffle, epoch, 0, 0)
-            .permutation(examples.len());
-        let chosen = order[place * demonstrations..].iter().take(demonstrations);
-        let mut batch: Vec<Sequence> =
-            chosen.map(|&i| Sequence { tokens: &examples[i].tokens, from: examples[i].prompt }).collect();
-        let seed = run.settings.seed;
-        batch.extend(
-            (0..texts as u64).map(|i| window(&data.text.train, context, seed, recipe.address, step, i)),
-        );
+
+    fn step(&mut self, step: u64, watch: &mut Watch) -> Result<Step> {
+        // 1. Demonstrations and text.
+        let (batch, steps) = (self.batch(step), self.steps());
+        let Sft { id, s, inputs, learner, .. } = self;
 
         // 2. The mean loss over response tokens (and tokens of text), and its gradient.
-        let dropout = (recipe.dropout > 0.0).then_some(Dropout {
-            rate: recipe.dropout,
-            seed,
-            stage: recipe.address,
-            step,
-        });
-        let mut loss = 0.0;
-        let targets = learner.cross_entropy_gradient(&batch, 1.0, dropout, &mut loss);
-        loss /= targets as f64;
-        run.check_loss(stage, step + 1, &learner.pass, "the loss", loss)?;
+        let dropout = Dropout { rate: s.dropout, seed: inputs.seed, stage: id.draws(), step };
+        let dropout = (s.dropout > 0.0).then_some(dropout);
+        let mut loss = CrossEntropy::of(&batch, 1.0);
+        learner.accumulate(&batch, &singly(batch.len()), 1.0, dropout, &mut loss);
+        watch.loss("the loss", &learner.network, loss.mean())?;
 
         // 3. One update.
-        let learning_rate = schedule.learning_rate(recipe.learning_rate, step, total);
-        let norm = learner.update(stage, learning_rate, 0.0)?;
+        let learning_rate = self.schedule.learning_rate(s.learning_rate, step, steps);
+        let norm = watch.update(learner.update(learning_rate, 0.0), "")?;
 
-        // 4. What happened; after an epoch, how it does on demonstrations it has not seen.
+        // 4. What happened.
         let done = step + 1;
-        clock.count(batch.iter().map(|sequence| sequence.tokens.len()).sum());
         let mut fields = vec![
-            ("loss", loss.into()),
+            ("loss", loss.mean().into()),
             ("learning_rate", learning_rate.into()),
             ("gradient_norm", norm.into()),
         ];
-        if done.is_multiple_of(steps_per_epoch) {
-            fields.push(("epoch", (epoch + 1).into()));
-            if let Some(loss) = demonstration_loss(&mut learner, data, recipe.eval_examples) {
-                fields.push(("validation_loss", loss.into()));
-                let better = best.as_ref().is_none_or(|(least, _)| loss < *least);
-                if recipe.select == Select::ValidationLoss && better {
-                    best = Some((loss, learner.parameters.clone()));
-                }
-            }
-            if recipe.select == Select::Reward {
-                let directory = epoch_directory(run, stage, epoch + 1);
-                save_model_directory(&directory, &learner.to_model(), None, &[])?;
-            }
+        if done.is_multiple_of(self.steps_per_epoch()) {
+            let epoch = done / self.steps_per_epoch();
+            fields.push(("epoch", epoch.into()));
+            let loss = self.end_of_epoch(epoch)?;
+            fields.extend(loss.map(|loss| ("validation_loss", loss.into())));
         }
-        run.record(stage, done, &fields)?;
-        run.progress.step(done, &format!("loss {loss:.3}"));
-        let best_loss = best.as_ref().map(|(loss, _)| ("best_loss", loss.to_string()));
-        run.after_step(stage, done, total, best_loss.as_slice(), || {
-            let mut buffers = Vec::new();
-            learner.buffers("model", &mut buffers);
-            if let Some((_, parameters)) = &best {
-                buffers.push(("best".to_string(), parameters));
-            }
-            buffers
-        })?;
+        let tokens = batch.iter().map(|sequence| sequence.tokens.len()).sum();
+        Ok(Step { fields, line: format!("loss {:.3}", loss.mean()), tokens })
     }
-    if let Some((_, parameters)) = best {
-        learner.parameters = parameters;
+
+    fn state(&self) -> Option<StageState<'_>> {
+        let mut state = StageState { buffers: self.learner.state("model"), strings: vec![] };
+        if let Some((loss, parameters)) = &self.best {
+            state.strings.push(("best_loss", loss.to_string()));
+            state.buffers.push(("best".into(), parameters.into()));
+        }
+        Some(state)
     }
-    let after = demonstration_loss(&mut learner, data, recipe.eval_examples);
-    let text_loss = validate(&mut learner, &data.text.validation, run.settings.pretrain.eval_tokens);
-    let results = json!({ "steps": total, "demonstrations": examples.len(),
-        "demonstration_loss_before": before, "demonstration_loss_after": after, "text_loss": text_loss });
-    Ok(Finished { model: learner.to_model(), stage: stage.into(), clock, results })
+
+    fn restore(&mut self, saved: &mut Saved) -> Result<()> {
+        if let Some(loss) = saved.parse("best_loss") {
+            self.best = Some((loss, saved.take("best", self.learner.network.layout.len)?));
+        }
+        self.learner.restore("model", saved.step, |name, length| saved.take(name, length))
+    }
+
+    fn finish(mut self) -> Result<Finished<E>> {
+        let (steps, demonstrations) = (self.steps(), self.examples().len());
+        let Sft { s, inputs, learner, loss_before, best, .. } = &mut self;
+        if let Some((_, parameters)) = best.take() {
+            learner.network.set_parameters(parameters);
+        }
+        let results = json!({ "steps": steps, "demonstrations": demonstrations,
+            "demonstration_loss_before": loss_before,
+            "demonstration_loss_after": inputs.demonstration_loss(&mut learner.network, s.eval_examples),
+            "text_loss": inputs.text_loss(&mut learner.network) });
+        Ok(Finished::network(self.learner.network, results))
+    }
 }
 
-/// Where an epoch's model waits for the reward model's choice.
-pub fn epoch_directory(run: &Run, stage: &str, epoch: u64) -> PathBuf {
-    run.directory.join(format!("{stage}_epochs")).join(format!("epoch-{epoch:02}"))
-}
-
-fn demonstration_loss(learner: &mut Learner, data: &Dataset, limit: usize) -> Option<f64> {
-    let examples = &data.demonstrations.validation;
-    let examples = sequences(&examples[..examples.len().min(limit)]);
-    mean_loss(&mut learner.pass, &learner.model, &learner.parameters, &examples)
-}
-
-fn check_lengths(examples: &[Example], context: usize) -> Result<()> {
-    match examples.iter().find(|example| example.tokens.len() > context) {
-        None => Ok(()),
-        Some(example) => Err(Error::usage(
-            "data.max_response_tokens",
-            format!("demonstrations of at most {} tokens, as the model's context is {context}", context),
-            format!("one of {}", example.tokens.len()),
-            "lower data.max_prompt_tokens or data.max_response_tokens: longer ones are then left out",
-        )),
-    }
+/// Where an epoch's network waits for the reward model's choice.
+pub fn epoch_directory(epochs: &Path, epoch: u64) -> PathBuf {
+    epochs.join(format!("epoch-{epoch:02}"))
 }

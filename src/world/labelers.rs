@@ -3,11 +3,39 @@
 //! the pairs on which both have a preference (the paper's training labelers: 72.6 +- 1.5 %, section 3.4).
 
 use super::gold::Metadata;
+use super::{Split, World};
 use crate::num::rng::{Purpose, Rng, Stage};
 
-/// One labeler.
+/// Whoever writes and ranks responses: the miniature's simulated people; another day a file, or people in a browser.
+pub trait Labeler {
+    /// Up to `count` responses of varied quality to the prompt, to be ranked among sampled ones.
+    fn write(&mut self, item: Item, prompt: &str, count: usize) -> Vec<String>;
+
+    /// Ranks responses to the prompt.
+    fn rank(&mut self, item: Item, prompt: &str, responses: &[String]) -> Judgement;
+}
+
+/// Which prompt is labelled: an address for draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Item {
+    /// The side of the split that it stands on.
+    pub split: Split,
+    /// Its number there.
+    pub index: u64,
+}
+
+/// A ranking, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// Name in the records.
+    pub labeler: String,
+    /// One rank per response: 1 is best, equal is a tie.
+    pub ranks: Vec<u32>,
+}
+
+/// One simulated labeler.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Labeler {
+pub struct Person {
     /// Name in the records.
     pub id: &'static str,
     /// Likert points added for every ten words: a taste for long answers, or against them.
@@ -25,26 +53,26 @@ pub struct Labeler {
 /// The labelers whose work is training data: a careful one, a wordy one, a careless one, one who forgets
 /// constraints, and one in a bad mood.
 #[rustfmt::skip]
-pub const LABELERS: [Labeler; 5] = [
+pub const LABELERS: [Person; 5] = [
     //                                                                                              none slip misread rude ramble cut off repeat
-    Labeler { id: "labeler-1", per_ten_words:  0.0, offended: 0.5, credulous: 0.0, noise: 1.2, flaws: [90,  4,  2,  0,  2,  2,  0,  0] },
-    Labeler { id: "labeler-2", per_ten_words:  0.6, offended: 0.3, credulous: 0.4, noise: 1.5, flaws: [46,  6,  6,  0, 36,  0,  2,  4] },
-    Labeler { id: "labeler-3", per_ten_words: -0.2, offended: 0.0, credulous: 1.2, noise: 1.9, flaws: [44, 36, 10,  2,  2,  4,  2,  0] },
-    Labeler { id: "labeler-4", per_ten_words: -0.4, offended: 0.3, credulous: 0.2, noise: 1.6, flaws: [46,  8, 34,  0,  0,  8,  4,  0] },
-    Labeler { id: "labeler-5", per_ten_words:  0.2, offended: -0.8, credulous: 0.5, noise: 1.8, flaws: [40, 10,  8, 26,  6,  6,  2,  2] },
+    Person { id: "labeler-1", per_ten_words:  0.0, offended: 0.5, credulous: 0.0, noise: 1.2, flaws: [90,  4,  2,  0,  2,  2,  0,  0] },
+    Person { id: "labeler-2", per_ten_words:  0.6, offended: 0.3, credulous: 0.4, noise: 1.5, flaws: [46,  6,  6,  0, 36,  0,  2,  4] },
+    Person { id: "labeler-3", per_ten_words: -0.2, offended: 0.0, credulous: 1.2, noise: 1.9, flaws: [44, 36, 10,  2,  2,  4,  2,  0] },
+    Person { id: "labeler-4", per_ten_words: -0.4, offended: 0.3, credulous: 0.2, noise: 1.6, flaws: [46,  8, 34,  0,  0,  8,  4,  0] },
+    Person { id: "labeler-5", per_ten_words:  0.2, offended: -0.8, credulous: 0.5, noise: 1.8, flaws: [40, 10,  8, 26,  6,  6,  2,  2] },
 ];
 
 /// Labelers who produce no training data (paper, section 3.4): to test whether preferences carry over.
 #[rustfmt::skip]
-pub const HELD_OUT_LABELERS: [Labeler; 2] = [
-    Labeler { id: "held-out-1", per_ten_words:  0.4, offended: 0.8, credulous: 0.0, noise: 1.5, flaws: [100, 0, 0, 0, 0, 0, 0, 0] },
-    Labeler { id: "held-out-2", per_ten_words: -0.5, offended: 0.0, credulous: 0.6, noise: 1.7, flaws: [100, 0, 0, 0, 0, 0, 0, 0] },
+pub const HELD_OUT_LABELERS: [Person; 2] = [
+    Person { id: "held-out-1", per_ten_words:  0.4, offended: 0.8, credulous: 0.0, noise: 1.5, flaws: [100, 0, 0, 0, 0, 0, 0, 0] },
+    Person { id: "held-out-2", per_ten_words: -0.5, offended: 0.0, credulous: 0.6, noise: 1.7, flaws: [100, 0, 0, 0, 0, 0, 0, 0] },
 ];
 
 /// Closer than this many Likert points counts as equally good.
 const TIE: f32 = 0.25;
 
-impl Labeler {
+impl Person {
     /// How good the labeler finds a response. The noise belongs to (seed, labeler, prompt, response), so
     /// that neither the other responses nor their order can move it.
     fn impression(&self, prompt: &str, response: &str, gold: &Metadata, seed: u64) -> f32 {
@@ -74,6 +102,23 @@ impl Labeler {
             ranks[i] = rank;
         }
         ranks
+    }
+}
+
+/// The world's people: everybody writes, and one of them, drawn anew for each prompt, ranks.
+impl Labeler for World {
+    fn write(&mut self, item: Item, prompt: &str, count: usize) -> Vec<String> {
+        let (set, index) = (item.split as u64, item.index);
+        let mut rng = Rng::at(self.seed, Stage::RewardModel, Purpose::Text, set, index, 0);
+        self.candidate_responses(prompt, count, &mut rng).unwrap_or_default()
+    }
+
+    fn rank(&mut self, item: Item, prompt: &str, responses: &[String]) -> Judgement {
+        let (set, index) = (item.split as u64, item.index);
+        let mut rng = Rng::at(self.seed, Stage::RewardModel, Purpose::Labeler, set, index, 1);
+        let person = LABELERS[rng.below(LABELERS.len())];
+        let ranks = World::rank(self, prompt, responses, &person, self.seed);
+        Judgement { labeler: person.id.into(), ranks }
     }
 }
 

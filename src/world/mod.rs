@@ -21,7 +21,7 @@ use crate::data::{Comparison, Demonstration, Prompt};
 use crate::num::rng::{Purpose, Rng, Stage};
 use answers::{Flaw, answer};
 use gold::{Metadata, judge};
-use labelers::{LABELERS, Labeler, hash};
+use labelers::{LABELERS, Person, hash};
 use requests::{GREETINGS, Kind, Request};
 use stories::{Facts, document, pick, pick_weighted};
 
@@ -130,6 +130,8 @@ impl World {
                     ranks,
                     user: Some(user),
                     labeler: Some(labeler.id.into()),
+                    tokens: None,
+                    validation: None,
                 };
             }
         }
@@ -165,9 +167,9 @@ impl World {
         Request::read(prompt).map(|request| self.candidates(&request, k, rng))
     }
 
-    /// Ranks any responses (a policy's samples, say) as that labeler would: 1 is best, equal is a tie.
+    /// Ranks any responses (a policy's samples, say) as that person would: 1 is best, equal is a tie.
     /// `seed` addresses the labeler's noise.
-    pub fn rank(&self, prompt: &str, responses: &[String], labeler: &Labeler, seed: u64) -> Vec<u32> {
+    pub fn rank(&self, prompt: &str, responses: &[String], labeler: &Person, seed: u64) -> Vec<u32> {
         let request = Request::read(prompt);
         let judge = |response: &String| match &request {
             Some(request) => judge(&self.facts, request, response),

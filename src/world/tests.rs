@@ -150,7 +150,7 @@ fn pretraining_text_is_of_the_language_and_mostly_clean() {
 fn labelers_agree_as_the_papers_do_and_length_alone_says_little() {
     let world = World::new(9);
     let comparisons = world.comparisons(400, Split::Train, 4..=9);
-    let rank = |comparison: &Comparison, labeler: &Labeler| {
+    let rank = |comparison: &Comparison, labeler: &Person| {
         world.rank(&comparison.prompt, &comparison.responses, labeler, 9)
     };
     let add = |total: &mut (usize, usize), one: &[u32], other: &[u32]| {

@@ -59,7 +59,7 @@ impl Case {
             constants: Constants {
                 clip: 0.2,
                 value_clip: 0.2,
-                vf_coef: 0.1,
+                value_coef: 0.1,
                 ptx_coef: 1.7,
                 beta: 0.1,
                 temperature: if number.is_multiple_of(3) { 0.7 } else { 1.0 },

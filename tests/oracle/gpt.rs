@@ -3,7 +3,7 @@
 //!
 //! Parameters are found by their Hugging Face names, so a wrong range inside the crate cannot hide.
 
-use instructgpt::engine::cpu::dropout;
+use instructgpt::engine::plain::dropout;
 use instructgpt::engine::{Address, Dropout};
 use instructgpt::model::{Activation, AttentionPattern, Layout, ModelConfig};
 

@@ -41,7 +41,7 @@ pub struct Pair {
 pub struct Constants {
     pub clip: f32,
     pub value_clip: f32,
-    pub vf_coef: f32,
+    pub value_coef: f32,
     pub ptx_coef: f32,
     pub beta: f32,
     pub temperature: f32,
@@ -140,7 +140,7 @@ pub fn value<S: Scalar>(gpt: &Gpt<S>, episodes: &[Episode], constants: Constants
         S::constant(0.5) * (error * error).max(clipped * clipped)
     };
     let terms = response_values(gpt, episodes).into_iter().zip(then).map(term);
-    S::constant(constants.vf_coef.into()) * mean(terms.collect())
+    S::constant(constants.value_coef.into()) * mean(terms.collect())
 }
 
 /// The log-probs of both responses' tokens, pair after pair.

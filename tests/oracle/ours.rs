@@ -108,11 +108,11 @@ pub fn value(case: &Case) -> Outcome {
         let mut sums = ValueSums::default();
         let mut loss = |group: usize, values: &[f32], slopes: &mut [f32]| {
             let Episode { old_values, returns, .. } = &case.episodes[group];
-            let (clip, vf_coef) = (constants.value_clip, constants.vf_coef);
-            value_loss(slopes, values, old_values, returns, clip, vf_coef, weight, &mut sums);
+            let (clip, value_coef) = (constants.value_clip, constants.value_coef);
+            value_loss(slopes, values, old_values, returns, clip, value_coef, weight, &mut sums);
         };
         gradient.add(&batch, &singly(batch.len()), 1.0, None, &mut loss);
-        (f64::from(constants.vf_coef) * sums.loss / sums.tokens as f64, sums.clipped)
+        (f64::from(constants.value_coef) * sums.loss / sums.tokens as f64, sums.clipped)
     })
 }
 

@@ -2,7 +2,8 @@
 //! linear layer's forward, its gradient to the input, its gradient to the weights.
 
 use super::{Bench, Case, Unit, seconds};
-use crate::engine::cpu::gemm::{Init, Matrix, gemm};
+use crate::engine::cpu::gemm::gemm;
+use crate::engine::{Init, Matrix};
 use crate::error::Result;
 use crate::num::rng::{Purpose, Rng, Stage};
 

@@ -6,20 +6,22 @@ use std::time::Instant;
 
 use super::program::Scratch;
 use super::{Bench, Case, Unit, seconds};
-use crate::checkpoint::Model;
+use crate::engine::Cpu;
 use crate::error::{Error, Result};
-use crate::model::{DecodeWeights, Draw, Head, ModelConfig, Precision, Sampling, Transformer, generate};
+use crate::loss::cross_entropy::CrossEntropy;
+use crate::model::{
+    Draw, Head, Layout, ModelConfig, Network, Precision, Sampling, Sequence, generate_with, singly,
+};
 use crate::num::rng::{Purpose, Rng, Stage};
 use crate::optim::adamw::AdamW;
-use crate::run::directory::Run;
+use crate::optim::learner::{Learner, Optimizer};
 use crate::run::progress::Progress;
+use crate::run::{Run, StageId};
 use crate::settings::{PpoSettings, Settings};
 use crate::text::Tokenizer;
 use crate::train::dataset::{Dataset, Split};
-use crate::train::learner::{Learner, Optimizer};
-use crate::train::passes::Sequence;
-use crate::train::ppo::{self, Networks};
-use crate::train::rollout::Frozen;
+use crate::train::inputs::Inputs;
+use crate::train::ppo::{Networks, Ppo};
 
 /// A model's size, by its customary name: vocabulary, context, width, layers, heads.
 pub fn config(size: &str) -> ModelConfig {
@@ -70,26 +72,22 @@ fn random_tokens(n: usize, vocab_size: usize, number: u64) -> Vec<u32> {
     (0..n).map(|_| rng.below(vocab_size) as u32).collect()
 }
 
-/// A model with random weights.
-pub fn random_model(config: ModelConfig, head: Head) -> Model {
-    let Transformer { config, head, layout } = Transformer::new(config, head);
-    let model = Transformer { config, head, layout };
-    let parameters = model.initialise(1);
-    Model { config: model.config, head, layout: model.layout, parameters }
+/// A network with random weights.
+pub fn random_network(config: ModelConfig, head: Head) -> Network {
+    Network::random(Cpu, config, head, 1)
 }
 
 /// Weights that every token is multiplied with: all but the embeddings that are only looked up.
-fn multiplied_weights(model: &Transformer) -> f64 {
-    let lookups =
-        if model.head == Head::LanguageModel && model.config.tied_head { 0 } else { model.layout.wte.len() };
-    (model.layout.len - model.layout.wpe.len() - lookups) as f64
+fn multiplied_weights(config: &ModelConfig, layout: &Layout) -> f64 {
+    let lookups = if config.tied_head { 0 } else { layout.wte.len() };
+    (layout.len - layout.wpe.len() - lookups) as f64
 }
 
-/// Floating-point operations of a forward over a sequence: `2N` per token, and `4C` for each of the
+/// Floating-point operations of a language model's forward over a sequence: `2N` per token, and `4C` for each of the
 /// `T (T + 1) / 2` pairs of positions of a layer. A backward takes twice as many.
-fn forward_flops(model: &Transformer, tokens: usize) -> f64 {
-    let (t, c, layers) = (tokens as f64, model.config.width as f64, model.config.layers as f64);
-    2.0 * multiplied_weights(model) * t + 4.0 * c * layers * t * (t + 1.0) / 2.0
+fn forward_flops(config: &ModelConfig, layout: &Layout, tokens: usize) -> f64 {
+    let (t, c, layers) = (tokens as f64, config.width as f64, config.layers as f64);
+    2.0 * multiplied_weights(config, layout) * t + 4.0 * c * layers * t * (t + 1.0) / 2.0
 }
 
 /// One step of training: forward, backward, AdamW.
@@ -101,26 +99,29 @@ fn step(bench: &mut Bench, name: &str, config: ModelConfig, tokens: usize, seque
     // One token more than there are rows: the last is a target only.
     let data: Vec<Vec<u32>> =
         (0..sequences).map(|i| random_tokens(tokens + 1, config.vocab_size, i as u64)).collect();
-    let batch: Vec<Sequence> = data.iter().map(|tokens| Sequence { tokens, from: 1 }).collect();
+    let batch: Vec<Sequence> = data.iter().map(|tokens| Sequence::text(tokens)).collect();
     // The memory is planned for this batch, as `micro_batch_tokens` would.
     let config = ModelConfig { context: config.context.min(tokens), ..config };
     let optimizer = Optimizer { adam: AdamW { weight_decay: 0.1, ..AdamW::default() }, gradient_clip: 0.0 };
     let mut learner =
-        Learner::new(random_model(config, Head::LanguageModel), optimizer, tokens * sequences, false);
+        Learner::new(random_network(config, Head::LanguageModel), optimizer, tokens * sequences, false);
     let case = Case {
         name,
         threads: rayon::current_num_threads(),
         unit: Unit::Milliseconds,
         amount: 0.0,
-        flops: 3.0 * sequences as f64 * forward_flops(&learner.model, tokens),
+        flops: 3.0
+            * sequences as f64
+            * forward_flops(&learner.network.config, &learner.network.layout, tokens),
         bytes: 0.0,
-        samples: bench.samples(tokens * learner.model.layout.len > 100_000_000_000),
+        samples: bench.samples(tokens * learner.network.layout.len > 100_000_000_000),
         warm_up: true,
     };
     bench.measure(case, || {
         let start = Instant::now();
-        learner.cross_entropy_gradient(&batch, 1.0, None, &mut 0.0);
-        learner.update("bench", 1e-5, 0.0)?;
+        let mut loss = CrossEntropy::of(&batch, 1.0);
+        learner.accumulate(&batch, &singly(batch.len()), 1.0, None, &mut loss);
+        learner.update(1e-5, 0.0).expect("finite weights of a fresh model");
         Ok(start.elapsed().as_secs_f64())
     })
 }
@@ -132,11 +133,10 @@ fn generation(bench: &mut Bench, size: &str, sequences: usize, prompt: usize, ne
         return Ok(());
     }
     let config = ModelConfig { precision: bench.precision, ..config(size) };
-    let Model { config, head, parameters, .. } = random_model(config, Head::LanguageModel);
-    let model = Transformer::new(config, head);
-    let weights = DecodeWeights::new(&model, &parameters);
+    let network = random_network(config, Head::LanguageModel);
+    let weights = network.packed_weights();
     let prompts: Vec<Vec<u32>> =
-        (0..sequences).map(|i| random_tokens(prompt, model.config.vocab_size, i as u64)).collect();
+        (0..sequences).map(|i| random_tokens(prompt, network.config.vocab_size, i as u64)).collect();
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let sampling =
         Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, max_new_tokens: new, end_of_text: None };
@@ -148,17 +148,17 @@ fn generation(bench: &mut Bench, size: &str, sequences: usize, prompt: usize, ne
         threads: rayon::current_num_threads(),
         unit: Unit::TokensPerSecond,
         amount: tokens,
-        flops: sequences as f64 * forward_flops(&model, prompt + new - 1),
+        flops: sequences as f64 * forward_flops(&network.config, &network.layout, prompt + new - 1),
         // Every new token needs all weights once, for all sequences together.
         bytes: if bench.precision == Precision::Bf16 { 2.0 } else { 4.0 }
-            * multiplied_weights(&model)
+            * multiplied_weights(&network.config, &network.layout)
             * new as f64,
         samples: bench.samples(size == "124M"),
         warm_up: true,
     };
     bench.measure(case, || {
         Ok(seconds(|| {
-            let responses = generate(&weights, &prompts, &sampling, &draws, &|_| true);
+            let responses = generate_with(&network, &weights, &prompts, &sampling, &draws, &|_| true);
             assert!(responses.iter().all(|response| response.tokens.len() == new));
         }))
     })
@@ -213,16 +213,15 @@ fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
         },
         ..Settings::default()
     };
-    let policy = random_model(config.clone(), Head::LanguageModel);
-    let value = random_model(config, Head::Scalar);
+    let policy = random_network(config.clone(), Head::LanguageModel);
+    let value = random_network(config, Head::Scalar);
     // Sampling, reference, reward and values: four forwards; two networks are trained: six more.
-    let shape = Transformer::new(policy.config.clone(), Head::LanguageModel);
     let case = Case {
         name,
         threads: rayon::current_num_threads(),
         unit: Unit::Milliseconds,
         amount: 0.0,
-        flops: 10.0 * episodes as f64 * forward_flops(&shape, prompt + response),
+        flops: 10.0 * episodes as f64 * forward_flops(&policy.config, &policy.layout, prompt + response),
         bytes: 0.0,
         samples: 3,
         warm_up: false,
@@ -234,14 +233,16 @@ fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
         let (stop, mut steps) = (AtomicBool::new(false), Steps::default());
         let directory = scratch.path.join(number.to_string());
         let mut run = Run::open(&settings, &directory, false, &mut steps, &stop)?;
-        let mut reward = Frozen::new(value.clone(), settings.micro_batch_tokens);
+        let mut reward = value.clone();
+        reward.plan(settings.micro_batch_tokens, false);
         let networks = Networks {
             policy: policy.clone(),
             reference: policy.clone(),
             value: value.clone(),
             reward: &mut reward,
         };
-        ppo::train(&mut run, &data, networks, &settings.ppo, "ppo")?;
+        let stage = Ppo::new(Inputs::new(&settings, &data), &settings.ppo, networks)?;
+        run.drive(StageId::Ppo, &data.tokenizer, stage)?;
         drop(run);
         match steps.0[..] {
             [first, second] => Ok((second - first).as_secs_f64()),

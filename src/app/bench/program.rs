@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::models::{config, random_model};
+use super::models::{config, random_network};
 use super::results::Measured;
 use super::{Bench, Case, Unit, seconds};
 use crate::checkpoint::save_model_directory;
@@ -125,7 +125,7 @@ fn cold_start(bench: &mut Bench) -> Result<()> {
     let tokenizer = Tokenizer::train(generated_text(50_000).iter().map(String::as_str), 512)?;
     let config =
         ModelConfig { vocab_size: tokenizer.vocab_size(), precision: bench.precision, ..config("10.8M") };
-    let model = random_model(config, Head::LanguageModel);
+    let model = random_network(config, Head::LanguageModel);
     save_model_directory(&scratch.path, &model, Some(&tokenizer), &[])?;
     let mut command = program()?;
     command.args(["sample", "--prompt", "Once", "--max-new-tokens", "1", "--model"]).arg(&scratch.path);

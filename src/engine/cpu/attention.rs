@@ -1,14 +1,6 @@
-//! Causal self-attention inside each sequence of a packed batch, dense or banded (GPT-3's locally banded
-//! layers). For one head and query position t, over the visible positions s in `lo(t)..=t`,
-//! `lo(t) = max(0, t + 1 - window)`:
-//! ```text
-//! score[t][s] = (chain over d of q[t][d] k[s][d]) * scale       scale = 1 / sqrt(HS)
-//! p[t][s]     = exp(score[t][s] - m[t]) * (1 / sum[t])          m = max, sum as in kernel::rows over lo..=t
-//! out[t][d]   = chain over s ascending of p[t][s] v[s][d]
-//! ```
-//! Hidden positions take no part: there is no mask arithmetic. The chains are the matrix products' chains,
-//! so the code below runs them on the same register tile, a group of `MR` queries at a time; at the ragged
-//! ends of the triangle, where the group's rows see different positions, it steps row by row.
+//! Causal self-attention inside each sequence of a packed batch, dense or banded. The definition's chains are the
+//! matrix products' chains, so the code below runs them on the same register tile, a group of `MR` queries at a
+//! time; at the ragged ends of the triangle, where the group's rows see different positions, it steps row by row.
 //!
 //! Buffers are head-major within each sequence: for a sequence of T tokens `(NH, T, HS)`, and the sequences one
 //! after the other, written (N; NH, HS) below. A head of a sequence is contiguous, and so is a sequence.
@@ -22,9 +14,9 @@ use crate::engine::cpu::gemm::{MR, NR, NV, tile};
 use crate::engine::cpu::operands::F32;
 use crate::engine::cpu::pack::{copy_padded, pack};
 use crate::engine::cpu::packed::row_times_panels;
-use crate::engine::Heads;
 use crate::engine::cpu::row_grain;
 use crate::engine::cpu::rows;
+use crate::engine::{Heads, Shape};
 use crate::num::math::{exp, sqrt};
 use crate::num::par::{self, Split};
 use crate::num::scratch::{self, Use};
@@ -32,38 +24,6 @@ use crate::num::simd::{LANES, V16};
 
 /// Query rows whose probabilities the backward holds at a time.
 const BLOCK: usize = 4 * MR;
-
-/// The shape of a call.
-#[derive(Clone, Copy)]
-pub struct Shape<'a> {
-    /// Token offsets of the sequences, (B + 1). The buffers' first row is the first offset's.
-    pub offsets: &'a [usize],
-    /// NH.
-    pub heads: usize,
-    /// HS.
-    pub head_size: usize,
-    /// How many of the latest positions (its own included) a token sees.
-    pub window: usize,
-}
-
-impl Shape<'_> {
-    fn tokens(&self) -> usize {
-        self.offsets[self.offsets.len() - 1] - self.offsets[0]
-    }
-
-    fn sequences(&self) -> usize {
-        self.offsets.len() - 1
-    }
-
-    /// Positions of its sequence that position `t` sees.
-    fn visible(&self, t: usize) -> Range<usize> {
-        (t + 1).saturating_sub(self.window)..t + 1
-    }
-
-    fn scale(&self) -> f32 {
-        1.0 / sqrt(self.head_size as f32)
-    }
-}
 
 /// Cuts token rows (N, NH * HS), taken from column `from` of rows `width` wide, into heads (N; NH, HS).
 pub fn split_heads(heads: &mut [f32], rows: &[f32], width: usize, from: usize, shape: Shape) {
@@ -650,7 +610,7 @@ impl HeadCache<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::num::math::fma;
+    use crate::engine::plain;
     use crate::num::rng::{Purpose, Rng, Stage};
     use proptest::prelude::*;
 
@@ -663,69 +623,10 @@ mod tests {
         xs.iter().map(|x| x.to_bits()).collect()
     }
 
-    fn chain(terms: impl Iterator<Item = (f32, f32)>) -> f32 {
-        terms.fold(0.0, |acc, (a, b)| fma(a, b, acc))
-    }
-
-    /// The module's head, word for word, for one head of one sequence: out and probabilities.
-    fn definition(q: &[f32], k: &[f32], v: &[f32], hs: usize, window: usize) -> (Vec<f32>, Vec<Vec<f32>>) {
-        let tokens = q.len() / hs;
-        let scale = 1.0 / (hs as f32).sqrt();
-        let (mut out, mut all) = (vec![0.0; q.len()], vec![]);
-        for t in 0..tokens {
-            let lo = (t + 1).saturating_sub(window);
-            let scores: Vec<f32> =
-                (lo..=t).map(|s| chain((0..hs).map(|d| (q[t * hs + d], k[s * hs + d]))) * scale).collect();
-            let m = rows::max(&scores);
-            let e: Vec<f32> = scores.iter().map(|x| exp(x - m)).collect();
-            let inverse = 1.0 / rows::sum(&e);
-            let mut p = vec![0.0; tokens];
-            (lo..=t).for_each(|s| p[s] = e[s - lo] * inverse);
-            for d in 0..hs {
-                out[t * hs + d] = chain((lo..=t).map(|s| (p[s], v[s * hs + d])));
-            }
-            all.push(p);
-        }
-        (out, all)
-    }
-
-    fn definition_backward(
-        dout: &[f32],
-        out: &[f32],
-        p: &[Vec<f32>],
-        q: &[f32],
-        k: &[f32],
-        v: &[f32],
-        hs: usize,
-        window: usize,
-    ) -> [Vec<f32>; 3] {
-        let tokens = q.len() / hs;
-        let scale = 1.0 / (hs as f32).sqrt();
-        let mut dscore = vec![vec![0.0; tokens]; tokens];
-        for t in 0..tokens {
-            let delta = rows::dot(&dout[t * hs..][..hs], &out[t * hs..][..hs]);
-            for s in (t + 1).saturating_sub(window)..=t {
-                let dp = chain((0..hs).map(|d| (dout[t * hs + d], v[s * hs + d])));
-                dscore[t][s] = p[t][s] * (dp - delta) * scale;
-            }
-        }
-        let [mut dq, mut dk, mut dv] = core::array::from_fn(|_| vec![0.0; q.len()]);
-        for t in 0..tokens {
-            for d in 0..hs {
-                let seen = (t + 1).saturating_sub(window)..=t;
-                dq[t * hs + d] = chain(seen.map(|s| (dscore[t][s], k[s * hs + d])));
-                let seen_by = t..(t + window).min(tokens);
-                dk[t * hs + d] = chain(seen_by.clone().map(|u| (dscore[u][t], q[u * hs + d])));
-                dv[t * hs + d] = chain(seen_by.map(|u| (p[u][t], dout[u * hs + d])));
-            }
-        }
-        [dq, dk, dv]
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn fast_equals_definition_alone_and_in_a_batch(
+        fn fast_equals_definition(
             lengths in prop::collection::vec(0usize..75, 1..4), heads in 1usize..4, hs in 1usize..40,
             window in prop_oneof![1usize..9, 20usize..50, Just(1000)], threads in 1usize..4, seed: u64,
         ) {
@@ -740,40 +641,61 @@ mod tests {
                 forward(&mut out, &mut stats, &q, &k, &v, shape);
                 backward(&mut dq, &mut dk, &mut dv, &dout, &out, &stats, &q, &k, &v, shape);
             });
-            for b in 0..lengths.len() {
-                for h in 0..heads {
-                    let start = offsets[b] * heads + h * lengths[b];
-                    let at = start * hs..(start + lengths[b]) * hs;
-                    let [q, k, v, dout] = [&q, &k, &v, &dout].map(|x| &x[at.clone()]);
-                    let (defined, p) = definition(q, k, v, hs, window);
-                    prop_assert_eq!(bits(&out[at.clone()]), bits(&defined));
-                    let gradients = definition_backward(dout, &defined, &p, q, k, v, hs, window);
-                    for (fast, defined) in [&dq, &dk, &dv].iter().zip(&gradients) {
-                        prop_assert_eq!(bits(&fast[at.clone()]), bits(defined));
-                    }
-                }
+            let fast = [out, stats, dq, dk, dv];
+            let [mut out, mut dq, mut dk, mut dv] = core::array::from_fn(|_| vec![f32::NAN; q.len()]);
+            let mut stats = vec![f32::NAN; heads * n * 2];
+            plain::attention::forward(&mut out, &mut stats, &q, &k, &v, shape);
+            plain::attention::backward(&mut dq, &mut dk, &mut dv, &dout, &out, &stats, &q, &k, &v, shape);
+            for (fast, defined) in fast.iter().zip(&[out, stats, dq, dk, dv]) {
+                prop_assert_eq!(bits(fast), bits(defined));
             }
         }
 
         #[test]
         fn decoding_from_the_cache_equals_the_forward(
-            tokens in 1usize..80, hs in 1usize..70, window in prop_oneof![1usize..40, Just(1000)], seed: u64,
+            lengths in prop::collection::vec(1usize..40, 1..4), heads in 1usize..4, hs in 1usize..70,
+            window in prop_oneof![1usize..40, Just(1000)], threads in 1usize..4, seed: u64,
         ) {
-            let offsets = [0, tokens];
-            let shape = Shape { offsets: &offsets, heads: 1, head_size: hs, window };
-            let [q, k, v] = core::array::from_fn(|i| noise(seed ^ i as u64, tokens * hs));
-            let (mut out, mut stats) = (vec![0.0; q.len()], vec![0.0; tokens * 2]);
-            forward(&mut out, &mut stats, &q, &k, &v, shape);
-            let capacity = tokens + 3;
-            let mut keys = vec![0.0; HeadCache::keys_len(capacity, hs)];
-            let mut values = vec![0.0; HeadCache::values_len(capacity, hs)];
-            let mut cache = HeadCache { keys: &mut keys, values: &mut values, capacity };
-            let (mut row, mut scores) = (vec![0.0; hs], vec![f32::NAN; capacity.next_multiple_of(NR)]);
-            for t in 0..tokens {
-                let at = t * hs..(t + 1) * hs;
-                cache.push(t, &k[at.clone()], &v[at.clone()]);
-                cache.attend(&mut row, &mut scores, &q[at.clone()], t, window);
-                prop_assert_eq!(bits(&row), bits(&out[at]));
+            // Every sequence in two calls.
+            let mut offsets = vec![0];
+            lengths.iter().for_each(|t| offsets.push(offsets[offsets.len() - 1] + t));
+            let (n, c) = (offsets[lengths.len()], heads * hs);
+            let qkv = noise(seed, n * 3 * c);
+            let shape = Shape { offsets: &offsets, heads, head_size: hs, window };
+            let [mut q, mut k, mut v, mut out] = core::array::from_fn(|_| vec![f32::NAN; n * c]);
+            for (part, from) in [&mut q, &mut k, &mut v].into_iter().zip([0, c, 2 * c]) {
+                split_heads(part, &qkv, 3 * c, from, shape);
+            }
+            forward(&mut out, &mut vec![0.0; n * heads * 2], &q, &k, &v, shape);
+            let mut expected = vec![f32::NAN; n * c];
+            merge_heads(&mut expected, &out, c, 0, shape);
+
+            let capacity = lengths.iter().max().unwrap() + 3;
+            let all = Heads { count: heads, size: hs, window };
+            let slots: Vec<usize> = (0..lengths.len()).map(|sequence| 2 * sequence + 1).collect();
+            // Another layer's and other slots' caches lie between.
+            let mut cache = Cache::new(2, 2 * lengths.len(), all, capacity);
+            let mut plain_cache = plain::attention::Cache::new(2, 2 * lengths.len(), all, capacity);
+            for half in 0..2 {
+                let parts: Vec<Range<usize>> = lengths
+                    .iter()
+                    .map(|&t| if half == 0 { 0..t.div_ceil(2) } else { t.div_ceil(2)..t })
+                    .collect();
+                let mut some_offsets = vec![0];
+                parts.iter().for_each(|part| some_offsets.push(some_offsets[some_offsets.len() - 1] + part.len()));
+                let some = Shape { offsets: &some_offsets, ..shape };
+                let rows: Vec<usize> =
+                    parts.iter().zip(&offsets).flat_map(|(part, start)| part.clone().map(move |t| start + t)).collect();
+                let positions: Vec<u32> = parts.iter().cloned().flatten().map(|t| t as u32).collect();
+                let qkv: Vec<f32> = rows.iter().flat_map(|row| &qkv[row * 3 * c..][..3 * c]).copied().collect();
+                let [mut out, mut plain_out, mut found] = core::array::from_fn(|_| vec![f32::NAN; rows.len() * c]);
+                par::with_threads(threads, || decode(&mut out, &mut cache, 1, &slots, &qkv, &positions, some));
+                plain::attention::decode(&mut plain_out, &mut plain_cache, 1, &slots, &qkv, &positions, some);
+                prop_assert_eq!(bits(&out), bits(&plain_out));
+                merge_heads(&mut found, &out, c, 0, some);
+                for (row, found) in rows.iter().zip(found.chunks(c)) {
+                    prop_assert_eq!(bits(found), bits(&expected[row * c..][..c]));
+                }
             }
         }
     }
@@ -783,13 +705,18 @@ mod tests {
         // Rows 12 wide, of which columns 4..10 are two heads of 3; sequences of 2, 0 and 3 tokens.
         let rows: Vec<f32> = (0..5 * 12).map(|x| x as f32).collect();
         let shape = Shape { offsets: &[7, 9, 9, 12], heads: 2, head_size: 3, window: 9 };
-        let (mut heads, mut back) = (vec![0.0; 5 * 6], rows.clone());
-        split_heads(&mut heads, &rows, 12, 4, shape);
-        assert_eq!(heads[..3], [4.0, 5.0, 6.0]);
-        assert_eq!(heads[2 * 3..][..3], [7.0, 8.0, 9.0]);
-        assert_eq!(heads[2 * 6 + 4 * 3..][..3], [43.0, 44.0, 45.0]);
-        back.iter_mut().for_each(|x| *x = if (4..10).contains(&(*x as usize % 12)) { -1.0 } else { *x });
-        merge_heads(&mut back, &heads, 12, 4, shape);
-        assert_eq!(back, rows);
+        type Move = fn(&mut [f32], &[f32], usize, usize, Shape);
+        let engines: [[Move; 2]; 2] =
+            [[split_heads, merge_heads], [plain::attention::split_heads, plain::attention::merge_heads]];
+        for [split_heads, merge_heads] in engines {
+            let (mut heads, mut back) = (vec![0.0; 5 * 6], rows.clone());
+            split_heads(&mut heads, &rows, 12, 4, shape);
+            assert_eq!(heads[..3], [4.0, 5.0, 6.0]);
+            assert_eq!(heads[2 * 3..][..3], [7.0, 8.0, 9.0]);
+            assert_eq!(heads[2 * 6 + 4 * 3..][..3], [43.0, 44.0, 45.0]);
+            back.iter_mut().for_each(|x| *x = if (4..10).contains(&(*x as usize % 12)) { -1.0 } else { *x });
+            merge_heads(&mut back, &heads, 12, 4, shape);
+            assert_eq!(back, rows);
+        }
     }
 }

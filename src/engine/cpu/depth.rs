@@ -60,11 +60,6 @@ impl<'a> Depth<'a> {
         self.len() == 0
     }
 
-    /// The first element: the matrices begin with it.
-    pub(crate) fn start(self) -> usize {
-        self.from
-    }
-
     /// Number of words of `deep` elements.
     pub(crate) fn words(self, deep: usize) -> usize {
         self.pieces().map(|piece| piece.len().div_ceil(deep)).sum()

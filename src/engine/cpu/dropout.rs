@@ -1,35 +1,12 @@
 //! The residual addition, with residual dropout: `y = x + mask * branch / (1 - rate)`.
-//! The paper uses a rate of 0.2 in SFT (Appendix C.1) and none elsewhere.
 
 use crate::engine::cpu::row_grain;
+use crate::engine::plain::dropout::Mask;
+use crate::engine::{Address, Dropout};
 use crate::num::par;
-use crate::num::rng::{Purpose, Rng, Stage};
-
-/// Where a step's masks come from. A mask bit is a function of (seed, stage, step, sequence, position,
-/// site, column) alone, so the backward draws it again instead of storing it.
-#[derive(Debug, Clone, Copy)]
-pub struct Dropout {
-    /// Probability that an element is dropped, in [0, 1).
-    pub rate: f32,
-    /// Seed of the run.
-    pub seed: u64,
-    /// Stage of the run.
-    pub stage: Stage,
-    /// Optimizer step.
-    pub step: u64,
-}
-
-/// The address of a token row: its sequence's number in the step, and its position there.
-#[derive(Debug, Clone, Copy)]
-pub struct Row {
-    /// Number of the sequence in the step's batch (not in the micro-batch).
-    pub sequence: u64,
-    /// Position of the token in its sequence.
-    pub position: u32,
-}
 
 /// `y = x + mask * branch / (1 - rate)`; all (N, C). `site` numbers the residual additions of the model.
-pub fn add(y: &mut [f32], x: &[f32], branch: &[f32], rows: &[Row], site: u32, dropout: Option<Dropout>) {
+pub fn add(y: &mut [f32], x: &[f32], branch: &[f32], rows: &[Address], site: u32, dropout: Option<Dropout>) {
     let c = y.len() / rows.len().max(1);
     assert_eq!((x.len(), branch.len()), (y.len(), y.len()), "residual shapes differ");
     // Split over rows.
@@ -42,7 +19,7 @@ pub fn add(y: &mut [f32], x: &[f32], branch: &[f32], rows: &[Row], site: u32, dr
                     y.data[i] = x[i] + branch[i];
                 }
             }
-            Some(dropout) => {
+            Some(_) => {
                 for (t, y) in y.data.chunks_exact_mut(c).enumerate() {
                     let mut mask = Mask::new(dropout, rows[first + t], site);
                     for i in 0..c {
@@ -56,11 +33,10 @@ pub fn add(y: &mut [f32], x: &[f32], branch: &[f32], rows: &[Row], site: u32, dr
 
 /// Differentiates `y = x + mask * branch / (1 - rate)` with respect to the branch:
 /// `dbranch = mask * dy / (1 - rate)` (overwrites). The gradient of `x` is `dy` itself.
-pub fn backward(dbranch: &mut [f32], dy: &[f32], rows: &[Row], site: u32, dropout: Option<Dropout>) {
-    let Some(dropout) = dropout else {
-        dbranch.copy_from_slice(dy);
-        return;
-    };
+pub fn backward(dbranch: &mut [f32], dy: &[f32], rows: &[Address], site: u32, dropout: Option<Dropout>) {
+    if dropout.is_none() {
+        return dbranch.copy_from_slice(dy);
+    }
     let c = dy.len() / rows.len().max(1);
     // Split over rows.
     par::for_each(par::rows(dbranch, c.max(1)), row_grain(c), |first, dbranch| {
@@ -73,37 +49,16 @@ pub fn backward(dbranch: &mut [f32], dy: &[f32], rows: &[Row], site: u32, dropou
     });
 }
 
-/// The mask of one row, element by element.
-struct Mask {
-    rng: Rng,
-    drop_below: u32,
-    scale: f32,
-}
-
-impl Mask {
-    fn new(dropout: Dropout, row: Row, site: u32) -> Self {
-        let position = u64::from(row.position) | u64::from(site) << 32;
-        Mask {
-            rng: Rng::at(dropout.seed, dropout.stage, Purpose::Dropout, dropout.step, row.sequence, position),
-            drop_below: (f64::from(dropout.rate) * 4294967296.0) as u32,
-            scale: 1.0 / (1.0 - dropout.rate),
-        }
-    }
-
-    #[inline(always)]
-    fn next(&mut self, x: f32) -> f32 {
-        if self.rng.next_u32() < self.drop_below { 0.0 } else { x * self.scale }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::num::rng::Stage;
 
     #[test]
     fn backward_draws_the_mask_of_forward_wherever_the_row_stands() {
         let dropout = Some(Dropout { rate: 0.2, seed: 3, stage: Stage::Test, step: 5 });
-        let rows: Vec<Row> = (0..9).map(|t| Row { sequence: t / 4, position: (t % 4) as u32 }).collect();
+        let rows: Vec<Address> =
+            (0..9).map(|t| Address { sequence: t / 4, position: (t % 4) as u32 }).collect();
         let (c, ones) = (500, vec![1.0; 9 * 500]);
         let (mut y, mut dbranch) = (vec![0.0; 9 * c], vec![0.0; 9 * c]);
         add(&mut y, &vec![0.0; 9 * c], &ones, &rows, 1, dropout);

@@ -22,10 +22,10 @@ pub fn forward(x: &mut [f32], tokens: &[u32], positions: &[u32], wte: &[f32], wp
     });
 }
 
-/// Differentiates `x[t] = wte[token] + wpe[position]` with respect to one of the tables:
-/// `table[index[t]] += dx[t]` for t ascending.
+/// `table[index[t]] += dx[t]` for t ascending; table (rows, C), dx (N, C), index (N).
 pub fn backward(table: &mut [f32], dx: &[f32], index: &[u32]) {
     let c = dx.len() / index.len().max(1);
+    assert_eq!(dx.len(), index.len() * c, "dx is not (N, C)");
     if c == 0 {
         return;
     }

@@ -44,8 +44,9 @@ pub fn multiply(a: &[f32], b: &[f32], bias: &[f32], c: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gemm::{Init, Matrix, Precision, gemm};
+    use super::super::gemm::gemm;
     use super::*;
+    use crate::engine::{Init, Matrix, Precision};
     use alloc::vec;
     use alloc::vec::Vec;
 

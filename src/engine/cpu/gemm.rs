@@ -1,11 +1,4 @@
-//! Matrix products `C = init + A B`.
-//!
-//! Definition, one chain per element of C (shapes A (m, k), B (k, n), C (m, n)):
-//! ```text
-//! acc = init[i][j];  for p in 0..k { acc = fma(A[i][p], B[p][j], acc) };  C[i][j] = acc
-//! ```
-//! In [`Precision::Bf16`] the elements of A and B are rounded to bf16 and a step takes two of them, by the
-//! definition of [`crate::num::bf16`].
+//! Matrix products `C = init + A B`, one [chain](crate::engine::plain::gemm::chain) per element of C.
 //!
 //! The fast form is Goto's: B is packed in panels of `NR` columns, A in panels of `MR` rows, and a tile of
 //! `MR x NR` accumulators stays in registers for `KC` steps of `p`. Between two blocks of `p` the chain is
@@ -23,11 +16,9 @@
 use core::ops::Range;
 
 use super::depth::{Block, Depth};
-pub use super::operands::Precision;
 use super::operands::{Bf16, F32, Operands};
 use super::pack::{pack_columns, pack_rows};
-use crate::num::bf16;
-use crate::num::math::fma;
+use crate::engine::{Init, Matrix, Precision};
 use crate::num::par;
 use crate::num::scratch::{self, Use};
 use crate::num::simd::{LANES, V16, prefetch};
@@ -47,47 +38,11 @@ const MC: usize = 96;
 /// Fewer columns would mean more hand-overs between threads.
 const NC: usize = 4096;
 
-/// A matrix anywhere in a buffer: element `(i, j)` is `data[i * row + j * column]`.
-#[derive(Clone, Copy)]
-pub struct Matrix<'a> {
-    /// The buffer.
-    pub data: &'a [f32],
-    /// Stride between rows.
-    pub row: usize,
-    /// Stride between columns.
-    pub column: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// A row-major matrix with rows of `width`.
-    pub fn new(data: &'a [f32], width: usize) -> Self {
-        Matrix { data, row: width, column: 1 }
-    }
-
-    /// The transpose of a row-major matrix with rows of `width`.
-    pub fn transposed(data: &'a [f32], width: usize) -> Self {
-        Matrix { data, row: 1, column: width }
-    }
-}
-
-/// Where the chains start.
-#[derive(Clone, Copy)]
-pub enum Init<'a> {
-    /// At +0.
-    Zero,
-    /// At `bias[j]`, shape (n).
-    Bias(&'a [f32]),
-    /// At what C holds.
-    Accumulate,
-}
-
-impl Init<'_> {
-    /// For the columns from `j` on.
-    pub(super) fn at_column(self, j: usize) -> Self {
-        match self {
-            Init::Bias(bias) => Init::Bias(&bias[j..]),
-            other => other,
-        }
+/// What starts the chains of the columns from `j` on.
+pub(super) fn at_column(init: Init<'_>, j: usize) -> Init<'_> {
+    match init {
+        Init::Bias(bias) => Init::Bias(&bias[j..]),
+        other => other,
     }
 }
 
@@ -176,7 +131,7 @@ fn block_of_rows<O: Operands>(
                 pack_rows::<O>(a, first + block * MC + ir, depth, MR.min(rows - ir), panel);
             }
             for (b_panel, jr) in packed_b.chunks_exact(words * NR).zip((0..columns).step_by(NR)) {
-                let (columns, init) = (NR.min(columns - jr), init.at_column(jc + jr));
+                let (columns, init) = (NR.min(columns - jr), at_column(init, jc + jr));
                 for (a_panel, ir) in packed_a.chunks_exact(words * O::STEPS * MR).zip((0..rows).step_by(MR)) {
                     prefetch_rows(c, ir + MR..rows.min(ir + 2 * MR), n, jc + jr..jc + jr + columns);
                     let corner = &mut c[ir * n + jc + jr..];
@@ -300,54 +255,11 @@ pub(super) fn check(name: &str, x: Matrix, rows: usize, columns: usize) {
     }
 }
 
-/// The scalar definition: the oracle of the tests.
-pub fn gemm_definition<'d>(
-    precision: Precision,
-    m: usize,
-    n: usize,
-    depth: impl Into<Depth<'d>>,
-    a: Matrix,
-    b: Matrix,
-    init: Init,
-    c: &mut [f32],
-) {
-    let depth = depth.into();
-    for i in 0..m {
-        for j in 0..n {
-            let mut acc = match init {
-                Init::Zero => 0.0,
-                Init::Bias(bias) => bias[j],
-                Init::Accumulate => c[i * n + j],
-            };
-            let elements = |p: usize| (a.data[i * a.row + p * a.column], b.data[p * b.row + j * b.column]);
-            match precision {
-                Precision::F32 => {
-                    for p in 0..depth.len() {
-                        let (a, b) = elements(p);
-                        acc = fma(a, b, acc);
-                    }
-                }
-                Precision::Bf16 => {
-                    for run in depth.pieces() {
-                        for p in run.clone().step_by(2) {
-                            let (a_even, b_even) = elements(p - depth.start());
-                            let last = p + 1 == run.end;
-                            let (a_odd, b_odd) =
-                                if last { (0.0, 0.0) } else { elements(p + 1 - depth.start()) };
-                            acc = bf16::step(bf16::pair(a_even, a_odd), bf16::pair(b_even, b_odd), acc);
-                        }
-                    }
-                }
-            }
-            c[i * n + j] = acc;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::packed::Packed;
     use super::*;
+    use crate::engine::plain;
     use crate::num::rng::{Purpose, Rng, Stage};
     use alloc::vec;
     use alloc::vec::Vec;
@@ -387,7 +299,7 @@ mod tests {
             let init = [Init::Zero, Init::Bias(&bias), Init::Accumulate][start];
             let (mut fast, mut defined) = (start_c.clone(), start_c.clone());
             par::with_threads(threads, || gemm(precision, m, n, k, a_view, b_view, init, &mut fast));
-            gemm_definition(precision, m, n, k, a_view, b_view, init, &mut defined);
+            plain::gemm::gemm(precision, m, n, &[0, k], a_view, b_view, init, &mut defined);
             prop_assert_eq!(bits(&fast), bits(&defined));
             if !transpose_a && m > 0 && k > 0 {
                 let mut packed = start_c.clone();
@@ -401,7 +313,7 @@ mod tests {
             let runs = Depth::runs(&offsets);
             let (mut fast, mut defined) = (start_c.clone(), start_c.clone());
             par::with_threads(threads, || gemm(precision, m, n, runs, a_view, b_view, init, &mut fast));
-            gemm_definition(precision, m, n, runs, a_view, b_view, init, &mut defined);
+            plain::gemm::gemm(precision, m, n, &offsets, a_view, b_view, init, &mut defined);
             prop_assert_eq!(bits(&fast), bits(&defined));
             // And in two products, cut where no pair is: what micro-batches do.
             let cut = runs.cut(k / 2);
@@ -429,7 +341,7 @@ mod tests {
             let (mut fast, mut defined) = (vec![0.0; m * n], vec![0.0; m * n]);
             let (a, b) = (Matrix::new(&a, k), Matrix::new(&b, n));
             par::with_threads(3, || gemm(precision, m, n, k, a, b, Init::Zero, &mut fast));
-            gemm_definition(precision, m, n, k, a, b, Init::Zero, &mut defined);
+            plain::gemm::gemm(precision, m, n, &[0, k], a, b, Init::Zero, &mut defined);
             assert_eq!(bits(&fast), bits(&defined));
         }
     }
@@ -461,7 +373,7 @@ mod tests {
                 let (mut fast, mut packed, mut defined) = (vec![9.0; m], vec![9.0; m], vec![9.0; m]);
                 gemm(Precision::Bf16, m, 1, 2, a_view, b_view, init, &mut fast);
                 Packed::new(Precision::Bf16, 2, 1, b_view).multiply(&a, init, &mut packed);
-                gemm_definition(Precision::Bf16, m, 1, 2, a_view, b_view, init, &mut defined);
+                plain::gemm::gemm(Precision::Bf16, m, 1, &[0, 2], a_view, b_view, init, &mut defined);
                 for found in [fast, packed, defined] {
                     assert_eq!(bits(&found), bits(&vec![expected; m]), "{a:?} {b:?} {start}");
                 }

@@ -1,14 +1,13 @@
-//! `y = x W + b`, with W stored (inputs, outputs) as in GPT-2. In bf16 the operands of the three products are
-//! rounded, and nothing else: not the sums, the bias or its gradient.
+//! `y = x W + b`, with W stored (inputs, outputs) as in GPT-2.
 
 use alloc::collections::BTreeMap;
 use core::ops::Range;
 
 use super::depth::Depth;
 use super::few_rows;
-use super::gemm::{Init, Matrix, gemm};
+use super::gemm::gemm;
 use super::packed::Packed;
-use crate::engine::{Affine, Precision, WeightMatrix};
+use crate::engine::{Affine, Init, Matrix, Precision, WeightMatrix};
 use crate::num::par;
 
 /// Parameters as products with them are made: as they lie, or with their matrices packed.
@@ -33,7 +32,8 @@ impl<'a> Weights<'a> {
         let pack = |matrix: &WeightMatrix| {
             let WeightMatrix { at, inputs, outputs, transposed } = matrix;
             let values = &parameters[at.clone()];
-            let b = if *transposed { Matrix::transposed(values, *inputs) } else { Matrix::new(values, *outputs) };
+            let b =
+                if *transposed { Matrix::transposed(values, *inputs) } else { Matrix::new(values, *outputs) };
             (at.start, Packed::new(precision, *inputs, *outputs, b))
         };
         Weights { parameters, precision, packed: matrices.iter().map(pack).collect() }
@@ -78,7 +78,7 @@ pub fn logits(logits: &mut [f32], hidden: &[f32], c: usize, w: &Weights, at: &Ra
     }
 }
 
-/// Differentiates `y = x W + b` with respect to x: `dx = dy W^T` (overwrites).
+/// `dx = dy W^T` (overwrites).
 pub fn backward_input(precision: Precision, dx: &mut [f32], dy: &[f32], weight: &[f32], outputs: usize) {
     let (o, i) = (outputs, weight.len() / outputs);
     let n = dy.len() / o;
@@ -86,7 +86,7 @@ pub fn backward_input(precision: Precision, dx: &mut [f32], dy: &[f32], weight: 
     gemm(precision, n, i, o, Matrix::new(dy, o), Matrix::transposed(weight, o), Init::Zero, dx);
 }
 
-/// Differentiates `y = x W + b` with respect to W and b: `dW += x^T dy`, `db += sum over rows of dy`. The rows
+/// `dW += x^T dy`, `db += sum over rows of dy`. The rows
 /// are those of sequences that begin at `offsets` (B + 1).
 pub fn backward_parameters(
     precision: Precision,

@@ -1,40 +1,17 @@
-//! The language-model head fused with log-probs and cross-entropy.
-//!
-//! `logits[t] = hidden[t] W^T / temperature` with W (V, C), and for the token y that follows
-//! `log_prob[t] = (logits[t][y] - m) - ln(sum over v of exp(logits[t][v] - m))`, `m = max logits[t]`.
-//! Every stage of the paper differentiates some weighting of these numbers: SFT and pretraining use
-//! `-1/tokens` for each, PPO the slope of its clipped objective.
+//! The language-model head fused with log-probs and their gradient.
 //!
 //! A language model's logits are by far its largest activation, so they live only for a chunk of rows at a
 //! time: computed, turned in place into their own gradient, and used up. The chunk size cannot show.
-//!
-//! In bf16 the operands of the three products are rounded, the logits' gradient among them; the logits are not.
 
 use core::ops::Range;
 
 use crate::engine::cpu::depth::Depth;
-use crate::engine::cpu::gemm::{Init, Matrix, Precision, gemm};
-use crate::engine::cpu::rows as row;
+use crate::engine::cpu::gemm::gemm;
+use crate::engine::cpu::rows;
+use crate::engine::{Init, Matrix, Outputs, Precision, Summary, Target};
 use crate::num::math::{exp, fma, ln};
 use crate::num::par;
 use crate::num::simd::{LANES, halving_sum};
-
-/// A target: a hidden row and the token that follows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
-    /// Row of `hidden`.
-    pub row: u32,
-    /// The next token, below V.
-    pub token: u32,
-}
-
-/// What the head says of each target, in order.
-pub struct Outputs<'a> {
-    /// `ln p(token | tokens so far)` in nats, (targets).
-    pub log_probs: &'a mut [f32],
-    /// Entropy of the whole distribution in nats, (targets).
-    pub entropies: &'a mut [f32],
-}
 
 /// Working memory: a chunk of hidden rows, of their gradients and of logits, and where the targets' sequences
 /// begin.
@@ -81,15 +58,12 @@ pub fn forward(
     work: &mut Workspace,
 ) {
     let head = Head { precision, hidden, weight, width, temperature };
-    head.by_chunks(outputs, targets, &[], work, |_, _, _, _| (), |_, _, _| ());
+    head.by_chunks(outputs, targets, &[], work, |_, _, _| (), |_, _, _| ());
 }
 
-/// The forward, and at once its derivative: `slope(i, log_prob)` says how the loss changes with the log-prob of
-/// target `i` (0 for none). Then `dhidden += ...` (N, C) and `dweight += ...` (V, C), target by target. The rows
-/// of `hidden` are those of sequences that begin at `sequences` (B + 1), and the targets follow them.
-///
-/// With `p = softmax(logits)`: `dlogits[v] = slope * (1[v = token] - p[v]) / temperature`,
-/// `dhidden = dlogits W`, `dW = dlogits^T hidden`.
+/// The forward, and at once its derivative: `slopes[i]` says how the loss changes with the log-prob of target `i`
+/// (0 for none). Then `dhidden += ...` (N, C) and `dweight += ...` (V, C), target by target. The rows of `hidden`
+/// are those of sequences that begin at `sequences` (B + 1), and the targets follow them.
 pub fn forward_backward(
     precision: Precision,
     outputs: Outputs,
@@ -104,9 +78,10 @@ pub fn forward_backward(
     slopes: &[f32],
     work: &mut Workspace,
 ) {
+    assert_eq!(slopes.len(), targets.len(), "{} slopes, {} targets", slopes.len(), targets.len());
     let head = Head { precision, hidden, weight, width, temperature };
     let (c, vocab) = (width, weight.len() / width);
-    let to_gradient = |i: usize, token: usize, _: f32, p: &mut [f32]| {
+    let to_gradient = |i: usize, token: usize, p: &mut [f32]| {
         let slope = slopes[i] / temperature;
         p.iter_mut().for_each(|p| *p *= -slope);
         p[token] += slope;
@@ -137,14 +112,14 @@ struct Head<'a> {
 
 impl Head<'_> {
     /// Chunk by chunk of the targets: the logits, of each row the outputs and then
-    /// `with_row(target, token, log_prob, p)`, and at the end of the chunk `with_chunk` with its place.
+    /// `with_row(target, token, p)`, and at the end of the chunk `with_chunk` with its place.
     fn by_chunks(
         &self,
         outputs: Outputs,
         targets: &[Target],
         sequences: &[usize],
         work: &mut Workspace,
-        with_row: impl Fn(usize, usize, f32, &mut [f32]) + Sync,
+        with_row: impl Fn(usize, usize, &mut [f32]) + Sync,
         mut with_chunk: impl FnMut(&[Target], Range<usize>, &mut Workspace),
     ) {
         let vocab = self.weight.len() / self.width;
@@ -168,7 +143,7 @@ impl Head<'_> {
                     let summary = softmax(row, self.temperature);
                     log_probs.data[t] = summary.log_prob(logit, self.temperature);
                     entropies.data[t] = summary.entropy;
-                    with_row(start + first + t, token, log_probs.data[t], row);
+                    with_row(start + first + t, token, row);
                 }
             });
             with_chunk(targets, start..end, work);
@@ -205,31 +180,13 @@ fn offsets(offsets: &mut alloc::vec::Vec<usize>, targets: &[Target], sequences: 
     offsets.push(targets.len());
 }
 
-/// What [`softmax`] says of a row of logits x (already divided by the temperature).
-#[derive(Debug, Clone, Copy)]
-pub struct Summary {
-    /// `m = max x`.
-    pub max: f32,
-    /// `ln(sum of exp(x - m))`.
-    pub log_sum: f32,
-    /// Entropy in nats: `ln(sum) - sum of p * (x - m)`.
-    pub entropy: f32,
-}
-
-impl Summary {
-    /// The log-prob of a token whose logit, before the division by the temperature, is `logit`.
-    pub fn log_prob(&self, logit: f32, temperature: f32) -> f32 {
-        (logit / temperature - self.max) - self.log_sum
-    }
-}
-
 /// Turns a row of logits into probabilities, in place, after dividing by the temperature. The one
 /// definition, for training and sampling alike.
 pub fn softmax(logits: &mut [f32], temperature: f32) -> Summary {
     if temperature != 1.0 {
         logits.iter_mut().for_each(|x| *x /= temperature);
     }
-    let max = row::max(logits);
+    let max = rows::max(logits);
     // Lanewise sums of e and of e * (x - m), then the halving tree.
     let (mut sums, mut weighted) = ([0.0f32; LANES], [0.0f32; LANES]);
     let mut chunks = logits.chunks_exact_mut(LANES);

@@ -1,14 +1,11 @@
-//! The fast engine. Each file holds an equation, its forward, and its backward right below.
-//!
-//! Conventions: buffers are row-major, shapes stand in the docs, `dx` is the gradient of `x`. A backward
-//! says of each gradient whether it *overwrites* (`=`) or *adds to* (`+=`) what is there. Gradients of
-//! parameters always add, token by token in the order of the batch, so that a batch cut in pieces gives
-//! the bits of the whole.
+//! The fast engine: what [`plain`](super::plain) defines, bit for bit, with vectors, blocks and threads. Of a function
+//! of single elements there is the definition alone; here it is given its share of the work.
 
 use crate::engine::Heads;
 pub(crate) use crate::num::par::regions;
 use crate::num::{par, scratch};
 
+pub mod adamw;
 pub mod attention;
 pub mod depth;
 pub mod dropout;
@@ -16,6 +13,7 @@ pub mod embedding;
 pub mod few_rows;
 pub mod gelu;
 pub mod gemm;
+pub mod gradient_norm;
 pub mod layer_norm;
 pub mod linear;
 pub mod log_prob;
@@ -23,7 +21,11 @@ pub(crate) mod operands;
 pub(crate) mod pack;
 pub mod packed;
 pub mod rows;
-pub mod scalar_head;
+
+#[cfg(test)]
+mod tests;
+
+pub use super::plain::scalar_head;
 
 /// Rows per piece of an elementwise loop: some ten microseconds of work for rows of `width`.
 pub(crate) fn row_grain(width: usize) -> usize {
@@ -49,4 +51,3 @@ pub(crate) fn reserve(heads: Heads, context: usize) {
     scratch::reserve(scratch::Use::Attention, attention::workspace(context, heads.size));
     gemm::reserve();
 }
-pub use crate::optim::{adamw, gradient_norm};

@@ -1,39 +1,7 @@
 //! What the operands of a product are, and the steps of its chains.
 
-use serde::{Deserialize, Serialize};
-
 use crate::num::bf16;
 use crate::num::simd::{HARDWARE_BF16, V16, cast_slice};
-
-/// What the operands of a product are rounded to. Sums are f32 always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// Nothing: they are f32.
-    #[default]
-    F32,
-    /// bf16: half the memory to read, and half the instructions where the processor has one for pairs.
-    Bf16,
-}
-
-impl Precision {
-    /// The precision that configurations, models and flags call `name`.
-    pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "f32" => Some(Precision::F32),
-            "bf16" => Some(Precision::Bf16),
-            _ => None,
-        }
-    }
-
-    /// That name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Precision::F32 => "f32",
-            Precision::Bf16 => "bf16",
-        }
-    }
-}
 
 /// The words that packed panels are made of: what of one or two elements of depth is stored in the 32 bits of an
 /// f32, and moved as one.
@@ -59,7 +27,7 @@ pub(crate) trait Operands {
     fn step<const UNDERFLOW: bool>(a: V16, b: V16, acc: V16) -> V16;
 }
 
-/// [`Precision::F32`]: a word is an element.
+/// [`Precision::F32`](crate::engine::Precision::F32): a word is an element.
 pub(crate) struct F32;
 
 impl Operands for F32 {
@@ -103,7 +71,7 @@ impl Operands for F32 {
     }
 }
 
-/// [`Precision::Bf16`]: a word of B is a pair, see [`bf16`]. So is one of A where there is an instruction for pairs;
+/// [`Precision::Bf16`](crate::engine::Precision::Bf16): a word of B is a pair, see [`bf16`]. So is one of A where there is an instruction for pairs;
 /// without it, the two steps that this stands for are taken one by one, and A has the rounded element of each.
 pub(crate) struct Bf16;
 

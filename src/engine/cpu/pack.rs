@@ -5,8 +5,9 @@
 use core::ops::Range;
 
 use super::depth::{Block, Segment};
-use super::gemm::{MR, Matrix, NR};
+use super::gemm::{MR, NR};
 use super::operands::Operands;
+use crate::engine::Matrix;
 use crate::num::simd::transpose_8x8;
 
 /// Packs the rows `depth` of `columns` of B into as many panels (words, NR) as there are.

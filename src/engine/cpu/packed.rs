@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::depth::{Block, Depth};
-use super::gemm::{Init, MR, Matrix, NR, NV, check, initialise, load_row};
-use super::operands::{Bf16, F32, Operands, Precision};
+use super::gemm::{MR, NR, NV, at_column, check, initialise, load_row};
+use super::operands::{Bf16, F32, Operands};
 use super::pack::{copy_padded, pack_columns};
+use crate::engine::{Init, Matrix, Precision};
 use crate::num::par;
 use crate::num::scratch::{self, Use};
 use crate::num::simd::{LANES, V16, prefetch};
@@ -79,7 +80,7 @@ impl Packed {
         let grain = (512 * 1024 / (words * NR * m.max(4))).max(1);
         // Split over panels of columns: together the threads read B once for all rows.
         par::for_each(par::columns(c, n, NR), grain, |first, mut c| {
-            let (panels, init) = (&self.panels[first * words * NR..], init.at_column(first * NR));
+            let (panels, init) = (&self.panels[first * words * NR..], at_column(init, first * NR));
             // Some dozens of rows at a time: their part of A stays in the nearer caches, and a panel of B is
             // fetched once for all of them.
             for (a, c) in a.chunks(ROWS * width).zip(c.rows.chunks_mut(ROWS)) {
@@ -125,7 +126,7 @@ fn rows_times_panels<O: Operands>(a: &[f32], panels: &[f32], least: i32, init: I
     let (m, n) = (c.len(), c[0].len());
     let tiles = m.div_ceil(MR);
     for (j, (index, panel)) in (0..n).step_by(NR).zip(panels.chunks_exact(panel).enumerate()) {
-        let (columns, init) = (j..n.min(j + NR), init.at_column(j));
+        let (columns, init) = (j..n.min(j + NR), at_column(init, j));
         // Several tiles read this panel, all but the first from a cache; each asks for its share of the next one.
         let next = (tiles > 1).then(|| panels.get((index + 1) * panel.len()..(index + 2) * panel.len()));
         let next = next.flatten().unwrap_or_default();

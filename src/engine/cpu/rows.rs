@@ -1,7 +1,4 @@
-//! Sums over a row: layer norm, softmax denominator, log-sum-exp.
-//!
-//! Definition: lane `l` of 16 adds elements `l, l+16, ...` in order, from +0; the lanes are then added by
-//! the halving tree 8-4-2-1. Absent elements are +0, so a tail changes nothing.
+//! Sums over a row in vectors of 16 lanes: layer norm, softmax denominator, log-sum-exp.
 
 use crate::num::simd::{LANES, V16, halving_sum};
 
@@ -71,34 +68,34 @@ fn load_tail(tail: &[f32]) -> V16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::plain;
     use crate::num::math;
     use proptest::prelude::*;
 
-    fn lanes_then_tree(terms: impl Fn(usize, f32) -> f32, n: usize) -> f32 {
-        let mut lanes = [0.0f32; 16];
-        for i in 0..n {
-            lanes[i % 16] = terms(i, lanes[i % 16]);
-        }
-        for half in [8, 4, 2, 1] {
-            for l in 0..half {
-                lanes[l] += lanes[l + half];
-            }
-        }
-        lanes[0]
-    }
-
     proptest! {
         #[test]
-        fn fast_equals_definition(xs in prop::collection::vec((-1e3f32..1e3, -1e3f32..1e3), 0..200)) {
-            let (xs, ys): (Vec<f32>, Vec<f32>) = xs.into_iter().unzip();
-            let defined = lanes_then_tree(|i, acc| acc + xs[i], xs.len());
-            prop_assert_eq!(sum(&xs).to_bits(), defined.to_bits());
-            let defined = lanes_then_tree(|i, acc| math::fma(xs[i], ys[i], acc), xs.len());
-            prop_assert_eq!(dot(&xs, &ys).to_bits(), defined.to_bits());
-            let defined = lanes_then_tree(|i, acc| acc + math::exp(xs[i] * 1e-2), xs.len());
-            prop_assert_eq!(sum_map(&xs, |x| math::exp(x * 1e-2)).to_bits(), defined.to_bits());
-            let greatest = xs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            prop_assert_eq!(max(&xs), greatest);
+        fn fast_equals_definition(
+            numbers in prop::collection::vec((-1e3f32..1e3, -1e3f32..1e3), 0..200),
+            scale in prop_oneof![Just(1.0f32), Just(0.0), Just(-0.0), Just(1e-24), Just(1e-30)],
+        ) {
+            // Vanishing products keep their sign, and so do zeros.
+            let (xs, ys): (Vec<f32>, Vec<f32>) = numbers.into_iter().map(|(x, y)| (x * scale, y * scale)).unzip();
+            prop_assert_eq!(sum(&xs).to_bits(), plain::rows::sum(&xs).to_bits());
+            prop_assert_eq!(dot(&xs, &ys).to_bits(), plain::rows::dot(&xs, &ys).to_bits());
+            let squash = |x: f32| math::exp(x * 1e-2);
+            prop_assert_eq!(sum_map(&xs, squash).to_bits(), plain::rows::sum_map(&xs, squash).to_bits());
+            prop_assert_eq!(max(&xs).to_bits(), plain::rows::max(&xs).to_bits());
+        }
+    }
+
+    #[test]
+    fn absent_elements_leave_the_zeros_of_their_lanes() {
+        // Every product vanishes below zero: all lanes are -0, those without a second element too.
+        for n in 1..40 {
+            let (xs, ys) = (vec![1e-30; n], vec![-1e-30; n]);
+            let defined = plain::rows::dot(&xs, &ys);
+            assert_eq!(dot(&xs, &ys).to_bits(), defined.to_bits(), "{n}");
+            assert_eq!(defined.is_sign_negative(), n >= 16, "{n}");
         }
     }
 }

@@ -9,7 +9,8 @@ pub fn forward(hidden: &[f32], weight: &[f32]) -> f32 {
     hidden.iter().zip(weight).fold(0.0, |acc, (&h, &w)| fma(h, w, acc))
 }
 
-/// Differentiates `y = hidden . w` for one token: `dhidden += dy * w`, `dw += dy * hidden`.
+/// For one token, each factor's gradient is that of y times the other factor: `dhidden += dy * w`,
+/// `dw += dy * hidden`.
 pub fn backward(dhidden: &mut [f32], dweight: &mut [f32], dy: f32, hidden: &[f32], weight: &[f32]) {
     for i in 0..hidden.len() {
         dhidden[i] = fma(dy, weight[i], dhidden[i]);

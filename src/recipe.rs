@@ -1,0 +1,309 @@
+//! Figure 2 of the paper: which stage follows which, from which model each starts, and what of the configuration each
+//! is given.
+
+mod models;
+mod needs;
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use crate::engine::{Cpu, Engine};
+use crate::error::Result;
+use crate::eval::evaluation::Evaluation;
+use crate::model::{Draw, Head, Sampling};
+use crate::run::directory::remove_directory;
+use crate::run::progress::Progress;
+use crate::run::{Run, StageId};
+use crate::settings::{PpoSettings, Select, Settings};
+use crate::train::collect::{COMPARISONS, Collect};
+use crate::train::dataset::{Dataset, fitting};
+use crate::train::inputs::Inputs;
+use crate::train::ppo::{Networks, Ppo};
+use crate::train::pretrain::Pretrain;
+use crate::train::reward_model::{RewardModel, with_scalar_head};
+use crate::train::sft::{Sft, epoch_directory};
+use crate::train::sft_selection::SftSelection;
+use crate::world::Split as Side;
+
+/// Where SFT's epochs wait for the reward model's choice.
+const EPOCHS: &str = "sft_epochs";
+
+/// A run of the whole recipe, or of one of its stages.
+pub struct Recipe<'a, E: Engine = Cpu> {
+    settings: &'a Settings,
+    /// Of the configuration's relative paths.
+    root: &'a Path,
+    engine: E,
+    data: Dataset,
+    run: Run<'a>,
+}
+
+impl<'a, E: Engine> Recipe<'a, E> {
+    /// Opens the run directory `out` and loads the data, whose paths are relative to `root`. See [`Run::open`].
+    ///
+    /// # Errors
+    /// Those of the run directory and of the data.
+    pub fn open(
+        engine: E,
+        settings: &'a Settings,
+        root: &'a Path,
+        out: &Path,
+        resume: bool,
+        progress: &'a mut dyn Progress,
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
+        let run = Run::open(settings, out, resume, progress, stop)?;
+        let data = Dataset::load(settings, root)?;
+        run.check_stop()?;
+        run.progress.finish();
+        data.notes.iter().for_each(|note| run.progress.note(note));
+        Ok(Recipe { settings, root, engine, data, run })
+    }
+
+    /// All stages that the configuration wants and that are not complete yet, in the order of figure 2.
+    ///
+    /// # Errors
+    /// Those of the stages.
+    pub fn all(&mut self) -> Result<()> {
+        needs::check_data(self.settings, &self.data)?;
+        self.pretrain()?;
+        // Step 1: demonstrations, and a policy that imitates them.
+        self.sft()?;
+        // Step 2: comparisons, and a reward model. It also says which epoch of step 1 is the SFT model (C.1).
+        self.collect()?;
+        self.reward_model()?;
+        self.select_sft()?;
+        // Step 3: PPO against the reward model, from a model of its own (C.3).
+        self.rlhf_init()?;
+        self.ppo()?;
+        self.evaluation()
+    }
+
+    /// One stage, on what the earlier ones left.
+    ///
+    /// # Errors
+    /// Those of the stage.
+    pub fn only(&mut self, stage: StageId) -> Result<()> {
+        match stage {
+            StageId::Pretrain => self.pretrain(),
+            StageId::Sft => self.sft(),
+            StageId::Collect => self.collect(),
+            StageId::RewardModel => {
+                self.collect()?;
+                self.reward_model()
+            }
+            StageId::SftSelection => self.select_sft(),
+            StageId::RlhfInit => {
+                self.select_sft()?;
+                self.rlhf_init()
+            }
+            StageId::Ppo | StageId::PpoToCompare | StageId::PpoPtx => self.ppo(),
+            StageId::Evaluation => self.evaluation(),
+        }
+    }
+
+    fn pretrain(&mut self) -> Result<()> {
+        let (id, s) = (StageId::Pretrain, &self.settings.pretrain);
+        if self.run.is_done(id) {
+            return Ok(());
+        }
+        let network = match &s.init_from {
+            Some(from) => self.load(from, Head::LanguageModel)?,
+            None => self.fresh()?,
+        };
+        let stage = Pretrain::new(Inputs::new(self.settings, &self.data), s, network)?;
+        self.run.drive(id, &self.data.tokenizer, stage).map(drop)
+    }
+
+    fn sft(&mut self) -> Result<()> {
+        let (id, s) = (StageId::Sft, &self.settings.sft);
+        if s.epochs == 0 || self.run.is_done(id) {
+            return Ok(());
+        }
+        let network = self.start(&s.init_from, "pretrain", Head::LanguageModel)?;
+        let epochs = self.run.directory.path.join(EPOCHS);
+        let stage = Sft::new(id, Inputs::new(self.settings, &self.data), s.clone(), 0.0, network, epochs)?;
+        self.run.drive(id, &self.data.tokenizer, stage).map(drop)
+    }
+
+    /// In the miniature; people's comparisons come from files.
+    fn collect(&mut self) -> Result<()> {
+        let (id, s) = (StageId::Collect, &self.settings.reward_model);
+        let Some(mut labeler) = self.data.world.clone() else { return Ok(()) };
+        if s.epochs == 0 || self.run.is_done(id) || self.run.is_done(StageId::RewardModel) {
+            return Ok(());
+        }
+        let models = self.writers()?;
+        let prompts = &self.data.ranking_prompts;
+        let sides = [(Side::Train, &prompts.train[..]), (Side::Validation, &prompts.validation[..])];
+        let limit = self.settings.data.max_response_tokens;
+        let (seed, tokenizer) = (self.settings.seed, &self.data.tokenizer);
+        let stage = Collect::new(seed, s, sides, limit, models, &mut labeler, tokenizer)?;
+        self.run.drive(id, tokenizer, stage).map(drop)
+    }
+
+    fn reward_model(&mut self) -> Result<()> {
+        let (id, s) = (StageId::RewardModel, &self.settings.reward_model);
+        if s.epochs == 0 || self.run.is_done(id) {
+            return Ok(());
+        }
+        if self.run.is_done(StageId::Collect) {
+            let path = self.run.directory.path.join(COMPARISONS);
+            let notes = self.data.load_rankings(self.settings, &path)?;
+            notes.iter().for_each(|note| self.run.progress.note(note));
+        }
+        let network = match &s.init_from {
+            Some(from) => self.load_any(from)?,
+            None => self.start(&None, self.best_imitator(), Head::LanguageModel)?,
+        };
+        let stage = RewardModel::new(Inputs::new(self.settings, &self.data), s, network)?;
+        self.run.drive(id, &self.data.tokenizer, stage).map(drop)
+    }
+
+    fn select_sft(&mut self) -> Result<()> {
+        let (id, s) = (StageId::SftSelection, &self.settings.sft);
+        if s.epochs == 0 || s.select != Select::Reward {
+            return Ok(());
+        }
+        let epochs = self.run.directory.path.join(EPOCHS);
+        if !self.run.is_done(id) {
+            let mut reward = match &s.reward_model_from {
+                Some(from) => self.load(from, Head::Scalar)?,
+                None if self.settings.reward_model.epochs > 0 => self.own("reward_model", Head::Scalar)?,
+                None => return Err(needs::reward_model()),
+            };
+            reward.plan(self.settings.micro_batch_tokens, false);
+            let mut prompts = fitting(&self.data.prompts.validation, reward.config.context);
+            prompts.truncate(s.eval_examples);
+            let open = self.opener();
+            // What we wrote ourselves gives no warnings.
+            let load = |epoch| open(&epoch_directory(&epochs, epoch)).map(|(network, _)| network);
+            let draw = Draw { seed: self.settings.seed, stage: id.draws(), step: 0, episode: 0 };
+            let stage = SftSelection {
+                epochs: s.epochs as u64,
+                load: &load,
+                reward,
+                prompts,
+                sampling: self.sampling(),
+                draw,
+                best: None,
+            };
+            self.run.drive(id, &self.data.tokenizer, stage)?;
+        }
+        // A kill may leave them behind for the next run.
+        remove_directory(&epochs)
+    }
+
+    fn rlhf_init(&mut self) -> Result<()> {
+        let (id, s) = (StageId::RlhfInit, &self.settings.rlhf_init);
+        if self.settings.ppo.episodes == 0 || self.run.is_done(id) {
+            return Ok(());
+        }
+        // Without epochs of its own, PPO starts from the SFT model.
+        let earlier = if s.epochs == 0 { self.best_imitator() } else { "pretrain" };
+        let network = self.start(&s.init_from, earlier, Head::LanguageModel)?;
+        let (inputs, epochs) = (Inputs::new(self.settings, &self.data), self.run.directory.path.join(EPOCHS));
+        let stage = Sft::new(id, inputs, s.as_sft(), s.pretrain_fraction, network, epochs)?;
+        self.run.drive(id, &self.data.tokenizer, stage).map(drop)
+    }
+
+    fn ppo(&mut self) -> Result<()> {
+        let s = &self.settings.ppo;
+        if s.episodes == 0 {
+            return Ok(());
+        }
+        if s.ptx_coef == 0.0 || s.ptx_examples_per_episode == 0 {
+            return self.policy(StageId::Ppo, s);
+        }
+        if s.also_without_ptx {
+            self.policy(StageId::PpoToCompare, &PpoSettings { ptx_coef: 0.0, ..s.clone() })?;
+        }
+        self.policy(StageId::PpoPtx, s)
+    }
+
+    fn policy(&mut self, id: StageId, s: &PpoSettings) -> Result<()> {
+        if self.run.is_done(id) {
+            return Ok(());
+        }
+        let policy = self.start(&s.init_from, "rlhf_init", Head::LanguageModel)?;
+        let reference = match &s.reference_from {
+            Some(from) => self.load(from, Head::LanguageModel)?,
+            None => policy.clone(),
+        };
+        let mut reward = self.start(&s.reward_model_from, "reward_model", Head::Scalar)?;
+        reward.plan(self.settings.micro_batch_tokens, false);
+        let value = match &s.value_init_from {
+            Some(from) => with_scalar_head(self.load_any(from)?, self.settings.seed),
+            None => reward.clone(),
+        };
+        let networks = Networks { policy, reference, value, reward: &mut reward };
+        let stage = Ppo::new(Inputs::new(self.settings, &self.data), s, networks)?;
+        self.run.drive(id, &self.data.tokenizer, stage).map(drop)
+    }
+
+    /// Every model that is there. A comparison from before a later stage (`--stage evaluation`) is made again.
+    fn evaluation(&mut self) -> Result<()> {
+        let (id, s) = (StageId::Evaluation, self.settings);
+        if self.run.is_last_done(id) {
+            return Ok(());
+        }
+        let policy = if self.run.is_done(StageId::PpoPtx) { "ppo_ptx" } else { "ppo" };
+        let mut contenders = Vec::new();
+        for (name, directory) in [
+            ("pretrained", "pretrain"),
+            ("sft", "sft"),
+            ("rlhf_init", "rlhf_init"),
+            ("ppo", "policy_without_ptx"),
+            (policy, "policy"),
+        ] {
+            if self.has(directory) {
+                let mut network = self.own(directory, Head::LanguageModel)?;
+                network.plan(s.micro_batch_tokens, false);
+                contenders.push((name, network));
+            }
+        }
+        let reference = contenders.iter().find(|(name, _)| *name == "rlhf_init");
+        let reference = reference.map(|(_, network)| network.clone());
+        let mut reward = match s.ppo.reward_model_from.is_some() || self.has("reward_model") {
+            true => Some(self.start(&s.ppo.reward_model_from, "reward_model", Head::Scalar)?),
+            false => None,
+        };
+        reward.iter_mut().for_each(|reward| reward.plan(s.micro_batch_tokens, false));
+        let context = contenders.iter().map(|(_, network)| network.config.context).min().unwrap_or(0);
+        let mut prompts = fitting(&self.data.prompts.validation, context);
+        prompts.truncate(s.ppo.eval_prompts);
+        let earlier = self.run.directory.completed.results.clone();
+        let stage = Evaluation {
+            inputs: Inputs::new(s, &self.data),
+            demonstrations: s.sft.eval_examples,
+            contenders,
+            reference,
+            reward,
+            prompts,
+            sampling: self.sampling(),
+            draw: Draw { seed: s.seed, stage: id.draws(), step: u64::MAX, episode: 0 },
+            earlier: &earlier,
+            judged: Vec::new(),
+        };
+        self.run.drive(id, &self.data.tokenizer, stage).map(drop)
+    }
+
+    /// The SFT model, or without that stage the pretrained one.
+    fn best_imitator(&self) -> &'static str {
+        if self.settings.sft.epochs > 0 { "sft" } else { "pretrain" }
+    }
+
+    /// How models answer held-out prompts: as PPO samples.
+    fn sampling(&self) -> Sampling {
+        let s = &self.settings.ppo;
+        Sampling::full(s.temperature, s.max_response_tokens, self.data.tokenizer.end_of_text())
+    }
+}
+
+/// Stages that need each other, asked for before anything is opened.
+///
+/// # Errors
+/// [`crate::Error::Usage`].
+pub fn check_settings(settings: &Settings) -> Result<()> {
+    needs::check_settings(settings)
+}

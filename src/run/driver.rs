@@ -1,0 +1,202 @@
+//! The driver of all stages: begin, resume, step, record, save, finish, once. A stage is its steps ([`super::stage`]).
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::directory::RunDirectory;
+use super::metrics::{Metrics, Value};
+use super::progress::Progress;
+use super::recent_losses::RecentLosses;
+use super::stage::{Finished, Saved, Stage, StageId, Step};
+use super::watch::{Watch, check_stop};
+use crate::checkpoint::{save_model_directory, write_atomic};
+use crate::error::{Error, Result};
+use crate::model::Network;
+use crate::settings::{Section, Settings};
+use crate::text::Tokenizer;
+
+/// A run in progress.
+pub struct Run<'a> {
+    /// The configuration.
+    pub settings: &'a Settings,
+    /// Where it works.
+    pub directory: RunDirectory,
+    /// Who is told.
+    pub progress: &'a mut dyn Progress,
+    /// Open from the first stage's beginning on.
+    metrics: Option<Metrics>,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Run<'a> {
+    /// Opens a run: see [`RunDirectory::open`]. Nothing is written before the first stage begins, so that a run which
+    /// fails on its data leaves no run behind. Setting `stop` ends it after the step that is being made.
+    ///
+    /// # Errors
+    /// Those of [`RunDirectory::open`].
+    pub fn open(
+        settings: &'a Settings,
+        path: &Path,
+        resume: bool,
+        progress: &'a mut dyn Progress,
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
+        let directory = RunDirectory::open(path, &settings.to_toml(), resume)?;
+        if resume && directory.is_new {
+            progress.note(&format!("{}: no run to go on with, so this is its beginning", path.display()));
+        }
+        Ok(Run { settings, directory, progress, metrics: None, stop })
+    }
+
+    /// Whether a stage was completed earlier.
+    pub fn is_done(&self, stage: StageId) -> bool {
+        self.directory.completed.stages.iter().any(|done| done == stage.name())
+    }
+
+    /// Whether no stage was completed after this one.
+    pub fn is_last_done(&self, stage: StageId) -> bool {
+        self.directory.completed.stages.last().is_some_and(|last| last == stage.name())
+    }
+
+    /// Stops the run if the user asked to.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn check_stop(&self) -> Result<()> {
+        check_stop(self.stop)
+    }
+
+    /// Drives a stage from its beginning, or from where it was interrupted, to its end; returns its network, if it
+    /// makes one. `tokenizer` goes into the network's directory.
+    ///
+    /// # Errors
+    /// The stage's own; [`Error::Interrupted`] once the state is saved; [`Error::Usage`] if another stage was
+    /// interrupted; [`Error::Io`], [`Error::Format`].
+    pub fn drive<S: Stage>(
+        &mut self,
+        id: StageId,
+        tokenizer: &Tokenizer,
+        mut stage: S,
+    ) -> Result<Option<Network<S::Engine>>> {
+        let (name, total) = (id.name(), stage.steps());
+        self.progress.stage(name, total);
+        let (started, mut tokens) = (Instant::now(), 0);
+        let (mut first, mut losses) = (0, RecentLosses::default());
+        if let Some(mut saved) = self.resume(name)? {
+            losses = self.recall(&saved)?;
+            self.progress.note(&format!("{name}: going on after step {}", saved.step));
+            stage.restore(&mut saved)?;
+            first = saved.step;
+        }
+        for step in first..total {
+            let (done, limits, stop) = (step + 1, &self.settings.limits, self.stop);
+            let mut watch = Watch { stage: name, step: done, limits, losses: &mut losses, stop };
+            let Step { fields, line, tokens: more } = stage.step(step, &mut watch)?;
+            tokens += more as u64;
+            if !fields.is_empty() {
+                self.metrics().record(name, done, &fields)?;
+            }
+            self.progress.step(done, &line);
+            self.save_if_due(name, done, &stage, &losses)?;
+            self.check_stop()?;
+        }
+        let network = self.finish(id, tokenizer, stage.finish()?)?;
+        self.log_time(name, started.elapsed().as_secs_f64(), tokens)?;
+        self.progress.finish();
+        Ok(network)
+    }
+
+    /// The state to go on from, if this stage was interrupted. `metrics.jsonl` is cut back to where it stood then;
+    /// what is behind it will be written again.
+    fn resume(&mut self, stage: &str) -> Result<Option<Saved>> {
+        self.directory.check_unfinished(stage)?;
+        if self.metrics.is_none() {
+            self.directory.write_config(&self.settings.to_toml())?;
+            self.metrics = Some(Metrics::append(&self.directory.path.join("metrics.jsonl"))?);
+        }
+        let Some((saved, warnings)) = self.directory.load_state(stage)? else {
+            let position = self.directory.completed.metrics.clone();
+            self.metrics().truncate_to(&position)?;
+            return Ok(None);
+        };
+        warnings.iter().for_each(|warning| self.progress.note(warning));
+        Ok(Some(saved))
+    }
+
+    /// Puts back what the driver itself keeps in a stage's state.
+    fn recall(&mut self, saved: &Saved) -> Result<RecentLosses> {
+        let strings = &saved.state.strings;
+        let position = strings.get("metrics").and_then(|text| serde_json::from_str(text).ok());
+        let losses = strings.get("recent_losses").and_then(|text| serde_json::from_str(text).ok());
+        let (Some(position), Some(losses)) = (position, losses) else {
+            let expected = "\"metrics\" and \"recent_losses\"";
+            return Err(Error::format(&saved.origin, "metadata", expected, "none", ""));
+        };
+        self.metrics().truncate_to(&position)?;
+        Ok(losses)
+    }
+
+    /// Saves the state where one is due, or the user has asked to stop.
+    fn save_if_due(
+        &mut self,
+        name: &str,
+        done: u64,
+        stage: &impl Stage,
+        losses: &RecentLosses,
+    ) -> Result<()> {
+        let every = self.settings.checkpoint_every;
+        let due = every > 0 && done.is_multiple_of(every) && done < stage.steps();
+        if !due && !self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let Some(mut state) = stage.state() else { return Ok(()) };
+        self.directory.check_present()?;
+        let position = self.metrics().synced_position()?;
+        state.strings.push(("metrics", serde_json::to_string(&position).expect("plain data")));
+        state.strings.push(("recent_losses", serde_json::to_string(losses).expect("finite numbers")));
+        self.directory.save_state(name, done, &state)
+    }
+
+    /// Writes what a stage leaves, and counts it as done.
+    fn finish<E: crate::engine::Engine>(
+        &mut self,
+        id: StageId,
+        tokenizer: &Tokenizer,
+        finished: Finished<E>,
+    ) -> Result<Option<Network<E>>> {
+        let Finished { results, network, files, report } = finished;
+        self.directory.check_present()?;
+        if let (Some(network), Some(name)) = (&network, id.directory()) {
+            let path = self.directory.path.join(name);
+            save_model_directory(&path, network, Some(tokenizer), &[("stage", id.trainer().name())])?;
+        }
+        for (name, text) in &files {
+            write_atomic(&self.directory.path.join(name), |file| file.write_all(text.as_bytes()))?;
+        }
+        let mut all = self.directory.completed.results.clone();
+        if !results.is_null() {
+            all.insert(id.name().to_string(), results);
+        }
+        all.extend(report);
+        let position = self.metrics().synced_position()?;
+        self.directory.check_present()?;
+        self.directory.complete(id.name(), all, position)?;
+        Ok(network)
+    }
+
+    fn log_time(&self, stage: &str, seconds: f64, tokens: u64) -> Result<()> {
+        let mut timings = Metrics::append(&self.directory.path.join("timings.jsonl"))?;
+        let fields = [
+            ("seconds", Value::F64(seconds)),
+            ("tokens", Value::Count(tokens)),
+            ("tokens_per_second", Value::F64(tokens as f64 / seconds.max(1e-9))),
+            ("threads", Value::Count(crate::num::par::threads() as u64)),
+        ];
+        timings.record(stage, 0, &fields)
+    }
+
+    fn metrics(&mut self) -> &mut Metrics {
+        self.metrics.as_mut().expect("opened when a stage begins")
+    }
+}

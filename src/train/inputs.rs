@@ -1,0 +1,63 @@
+//! What every training stage is given beside its own section of the configuration.
+
+use super::dataset::Dataset;
+use super::held_out;
+use crate::engine::Engine;
+use crate::model::Network;
+use crate::optim::learner::{Learner, Optimizer};
+use crate::optim::schedule::Schedule;
+use crate::settings::{AdamSettings, AdamStyle, ScheduleName, Settings};
+
+/// The data of a run, and the values that all of its stages share.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// What there is to learn from.
+    pub data: &'a Dataset,
+    /// Every random number follows from it.
+    pub seed: u64,
+    /// Most tokens in one pass; shows in no bit.
+    pub micro_batch_tokens: usize,
+    /// Constants of Adam.
+    pub adam: &'a AdamSettings,
+    /// Tokens of held-out text that a validation looks at.
+    pub eval_tokens: usize,
+}
+
+impl<'a> Inputs<'a> {
+    /// From the configuration.
+    pub fn new(settings: &'a Settings, data: &'a Dataset) -> Self {
+        Inputs {
+            data,
+            seed: settings.seed,
+            micro_batch_tokens: settings.micro_batch_tokens,
+            adam: &settings.adam,
+            eval_tokens: settings.pretrain.eval_tokens,
+        }
+    }
+
+    /// An optimizer of a stage's own keys.
+    pub fn optimizer(&self, style: Option<AdamStyle>, weight_decay: f64, gradient_clip: f32) -> Optimizer {
+        let adam = AdamSettings { style: style.unwrap_or(self.adam.style), ..self.adam.clone() };
+        Optimizer { adam: adam.adamw(weight_decay), gradient_clip }
+    }
+
+    /// A learner that starts from `network` and keeps no average.
+    pub fn learner<E: Engine>(&self, network: Network<E>, optimizer: Optimizer) -> Learner<E> {
+        Learner::new(network, optimizer, self.micro_batch_tokens, false)
+    }
+
+    /// Mean loss on held-out text, in nats per token; `None` without any.
+    pub fn text_loss<E: Engine>(&self, network: &mut Network<E>) -> Option<f64> {
+        held_out::text_loss(network, &self.data.text.validation, self.eval_tokens)
+    }
+
+    /// Mean loss on the first `limit` held-out demonstrations, in nats per response token; `None` without any.
+    pub fn demonstration_loss<E: Engine>(&self, network: &mut Network<E>, limit: usize) -> Option<f64> {
+        held_out::demonstration_loss(network, &self.data.demonstrations.validation, limit)
+    }
+}
+
+/// A stage's schedule, from its keys: the warm-up begins at 0.
+pub fn schedule(name: ScheduleName, final_fraction: f64, warmup_steps: u64) -> Schedule {
+    Schedule { decay: name.decay(final_fraction), warmup_steps, warmup_start_fraction: 0.0 }
+}
