@@ -1,5 +1,5 @@
 //! Model directories, both ways: `config.json`, `model.safetensors` (or shards and their index), the
-//! tokenizer's files, and the checksums of all that is text.
+//! tokenizer's files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,6 @@ use serde::Deserialize;
 use super::atomic::{read_file, read_text, write_atomic};
 use super::config_json::{config_json, parse_config};
 use super::hugging_face::load_model_with_warnings;
-use super::manifest::{verify_manifest, write_manifest};
 use super::read_at::{DiskFile, ReadAt};
 use super::safetensors::{TensorView, encode_to};
 use crate::engine::Engine;
@@ -23,7 +22,7 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Longest JSON or text file of a model directory that is read, in bytes.
-pub(super) const MAX_TEXT: u64 = 1 << 28;
+const MAX_TEXT: u64 = 1 << 28;
 
 /// Loads the model in `path`. See [`super::hugging_face`] for what is accepted.
 ///
@@ -38,7 +37,6 @@ pub fn load_model_directory(path: &Path) -> Result<Network> {
 /// # Errors
 /// As [`load_model_directory`].
 pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Network, Vec<String>)> {
-    verify_manifest(path)?;
     let config_path = path.join(CONFIG);
     let config_name = config_path.display().to_string();
     let config_bytes = read_file(&config_path, MAX_TEXT)?;
@@ -116,7 +114,7 @@ fn inside(directory: &Path, name: &str, index: &Path) -> Result<PathBuf> {
 /// Writes `network` as a directory that `transformers` loads unchanged, creating the directory if needed.
 ///
 /// Each file is written whole or not at all, `config.json` last: a new directory without it is no model
-/// yet. The text files' checksums go into the [`super::manifest`]. `notes` are free-form strings for the
+/// yet. `notes` are free-form strings for the
 /// safetensors header (stage, step ...), beside `{"format": "pt"}`. Existing tokenizer files stay when
 /// `tokenizer` is `None`.
 ///
@@ -164,7 +162,6 @@ pub fn save_model_directory<E: Engine>(
         notes.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
     metadata.insert("format".to_string(), "pt".to_string());
     write_atomic(&path.join(WEIGHTS), |w| encode_to(&tensors, &metadata, |piece| w.write_all(piece)))?;
-    write_manifest(path, &texts)?;
     write_text(config)
 }
 
@@ -174,7 +171,6 @@ pub fn save_model_directory<E: Engine>(
 /// # Errors
 /// [`Error::Io`] and [`Error::Format`]; one of `vocab.json` and `merges.txt` without the other.
 pub fn load_tokenizer(path: &Path) -> Result<Option<Tokenizer>> {
-    verify_manifest(path)?;
     let [vocab, merges, json] = ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| path.join(name));
     if vocab.exists() && merges.exists() {
         let origin = vocab.display().to_string();
@@ -200,7 +196,6 @@ pub fn load_tokenizer(path: &Path) -> Result<Option<Tokenizer>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::MANIFEST;
     use super::*;
     use crate::engine::Cpu;
     use crate::model::{Head, Layout, ModelConfig};
@@ -223,7 +218,7 @@ mod tests {
             let loaded = load_model_directory(&a).unwrap();
             assert_eq!(loaded, model);
             save_model_directory(&b, &loaded, None, &[("stage", "sft")]).unwrap();
-            for name in [CONFIG, WEIGHTS, MANIFEST] {
+            for name in [CONFIG, WEIGHTS] {
                 assert_eq!(fs::read(a.join(name)).unwrap(), fs::read(b.join(name)).unwrap(), "{name}");
             }
             assert!(load_tokenizer(&a).unwrap().is_none());
@@ -234,8 +229,9 @@ mod tests {
     fn models_that_are_not_finite_are_not_written() {
         let directory = tempfile::tempdir().unwrap();
         let mut model = sample(Head::Scalar);
-        let last = model.parameters.len() - 1;
-        model.parameters[last] = f32::NAN;
+        let mut parameters = model.parameters().into_owned();
+        *parameters.last_mut().unwrap() = f32::NAN;
+        model.set_parameters(parameters);
         let path = directory.path().join("m");
         let error = save_model_directory(&path, &model, None, &[]).unwrap_err().to_string();
         assert!(error.contains("score.weight") && !path.exists(), "{error}");
