@@ -97,7 +97,7 @@ fn stopped_after_every_single_step() {
     let settings = tiny(&[]);
     let out = tempfile::tempdir().unwrap();
     let mut seen: Vec<String> = Vec::new();
-    // Selection and evaluation save no state and start over: there, each attempt goes one step further.
+    // Collect, selection and evaluation save no state and start over: there, each attempt goes one step further.
     let mut longer = 0;
     loop {
         let stop = AtomicBool::new(false);
@@ -194,8 +194,8 @@ fn killed_again_and_again() {
     let out = tempfile::tempdir().unwrap();
     let mut kills = 0;
     loop {
-        // Up to 24 calls: the stages without states (selection, evaluation) must get through.
-        let mut progress = KillAfter { calls: rng.below(24) };
+        // Up to 16 calls: the stages without states (collect, selection, evaluation) must get through.
+        let mut progress = KillAfter { calls: rng.below(16) };
         match catch_unwind(AssertUnwindSafe(|| {
             with_threads(2, || go(&settings, out.path(), &mut progress, &stop))
         })) {

@@ -4,6 +4,7 @@ use super::dataset::Dataset;
 use super::held_out;
 use crate::engine::Engine;
 use crate::model::Network;
+use crate::num::rng::{Purpose, Rng, Stage};
 use crate::optim::AdamStyle;
 use crate::optim::learner::{Learner, Optimizer};
 use crate::optim::schedule::{Decay, Schedule};
@@ -45,6 +46,15 @@ impl<'a> Inputs<'a> {
     /// A learner that starts from `network` and keeps no average.
     pub fn learner<E: Engine>(&self, network: Network<E>, optimizer: Optimizer) -> Learner<E> {
         Learner::new(network, optimizer, self.micro_batch_tokens, false)
+    }
+
+    /// The items of a step, `batch` of `n`, in an order that each epoch has of its own; an epoch's last step has what
+    /// is left.
+    pub fn shuffled(&self, stage: Stage, n: usize, batch: usize, step: u64) -> Vec<usize> {
+        let steps = n.div_ceil(batch) as u64;
+        let (epoch, place) = (step / steps, (step % steps) as usize);
+        let order = Rng::at(self.seed, stage, Purpose::Shuffle, epoch, 0, 0).permutation(n);
+        order.into_iter().skip(place * batch).take(batch).collect()
     }
 
     /// Mean loss on held-out text, in nats per token; `None` without any.

@@ -10,7 +10,7 @@ use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
 use crate::loss::reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
 use crate::model::{Head, Network, Sequence};
-use crate::num::rng::{Purpose, Rng, Stage as Address};
+use crate::num::rng::Stage as Address;
 use crate::num::statistics::{mean, wilson};
 use crate::optim::learner::Learner;
 use crate::optim::schedule::Schedule;
@@ -44,32 +44,22 @@ impl<'a, E: Engine> RewardModel<'a, E> {
         let schedule = schedule(s.schedule, s.final_fraction, s.warmup_steps);
         Ok(RewardModel { s, inputs, learner, schedule })
     }
-
-    fn steps_per_epoch(&self) -> u64 {
-        self.inputs.data.rankings.train.len().div_ceil(self.s.batch) as u64
-    }
-
-    /// The next rankings, in an order that each epoch has of its own.
-    fn batch(&self, step: u64) -> Vec<&'a Ranking> {
-        let rankings = &self.inputs.data.rankings.train;
-        let (epoch, place) = (step / self.steps_per_epoch(), (step % self.steps_per_epoch()) as usize);
-        let mut rng = Rng::at(self.inputs.seed, Address::RewardModel, Purpose::Shuffle, epoch, 0, 0);
-        let order = rng.permutation(rankings.len());
-        order[place * self.s.batch..].iter().take(self.s.batch).map(|&i| &rankings[i]).collect()
-    }
 }
 
 impl<E: Engine> Stage for RewardModel<'_, E> {
     type Engine = E;
 
     fn steps(&self) -> u64 {
-        self.s.epochs as u64 * self.steps_per_epoch()
+        self.s.epochs as u64 * self.inputs.data.rankings.train.len().div_ceil(self.s.batch) as u64
     }
 
     fn step(&mut self, step: u64, watch: &mut Watch) -> Result<Step> {
         // 1. Prompts, each with all its responses.
-        let (batch, steps) = (self.batch(step), self.steps());
+        let steps = self.steps();
         let RewardModel { s, inputs, learner, .. } = self;
+        let rankings = &inputs.data.rankings;
+        let chosen = inputs.shuffled(Address::RewardModel, rankings.train.len(), s.batch, step);
+        let batch: Vec<&Ranking> = chosen.into_iter().map(|i| &rankings.train[i]).collect();
 
         // 2. One forward per response; equation 1 over all pairs of a prompt; the mean over prompts.
         let (mut loss, mut accuracy) = (0.0, PairAccuracy::default());
@@ -94,8 +84,7 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
             ("gradient_norm", norm.into()),
         ];
         if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == steps {
-            let held_out = &inputs.data.rankings.validation;
-            let (loss, accuracy) = validate(&mut learner.network, held_out, s.eval_examples);
+            let (loss, accuracy) = validate(&mut learner.network, &rankings.validation, s.eval_examples);
             if let (Some(loss), Some(accuracy)) = (loss, accuracy.share()) {
                 fields.push(("validation_loss", loss.into()));
                 fields.push(("validation_accuracy", accuracy.into()));

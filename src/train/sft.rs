@@ -13,7 +13,6 @@ use crate::engine::{Cpu, Dropout, Engine};
 use crate::error::{Error, Result};
 use crate::loss::cross_entropy::CrossEntropy;
 use crate::model::{Network, Sequence, singly};
-use crate::num::rng::{Purpose, Rng};
 use crate::optim::learner::Learner;
 use crate::optim::schedule::Schedule;
 use crate::run::{Finished, Saved, Stage, StageId, StageState, Step, Watch};
@@ -75,16 +74,13 @@ impl<'a, E: Engine> Sft<'a, E> {
         self.examples().len().div_ceil(self.demonstrations) as u64
     }
 
-    /// The next demonstrations, in an order that each epoch has of its own, and some text.
+    /// A step's demonstrations, and some text.
     fn batch(&self, step: u64) -> Vec<Sequence<'a>> {
-        let Inputs { seed, data, .. } = self.inputs;
-        let (epoch, place) = (step / self.steps_per_epoch(), (step % self.steps_per_epoch()) as usize);
-        let mut rng = Rng::at(seed, self.id.draws(), Purpose::Shuffle, epoch, 0, 0);
-        let order = rng.permutation(self.examples().len());
-        let chosen = order[place * self.demonstrations..].iter().take(self.demonstrations);
-        let demonstrations = chosen.map(|&i| self.examples()[i].continuation());
-        let context = self.learner.network.config.context;
-        let window = |i| window(&data.text.train, context, seed, self.id.draws(), step, i);
+        let (inputs, address) = (&self.inputs, self.id.draws());
+        let chosen = inputs.shuffled(address, self.examples().len(), self.demonstrations, step);
+        let demonstrations = chosen.into_iter().map(|i| self.examples()[i].continuation());
+        let (text, context) = (&inputs.data.text.train, self.learner.network.config.context);
+        let window = |i| window(text, context, inputs.seed, address, step, i);
         demonstrations.chain((0..self.texts as u64).map(window)).collect()
     }
 

@@ -22,7 +22,8 @@ const FLOORS: [&[&str]; 12] = [
     &["app"],
 ];
 /// Folders of one floor of which the first may import the second.
-const NEIGHBOURS: [(&str, &str); 3] = [("data", "text"), ("checkpoint", "text"), ("report", "eval")];
+const NEIGHBOURS: [(&str, &str); 4] =
+    [("data", "text"), ("checkpoint", "text"), ("report", "eval"), ("run", "settings")];
 
 /// Files above [`LONG`] lines, each with its reason.
 const LONG_FILES: [(&str, &str); 10] = [
