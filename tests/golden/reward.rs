@@ -16,15 +16,15 @@ fn function(prefix: &str) {
     let (rewards, ranks) = (fixture.values(&format!("{prefix}rewards")), fixture.tokens("ranks"));
     let offsets = fixture.indices("group_offsets");
     let prompts = offsets.len() - 1;
-    let (mut loss, mut pairs, mut d_rewards) = (0.0, vec![], vec![f32::NAN; rewards.len()]);
+    let (mut loss, mut pairs, mut drewards) = (0.0, vec![], vec![f32::NAN; rewards.len()]);
     for group in offsets.windows(2) {
         let group = group[0]..group[1];
         let (rewards, ranks) = (&rewards[group.clone()], &ranks[group.clone()]);
-        loss += reward_loss(rewards, ranks, &mut d_rewards[group], 1.0 / prompts as f32).unwrap();
+        loss += reward_loss(rewards, ranks, &mut drewards[group], 1.0 / prompts as f32).unwrap();
         pairs.push(pair_accuracy(rewards, ranks).pairs as usize);
     }
     fixture.check(&format!("{prefix}loss"), &[loss / prompts as f32]);
-    fixture.check(&format!("{prefix}drewards"), &d_rewards);
+    fixture.check(&format!("{prefix}drewards"), &drewards);
     assert_eq!(pairs, fixture.indices(&format!("{prefix}pair_counts")));
     fixture.assert_all_read(|name| name.starts_with(prefix));
 }
@@ -54,9 +54,9 @@ fn a_reward_model() {
     let tokens_of = |group: &[usize]| responses[group[0]..group[1]].iter().map(|r| r.len()).sum::<usize>();
     network.plan(groups.windows(2).map(tokens_of).max().unwrap(), true);
     let (mut loss, mut pairs) = (0.0, vec![]);
-    let mut ranking = |group: usize, rewards: &[f32], d_rewards: &mut [f32]| {
+    let mut ranking = |group: usize, rewards: &[f32], drewards: &mut [f32]| {
         let ranks = &ranks[groups[group]..groups[group + 1]];
-        loss += reward_loss(rewards, ranks, d_rewards, 1.0 / prompts as f32).unwrap();
+        loss += reward_loss(rewards, ranks, drewards, 1.0 / prompts as f32).unwrap();
         pairs.push(pair_accuracy(rewards, ranks).pairs as usize);
     };
     let mut accumulation = Accumulation::new(&mut network);

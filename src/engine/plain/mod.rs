@@ -6,7 +6,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`rows`] | sums over a row: sixteen lanes and a tree |
+//! | [`reduce`] | sums over a row: sixteen lanes and a tree |
 //! | [`gemm`] | sums of products: one chain |
 //! | [`embedding`], [`layer_norm`], [`linear`], [`attention`], [`gelu`], [`dropout`] | a transformer's block |
 //! | [`log_prob`], [`scalar_head`] | what stands on it |
@@ -27,7 +27,7 @@ pub mod gradient_norm;
 pub mod layer_norm;
 pub mod linear;
 pub mod log_prob;
-pub mod rows;
+pub mod reduce;
 pub mod scalar_head;
 
 #[cfg(test)]
