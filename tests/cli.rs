@@ -324,7 +324,7 @@ fn broken_model_directories_are_named_and_stay_as_they_are() {
         (|d| fs::remove_dir_all(d).unwrap(), &["config.json", "cannot read"]),
         (|d| fs::remove_file(d.join("config.json")).unwrap(), &["config.json", "cannot read"]),
         (|d| fs::remove_file(d.join("model.safetensors")).unwrap(), &["model.safetensors", "cannot read"]),
-        (|d| fs::write(d.join("config.json"), "{\"n_embd\":").unwrap(), &["config.json", "checksum"]),
+        (|d| fs::write(d.join("config.json"), "{\"n_embd\":").unwrap(), &["config.json", "EOF"]),
         (|d| edit(d, "\"n_embd\": 24", "\"n_embd\": 27"), &["model.safetensors", "wte.weight", "27]", "24]"]),
         (|d| edit(d, "\"n_head\": 3", "\"n_head\": 5"), &["config.json", "24", "5"]),
         (|d| edit(d, "\"n_layer\": 2", "\"n_layer\": 3"), &["h.2.", "no such tensor"]),

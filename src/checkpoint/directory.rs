@@ -138,21 +138,15 @@ pub fn save_model_directory<E: Engine>(
         ));
     }
     fs::create_dir_all(path).map_err(|error| Error::io(path.display(), "create", error))?;
-    let mut texts = Vec::new();
-    if let Some(tokenizer) = tokenizer {
-        texts = vec![
-            ("vocab.json", tokenizer.vocab_json()),
-            ("merges.txt", tokenizer.merges_txt()),
-            ("tokenizer.json", tokenizer.tokenizer_json()),
-            ("tokenizer_config.json", tokenizer.tokenizer_config_json(Some(config.context))),
-            ("special_tokens_map.json", tokenizer.special_tokens_map_json()),
-        ];
-    }
-    texts.push((CONFIG, config_json(config, *head, tokenizer.map(Tokenizer::end_of_text))));
     let write_text =
-        |(name, text): &(&str, String)| write_atomic(&path.join(name), |w| w.write_all(text.as_bytes()));
-    let (config, others) = texts.split_last().expect("the configuration at least");
-    others.iter().try_for_each(write_text)?;
+        |name: &str, text: String| write_atomic(&path.join(name), |file| file.write_all(text.as_bytes()));
+    if let Some(tokenizer) = tokenizer {
+        write_text("vocab.json", tokenizer.vocab_json())?;
+        write_text("merges.txt", tokenizer.merges_txt())?;
+        write_text("tokenizer.json", tokenizer.tokenizer_json())?;
+        write_text("tokenizer_config.json", tokenizer.tokenizer_config_json(Some(config.context)))?;
+        write_text("special_tokens_map.json", tokenizer.special_tokens_map_json())?;
+    }
     let tensors: Vec<_> = layout
         .parameters
         .iter()
@@ -162,7 +156,7 @@ pub fn save_model_directory<E: Engine>(
         notes.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
     metadata.insert("format".to_string(), "pt".to_string());
     write_atomic(&path.join(WEIGHTS), |w| encode_to(&tensors, &metadata, |piece| w.write_all(piece)))?;
-    write_text(config)
+    write_text(CONFIG, config_json(config, *head, tokenizer.map(Tokenizer::end_of_text)))
 }
 
 /// Loads the tokenizer of a model directory: `vocab.json` with `merges.txt`, else `tokenizer.json`, else
@@ -223,6 +217,18 @@ mod tests {
             }
             assert!(load_tokenizer(&a).unwrap().is_none());
         }
+    }
+
+    #[test]
+    fn a_configuration_may_be_edited_by_hand() {
+        let directory = tempfile::tempdir().unwrap();
+        save_model_directory(directory.path(), &sample(Head::Scalar), None, &[]).unwrap();
+        let path = directory.path().join(CONFIG);
+        let text = fs::read_to_string(&path).unwrap().replace("\"n_head\": 2", "\"n_head\": 3");
+        fs::write(&path, text).unwrap();
+        // Earlier versions wrote checksums of the texts beside them.
+        fs::write(directory.path().join("checksums.json"), "{\"config.json\":\"0\"}").unwrap();
+        assert_eq!(load_model_directory(directory.path()).unwrap().config.heads, 3);
     }
 
     #[test]
