@@ -9,7 +9,7 @@ help:
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
 	@echo "make determinism  hashes of a tiny run for threads, micro-batches, builds and kills, all the known ones"
-	@echo "make fuzz         every fuzz target (or TARGETS=...) for SECONDS=600 each (needs nightly Rust and"
+	@echo "make fuzz         the fuzzer on every reader (or READERS=...) for SECONDS=600 each (needs nightly Rust and"
 	@echo "                  cargo-fuzz)"
 	@echo "make soak         20,000 updates of PPO: memory and open files stay what they were"
 	@echo "make miri         Miri on the embedded example's allocator (needs nightly Rust with miri)"
@@ -52,18 +52,18 @@ miri:
 soak:
 	cargo test --release --test soak -- --ignored --nocapture
 
-# Hostile files, one target per reader (fuzz/targets). Seeds are in fuzz/seeds; what is found goes to
-# fuzz/artifacts, and `cargo +nightly fuzz run TARGET FILE` repeats it.
+# Hostile files, for one reader after another (fuzz/readers.rs). Seeds are in fuzz/seeds; what is found goes to
+# fuzz/artifacts, and `READER=NAME cargo +nightly fuzz run readers FILE` repeats it.
 SECONDS ?= 600
-TARGETS ?= $$(cargo +nightly fuzz list)
+READERS ?= $(notdir $(wildcard fuzz/seeds/*))
 # To all others JSON's own words are of use.
 NO_JSON = gzip text run_configuration
 fuzz:
 	cargo +nightly fuzz build
-	for target in $(TARGETS); do \
-		case " $(NO_JSON) " in *" $$target "*) words= ;; *) words=-dict=fuzz/json.dict ;; esac; \
-		mkdir -p fuzz/corpus/$$target; \
-		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds/$$target -- $$words \
+	for reader in $(READERS); do \
+		case " $(NO_JSON) " in *" $$reader "*) words= ;; *) words=-dict=fuzz/json.dict ;; esac; \
+		mkdir -p fuzz/corpus/$$reader; \
+		READER=$$reader cargo +nightly fuzz run readers fuzz/corpus/$$reader fuzz/seeds/$$reader -- $$words \
 			-max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 -print_final_stats=1 || exit 1; \
 	done
 

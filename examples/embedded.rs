@@ -36,8 +36,8 @@ mod program {
     use core::str::FromStr;
 
     use super::machine;
-    use instructgpt::checkpoint::{Model, load_model};
-    use instructgpt::model::{DecodeWeights, Draw, Head, Sampling, Transformer, generate_one};
+    use instructgpt::checkpoint::load_model;
+    use instructgpt::model::{Draw, Head, Sampling, generate_one};
     use instructgpt::num::rng::Stage;
     use instructgpt::text::Tokenizer;
     use instructgpt::text::decode::TextStream;
@@ -72,25 +72,22 @@ mod program {
         };
         let (vocabulary, merges) = (utf8("vocab.json")?, utf8("merges.txt")?);
         let tokenizer = Tokenizer::from_vocab_and_merges(vocabulary, merges, directory)?;
-        let Model { config, head, layout, parameters } =
-            load_model(file("config.json")?, &[("model.safetensors", file("model.safetensors")?)])?;
-        if head != Head::LanguageModel {
+        let network = load_model(file("config.json")?, &[("model.safetensors", file("model.safetensors")?)])?;
+        if network.head != Head::LanguageModel {
             return Err(Error::format(directory, "config.json", "a language model", "a reward model", ""));
         }
-        let model = Transformer { config, head, layout };
 
         let end_of_text = tokenizer.end_of_text();
         let prompt = if text.is_empty() { vec![end_of_text] } else { tokenizer.encode(text) };
-        let (context, vocab_size) = (model.config.context, model.config.vocab_size);
+        let (context, vocab_size) = (network.config.context, network.config.vocab_size);
         if prompt.len() >= context || prompt.iter().any(|&token| token as usize >= vocab_size) {
             let expected = format!("fewer than {context} tokens below {vocab_size}");
             return Err(Error::usage("--prompt", expected, format!("{} tokens", prompt.len()), ""));
         }
         sampling.end_of_text = Some(end_of_text);
-        let weights = DecodeWeights::new(&model, &parameters);
         let draw = Draw { seed, stage: Stage::Sample, step: 0, episode: 0 };
         let mut stream = TextStream::default();
-        generate_one(&weights, &prompt, &sampling, draw, |token| {
+        generate_one(&network, &prompt, &sampling, draw, |token| {
             if token != end_of_text {
                 let bytes = tokenizer.token(token).unwrap_or("\u{fffd}".as_bytes());
                 machine::write_text(machine::OUT, &stream.push(bytes));

@@ -6,15 +6,12 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use instructgpt::engine::cpu::gradient_norm::gradient_norm;
-use instructgpt::engine::cpu::log_prob::{self, Workspace};
-use instructgpt::engine::{Dropout, Outputs, Target};
-use instructgpt::model::{
-    Activations, AttentionPattern, Batch, Gradients, Head, ModelConfig, Precision, Transformer,
-};
+use instructgpt::engine::{Cpu, Dropout};
+use instructgpt::loss::{CrossEntropy, PolicySums, ValueSums, policy_loss, value_loss};
+use instructgpt::model::{AttentionPattern, Head, Loss, ModelConfig, Network, Precision, Sequence};
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::Stage;
-use instructgpt::optim::adamw::AdamW;
+use instructgpt::optim::{AdamW, Learner, Optimizer};
 
 /// The system's allocator, counting on the threads that are told to. The others are the test harness, and
 /// threads of an earlier pool on their way out.
@@ -77,94 +74,72 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Everything a run plans before its first step.
-struct Run {
-    model: Transformer,
-    parameters: Vec<f32>,
-    gradients: Gradients,
-    moments: [Vec<f32>; 2],
-    average: Vec<f32>,
-    activations: Activations,
-    work: Workspace,
-    batch: Batch,
-    targets: Vec<Target>,
-    log_probs: Vec<f32>,
-    entropies: Vec<f32>,
-    slopes: Vec<f32>,
-    step: u64,
+/// Token rows of a micro-batch.
+const TOKENS: usize = 200;
+
+/// The batches of five steps, as lengths of sequences. One has rows for a region of sequences on each thread; some
+/// are cut into micro-batches.
+const BATCHES: [&[usize]; 5] = [
+    &[64, 1, 20, 33, 64, 18],
+    &[2, 63, 7],
+    &[64, 64, 20, 50, 64, 64, 30, 20],
+    &[64, 1, 20, 33, 64, 18],
+    &[18, 64, 33, 20, 1, 64],
+];
+
+/// What a run plans before its first step.
+fn learner(config: &ModelConfig, head: Head) -> Learner {
+    let network = Network::random(Cpu, config.clone(), head, 1);
+    let optimizer = Optimizer { adam: AdamW::default(), gradient_clip: 1.0 };
+    Learner::new(network, optimizer, TOKENS, true)
 }
 
-impl Run {
-    fn new(config: ModelConfig, max_tokens: usize, max_sequences: usize) -> Run {
-        let model = Transformer::new(config, Head::LanguageModel);
-        let parameters = model.initialise(1);
-        let zeros = || vec![0.0; model.layout.len];
-        Run {
-            gradients: Gradients::new(&model),
-            moments: [zeros(), zeros()],
-            average: parameters.clone(),
-            activations: Activations::for_training(&model.config, max_tokens),
-            work: Workspace::new(model.config.vocab_size, model.config.width, 1024),
-            batch: Batch::with_capacity(max_tokens, max_sequences),
-            targets: Vec::with_capacity(max_tokens),
-            log_probs: vec![0.0; max_tokens],
-            entropies: vec![0.0; max_tokens],
-            slopes: vec![0.0; max_tokens],
-            step: 0,
-            parameters,
-            model,
-        }
+/// One optimizer step on sequences of these lengths, each a group of its own.
+fn step<L: Loss>(learner: &mut Learner, lengths: &[usize], loss: impl FnOnce(&[Sequence]) -> L) {
+    let tokens: [u32; 64] = std::array::from_fn(|i| (i * 7 % learner.network.config.vocab_size) as u32);
+    let mut batch = [Sequence::text(&tokens[..1]); 8];
+    for (sequence, &length) in batch.iter_mut().zip(lengths) {
+        *sequence = Sequence::text(&tokens[..length]);
     }
+    let batch = &batch[..lengths.len()];
+    let groups: [usize; 9] = std::array::from_fn(|group| group);
+    let dropout = Dropout { rate: 0.2, seed: 1, stage: Stage::Test, step: learner.updates };
+    learner.accumulate(batch, &groups[..=batch.len()], 1.0, Some(dropout), &mut loss(batch));
+    learner.update(1e-3, 0.992).unwrap();
+}
 
-    /// One optimizer step on the mean next-token loss of sequences of these lengths.
-    fn step(&mut self, lengths: &[usize]) {
-        self.step += 1;
-        let (model, c) = (&self.model, self.model.config.width);
-        let tokens: [u32; 64] = std::array::from_fn(|i| (i * 7 % model.config.vocab_size) as u32);
-        self.batch.clear();
-        self.targets.clear();
-        for (number, &length) in lengths.iter().enumerate() {
-            let first = self.batch.push(&tokens[..length], number as u64);
-            let target = |t: usize| Target { row: (first + t - 1) as u32, token: tokens[t] };
-            self.targets.extend((1..length).map(target));
+/// Allocations of five steps with each kind of loss, and the size of the last.
+fn of_five_steps(config: &ModelConfig) -> [(usize, usize); 3] {
+    let (mut language, mut scalar) = (learner(config, Head::LanguageModel), learner(config, Head::Scalar));
+    // Slopes that are known before the outputs.
+    let cross_entropy = allocations(|| {
+        BATCHES.iter().for_each(|lengths| step(&mut language, lengths, |batch| CrossEntropy::of(batch, 1.0)));
+    });
+    // Slopes that depend on them, with both heads.
+    let (old, weights) = ([-1.0; 64], [0.5; 64]);
+    let mut sums = PolicySums::default();
+    let policy = allocations(|| {
+        for lengths in BATCHES {
+            step(&mut language, lengths, |_| {
+                |_: usize, new: &[f32], slopes: &mut [f32]| {
+                    let n = new.len();
+                    policy_loss(slopes, new, &old[..n], &weights[..n], 0.2, 0.01, &mut sums);
+                }
+            });
         }
-        let dropout = Some(Dropout { rate: 0.2, seed: 1, stage: Stage::Test, step: self.step });
-        model.forward(&self.parameters, &self.batch, &mut self.activations, dropout);
-        let (n, targets) = (self.batch.len() * c, self.targets.len());
-        self.slopes[..targets].fill(-1.0 / targets as f32);
-        let a = &mut self.activations;
-        a.d_hidden[..n].fill(0.0);
-        log_prob::forward_backward(
-            model.config.precision,
-            Outputs { log_probs: &mut self.log_probs[..targets], entropies: &mut self.entropies[..targets] },
-            &mut a.d_hidden[..n],
-            &mut self.gradients.flat[model.layout.head.clone()],
-            &a.hidden[..n],
-            &self.parameters[model.layout.head.clone()],
-            c,
-            &self.targets,
-            &self.batch.offsets,
-            1.0,
-            &self.slopes[..targets],
-            &mut self.work,
-        );
-        model.backward(&self.parameters, &mut self.gradients, &self.batch, a, dropout);
-        self.gradients.finish(&model.layout);
-        assert!(gradient_norm(&self.gradients.flat).is_finite());
-        let [first_moment, second_moment] = &mut self.moments;
-        AdamW::default().step(
-            &mut self.parameters,
-            &self.gradients.flat,
-            first_moment,
-            second_moment,
-            Some((&mut self.average, 0.992)),
-            &model.layout,
-            1e-3,
-            self.step,
-            1.0,
-        );
-        self.gradients.clear();
-    }
+    });
+    let mut sums = ValueSums::default();
+    let value = allocations(|| {
+        for lengths in BATCHES {
+            step(&mut scalar, lengths, |_| {
+                |_: usize, values: &[f32], slopes: &mut [f32]| {
+                    let n = values.len();
+                    value_loss(slopes, values, &old[..n], &weights[..n], 0.2, 1.0, 0.01, &mut sums);
+                }
+            });
+        }
+    });
+    [cross_entropy, policy, value]
 }
 
 /// One test alone in its process: the counter is everybody's.
@@ -176,18 +151,10 @@ fn a_training_step_allocates_nothing() {
     banded.tied_head = false;
     let bf16 = ModelConfig { precision: Precision::Bf16, ..dense.clone() };
     for (config, threads) in [(&dense, 1), (&dense, 3), (&banded, 1), (&banded, 3), (&bf16, 1), (&bf16, 3)] {
-        with_threads(threads, || {
-            let mut run = Run::new(config.clone(), 400, 8);
-            let (found, size) = allocations(|| {
-                run.step(&[64, 1, 20, 33, 64, 18]);
-                run.step(&[2, 63, 7]);
-                // Rows for a region of sequences on each thread.
-                run.step(&[64, 64, 20, 50, 64, 64, 30, 20]);
-                run.step(&[64, 1, 20, 33, 64, 18]);
-                run.step(&[18, 64, 33, 20, 1, 64]);
-            });
-            assert_eq!(found, 0, "allocations in five steps on {threads} threads, the last of {size} bytes");
-        });
+        let found = with_threads(threads, || of_five_steps(config));
+        for (loss, (found, size)) in ["cross-entropy", "policy", "value"].into_iter().zip(found) {
+            assert_eq!(found, 0, "{loss}: allocations on {threads} threads, the last of {size} bytes");
+        }
     }
     // The counter counts, on whichever thread.
     let allocate = || drop(std::hint::black_box(vec![1u8; 100]));

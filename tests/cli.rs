@@ -11,10 +11,8 @@ use std::process::{Command, Stdio};
 
 use instructgpt::checkpoint::checksum::renew;
 use instructgpt::checkpoint::save_model_directory;
-use instructgpt::engine::cpu::scalar_head;
-use instructgpt::model::{
-    Activations, Batch, DecodeWeights, Draw, Head, Response, Sampling, Transformer, generate,
-};
+use instructgpt::engine::plain::scalar_head;
+use instructgpt::model::{Draw, Head, Response, Sampling, generate};
 use instructgpt::num::rng::Stage;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -55,13 +53,10 @@ fn bits(values: &Value) -> Vec<u32> {
 
 /// What the library samples for a prompt.
 fn library_samples(prompt: &[u32], count: usize, sampling: &Sampling) -> Vec<Response> {
-    let instructgpt::checkpoint::Model { config, head, layout, parameters } =
-        tiny::model(Head::LanguageModel);
-    let model = Transformer { config, head, layout };
-    let weights = DecodeWeights::new(&model, &parameters);
+    let network = tiny::network(Head::LanguageModel);
     let draws: Vec<Draw> =
         (0..count as u64).map(|episode| Draw { seed: 7, stage: Stage::Sample, step: 0, episode }).collect();
-    generate(&weights, &vec![prompt; count], sampling, &draws, &|_| true)
+    generate(&network, &vec![prompt; count], sampling, &draws, &|_| true)
 }
 
 fn default_sampling(max_new_tokens: usize) -> Sampling {
@@ -104,7 +99,6 @@ fn precision_is_the_models_own_unless_another_is_asked_for() {
     // A model that was trained in bf16 says so itself.
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replacen('{', "{\"precision\": \"bf16\",", 1)).unwrap();
-    fs::remove_file(models.path("lm/checksums.json")).unwrap();
     assert_eq!(answer("logprobs", "lm", &[]), half);
     assert_eq!(answer("logprobs", "lm", &["--precision", "f32"]), plain);
     fs::write(&config, text.replacen('{', "{\"precision\": \"fp16\",", 1)).unwrap();
@@ -147,13 +141,10 @@ fn score_reads_the_reward_at_the_last_token_and_ends_responses() {
     assert_eq!(answer[0]["tokens"], json!(tokens));
     assert_ne!(answer[2]["reward"], answer[0]["reward"]);
 
-    let instructgpt::checkpoint::Model { config, head, layout, parameters } = tiny::model(Head::Scalar);
-    let model = Transformer { config, head, layout };
-    let mut activations = Activations::for_inference(&model.config, CONTEXT);
-    model.forward(&parameters, &Batch::of(&[&tokens]), &mut activations, None);
-    let c = model.config.width;
-    let last = &activations.hidden[(tokens.len() - 1) * c..tokens.len() * c];
-    let reward = scalar_head::forward(last, &parameters[model.layout.head.clone()]);
+    let mut network = tiny::network(Head::Scalar);
+    let hidden = network.hidden_states(&[&tokens]);
+    let last = &hidden[(tokens.len() - 1) * network.config.width..];
+    let reward = scalar_head::forward(last, &network.parameters()[network.layout.head.clone()]);
     assert_eq!(bits(&json!([answer[0]["reward"]])), [reward.to_bits()]);
 }
 
@@ -309,7 +300,7 @@ fn the_wrong_kind_of_model_is_named() {
 #[test]
 fn tokens_need_no_tokenizer_and_text_does() {
     let models = Models::new();
-    save_model_directory(Path::new(&models.path("bare")), &tiny::model(Head::LanguageModel), None, &[])
+    save_model_directory(Path::new(&models.path("bare")), &tiny::network(Head::LanguageModel), None, &[])
         .unwrap();
     let input = "{\"tokens\":[1,2]}\n{\"text\":\"a\"}\n";
     let parts = ["line 2", "vocab.json and merges.txt, or tokenizer.json", "bare"];
@@ -333,7 +324,7 @@ fn broken_model_directories_are_named_and_stay_as_they_are() {
         (|d| fs::remove_dir_all(d).unwrap(), &["config.json", "cannot read"]),
         (|d| fs::remove_file(d.join("config.json")).unwrap(), &["config.json", "cannot read"]),
         (|d| fs::remove_file(d.join("model.safetensors")).unwrap(), &["model.safetensors", "cannot read"]),
-        (|d| fs::write(d.join("config.json"), "{\"n_embd\":").unwrap(), &["config.json", "checksum"]),
+        (|d| fs::write(d.join("config.json"), "{\"n_embd\":").unwrap(), &["config.json", "EOF"]),
         (|d| edit(d, "\"n_embd\": 24", "\"n_embd\": 27"), &["model.safetensors", "wte.weight", "27]", "24]"]),
         (|d| edit(d, "\"n_head\": 3", "\"n_head\": 5"), &["config.json", "24", "5"]),
         (|d| edit(d, "\"n_layer\": 2", "\"n_layer\": 3"), &["h.2.", "no such tensor"]),
@@ -368,8 +359,6 @@ fn edit(directory: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from} is not in {text}");
     fs::write(path, text.replace(from, to)).unwrap();
-    // On purpose.
-    fs::remove_file(directory.join("checksums.json")).unwrap();
 }
 
 fn truncate(directory: &Path, bytes: u64) {
@@ -391,9 +380,9 @@ fn listing(directory: &Path) -> Vec<(String, Vec<u8>)> {
 fn weights_that_overflow_are_an_error_not_null() {
     let models = Models::new();
     for (name, head, command) in [("lm", Head::LanguageModel, "logprobs"), ("rm", Head::Scalar, "score")] {
-        let mut model = tiny::model(head);
-        model.parameters.iter_mut().for_each(|p| *p *= 1e38);
-        save_model_directory(Path::new(&models.path(name)), &model, None, &[]).unwrap();
+        let mut network = tiny::network(head);
+        network.set_parameters(network.parameters().iter().map(|p| p * 1e38).collect());
+        save_model_directory(Path::new(&models.path(name)), &network, None, &[]).unwrap();
         let outcome = models.run(command, name, &[], "{\"tokens\":[1,2,3]}");
         fails(outcome, 1, 0, &["line 1", "overflow", "NaN"]);
     }

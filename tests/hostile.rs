@@ -41,14 +41,13 @@ fn refused(arguments: &[&str], input: &[u8], words: &[&str]) {
 /// A request that every model directory answers.
 const REQUEST: &[u8] = b"{\"tokens\":[1,2]}\n";
 
-/// A good model directory as other programs leave it, without checksums of its texts, to be spoiled.
+/// A good model directory, to be spoiled.
 struct Spoilt(TempDir);
 
 impl Spoilt {
     fn new() -> Spoilt {
         let directory = tempfile::tempdir().unwrap();
         tiny::save(directory.path(), Head::LanguageModel);
-        fs::remove_file(directory.path().join("checksums.json")).unwrap();
         Spoilt(directory)
     }
 
@@ -150,33 +149,6 @@ fn altered_weights() {
         assert_eq!(limited(&model.on("logprobs"), REQUEST).code, 0);
     }
     model.refuses("logprobs", file, &whole[..middle], &[file, "is the file complete"]);
-}
-
-#[test]
-fn checksums() {
-    let (model, nested) = (Spoilt::new(), nested());
-    let texts = ["config.json", "vocab.json", "merges.txt", "tokenizer.json"];
-    let good = texts.map(|file| model.read(file));
-    // The same files with checksums, and those checksums.
-    tiny::save(&model.at(""), Head::LanguageModel);
-    for (file, good) in texts.into_iter().zip(good) {
-        for command in ["logprobs", "tokenize"] {
-            let words = [&format!("{file}: checksum: expected "), "if you meant to, delete "];
-            model.refuses(command, file, &[&good[..], b"\n"].concat(), &words);
-        }
-    }
-    let outside = format!("{{\"{}\":\"0\"}}", "../".repeat(20) + "dev/zero");
-    let cases: [(&str, &[u8]); 4] = [
-        ("recursion limit", nested.as_bytes()),
-        ("\"a\" twice", b"{\"a\":\"0\",\"a\":\"0\"}"),
-        ("a string", b"{\"config.json\":{}}"),
-        ("unicode", b"\"\xff\""),
-    ];
-    for (word, contents) in cases {
-        model.refuses("logprobs", "checksums.json", contents, &["checksums.json", word]);
-    }
-    model.write("checksums.json", outside);
-    assert_eq!(limited(&model.on("logprobs"), REQUEST).code, 0, "other files are none of its business");
 }
 
 #[test]

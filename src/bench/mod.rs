@@ -40,7 +40,8 @@ pub struct Options {
 }
 
 /// Measures the cases that `options` asks for, on the threads of the pool this is called from. Their names go
-/// to standard error as they begin.
+/// to standard error as they begin. The cases of `program` start the running executable again, which has to be
+/// `instructgpt`.
 ///
 /// # Errors
 /// [`Error::Usage`] if no case begins with `only`; [`Error::Io`] for the corpus and for temporary files.

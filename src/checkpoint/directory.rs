@@ -1,5 +1,5 @@
 //! Model directories, both ways: `config.json`, `model.safetensors` (or shards and their index), the
-//! tokenizer's files, and the checksums of all that is text.
+//! tokenizer's files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,6 @@ use serde::Deserialize;
 use super::atomic::{read_file, read_text, write_atomic};
 use super::config_json::{config_json, parse_config};
 use super::hugging_face::load_model_with_warnings;
-use super::manifest::{verify_manifest, write_manifest};
 use super::read_at::{DiskFile, ReadAt};
 use super::safetensors::{TensorView, encode_to};
 use crate::engine::Engine;
@@ -23,7 +22,7 @@ const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// Longest JSON or text file of a model directory that is read, in bytes.
-pub(super) const MAX_TEXT: u64 = 1 << 28;
+const MAX_TEXT: u64 = 1 << 28;
 
 /// Loads the model in `path`. See [`super::hugging_face`] for what is accepted.
 ///
@@ -38,7 +37,6 @@ pub fn load_model_directory(path: &Path) -> Result<Network> {
 /// # Errors
 /// As [`load_model_directory`].
 pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Network, Vec<String>)> {
-    verify_manifest(path)?;
     let config_path = path.join(CONFIG);
     let config_name = config_path.display().to_string();
     let config_bytes = read_file(&config_path, MAX_TEXT)?;
@@ -116,7 +114,7 @@ fn inside(directory: &Path, name: &str, index: &Path) -> Result<PathBuf> {
 /// Writes `network` as a directory that `transformers` loads unchanged, creating the directory if needed.
 ///
 /// Each file is written whole or not at all, `config.json` last: a new directory without it is no model
-/// yet. The text files' checksums go into the [`super::manifest`]. `notes` are free-form strings for the
+/// yet. `notes` are free-form strings for the
 /// safetensors header (stage, step ...), beside `{"format": "pt"}`. Existing tokenizer files stay when
 /// `tokenizer` is `None`.
 ///
@@ -140,21 +138,15 @@ pub fn save_model_directory<E: Engine>(
         ));
     }
     fs::create_dir_all(path).map_err(|error| Error::io(path.display(), "create", error))?;
-    let mut texts = Vec::new();
-    if let Some(tokenizer) = tokenizer {
-        texts = vec![
-            ("vocab.json", tokenizer.vocab_json()),
-            ("merges.txt", tokenizer.merges_txt()),
-            ("tokenizer.json", tokenizer.tokenizer_json()),
-            ("tokenizer_config.json", tokenizer.tokenizer_config_json(Some(config.context))),
-            ("special_tokens_map.json", tokenizer.special_tokens_map_json()),
-        ];
-    }
-    texts.push((CONFIG, config_json(config, *head, tokenizer.map(Tokenizer::end_of_text))));
     let write_text =
-        |(name, text): &(&str, String)| write_atomic(&path.join(name), |w| w.write_all(text.as_bytes()));
-    let (config, others) = texts.split_last().expect("the configuration at least");
-    others.iter().try_for_each(write_text)?;
+        |name: &str, text: String| write_atomic(&path.join(name), |file| file.write_all(text.as_bytes()));
+    if let Some(tokenizer) = tokenizer {
+        write_text("vocab.json", tokenizer.vocab_json())?;
+        write_text("merges.txt", tokenizer.merges_txt())?;
+        write_text("tokenizer.json", tokenizer.tokenizer_json())?;
+        write_text("tokenizer_config.json", tokenizer.tokenizer_config_json(Some(config.context)))?;
+        write_text("special_tokens_map.json", tokenizer.special_tokens_map_json())?;
+    }
     let tensors: Vec<_> = layout
         .parameters
         .iter()
@@ -164,8 +156,7 @@ pub fn save_model_directory<E: Engine>(
         notes.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
     metadata.insert("format".to_string(), "pt".to_string());
     write_atomic(&path.join(WEIGHTS), |w| encode_to(&tensors, &metadata, |piece| w.write_all(piece)))?;
-    write_manifest(path, &texts)?;
-    write_text(config)
+    write_text(CONFIG, config_json(config, *head, tokenizer.map(Tokenizer::end_of_text)))
 }
 
 /// Loads the tokenizer of a model directory: `vocab.json` with `merges.txt`, else `tokenizer.json`, else
@@ -174,7 +165,6 @@ pub fn save_model_directory<E: Engine>(
 /// # Errors
 /// [`Error::Io`] and [`Error::Format`]; one of `vocab.json` and `merges.txt` without the other.
 pub fn load_tokenizer(path: &Path) -> Result<Option<Tokenizer>> {
-    verify_manifest(path)?;
     let [vocab, merges, json] = ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| path.join(name));
     if vocab.exists() && merges.exists() {
         let origin = vocab.display().to_string();
@@ -200,7 +190,6 @@ pub fn load_tokenizer(path: &Path) -> Result<Option<Tokenizer>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::MANIFEST;
     use super::*;
     use crate::engine::Cpu;
     use crate::model::{Head, Layout, ModelConfig};
@@ -223,7 +212,7 @@ mod tests {
             let loaded = load_model_directory(&a).unwrap();
             assert_eq!(loaded, model);
             save_model_directory(&b, &loaded, None, &[("stage", "sft")]).unwrap();
-            for name in [CONFIG, WEIGHTS, MANIFEST] {
+            for name in [CONFIG, WEIGHTS] {
                 assert_eq!(fs::read(a.join(name)).unwrap(), fs::read(b.join(name)).unwrap(), "{name}");
             }
             assert!(load_tokenizer(&a).unwrap().is_none());
@@ -231,11 +220,24 @@ mod tests {
     }
 
     #[test]
+    fn a_configuration_may_be_edited_by_hand() {
+        let directory = tempfile::tempdir().unwrap();
+        save_model_directory(directory.path(), &sample(Head::Scalar), None, &[]).unwrap();
+        let path = directory.path().join(CONFIG);
+        let text = fs::read_to_string(&path).unwrap().replace("\"n_head\": 2", "\"n_head\": 3");
+        fs::write(&path, text).unwrap();
+        // Earlier versions wrote checksums of the texts beside them.
+        fs::write(directory.path().join("checksums.json"), "{\"config.json\":\"0\"}").unwrap();
+        assert_eq!(load_model_directory(directory.path()).unwrap().config.heads, 3);
+    }
+
+    #[test]
     fn models_that_are_not_finite_are_not_written() {
         let directory = tempfile::tempdir().unwrap();
         let mut model = sample(Head::Scalar);
-        let last = model.parameters.len() - 1;
-        model.parameters[last] = f32::NAN;
+        let mut parameters = model.parameters().into_owned();
+        *parameters.last_mut().unwrap() = f32::NAN;
+        model.set_parameters(parameters);
         let path = directory.path().join("m");
         let error = save_model_directory(&path, &model, None, &[]).unwrap_err().to_string();
         assert!(error.contains("score.weight") && !path.exists(), "{error}");

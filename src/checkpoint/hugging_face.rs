@@ -279,7 +279,7 @@ mod tests {
     }
 
     fn counted(model: &Network) -> bool {
-        model.parameters.iter().enumerate().all(|(i, &value)| value == (i + 1) as f32)
+        model.parameters().iter().enumerate().all(|(i, &value)| value == (i + 1) as f32)
     }
 
     #[test]
@@ -333,7 +333,7 @@ mod tests {
         sample.push(LM_HEAD, &[11, 6]);
         let (model, warnings) = sample.load().unwrap();
         assert!(!model.config.tied_head && warnings[0].contains("version 4"), "{warnings:?}");
-        assert_eq!(model.parameters[model.layout.head.clone()], [9.0; 66]);
+        assert_eq!(model.parameters()[model.layout.head.clone()], [9.0; 66]);
         sample.edit(LM_HEAD, |values| *values = embedding);
         let (model, warnings) = sample.load().unwrap();
         assert!(model.config.tied_head && warnings.is_empty() && counted(&model));

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`read_at`] (bytes, in memory or in a file), [`safetensors`] (the container) and its
 //! [`checksum`], [`config_json`] and [`hugging_face`] (a model from bytes); then, with files: [`atomic`] (never
-//! half a file), [`directory`] (a model directory, both ways) and the [`manifest`] of its text files,
+//! half a file), [`directory`] (a model directory, both ways),
 //! [`state`] (what a run resumes from), [`lock`] (one run per directory).
 
 pub mod checksum;
@@ -17,8 +17,6 @@ pub mod atomic;
 pub mod directory;
 #[cfg(feature = "std")]
 pub mod lock;
-#[cfg(feature = "std")]
-pub mod manifest;
 #[cfg(feature = "std")]
 pub mod state;
 

@@ -1,11 +1,10 @@
-//! Bytes that are read from anywhere in them, by several threads at once: a file's, or those in memory.
+//! Bytes that are read from anywhere in them: a file's, or those in memory.
 
 #[cfg(feature = "std")]
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
 };
 
 #[cfg(feature = "std")]
@@ -15,7 +14,7 @@ use crate::error::Error;
 use crate::error::Result;
 
 /// A known number of bytes, wherever they are.
-pub trait ReadAt: Sync {
+pub trait ReadAt {
     /// How many.
     fn size(&self) -> u64;
 
@@ -26,7 +25,7 @@ pub trait ReadAt: Sync {
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()>;
 }
 
-impl<T: AsRef<[u8]> + Sync> ReadAt for T {
+impl<T: AsRef<[u8]>> ReadAt for T {
     fn size(&self) -> u64 {
         self.as_ref().len() as u64
     }
@@ -37,11 +36,11 @@ impl<T: AsRef<[u8]> + Sync> ReadAt for T {
     }
 }
 
-/// An open file. Threads take turns at it; what they read is mostly in the system's memory already.
+/// An open file.
 #[cfg(feature = "std")]
 pub struct DiskFile {
     path: PathBuf,
-    file: Mutex<File>,
+    file: File,
     size: u64,
 }
 
@@ -53,7 +52,7 @@ impl DiskFile {
     /// [`Error::Io`] when it cannot be opened, [`Error::Format`] when it is larger or no regular file.
     pub fn open(path: &Path, limit: u64) -> Result<DiskFile> {
         let (file, size) = open_regular(path, limit)?;
-        Ok(DiskFile { path: path.to_path_buf(), file: Mutex::new(file), size })
+        Ok(DiskFile { path: path.to_path_buf(), file, size })
     }
 }
 
@@ -64,8 +63,7 @@ impl ReadAt for DiskFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        // The place is sought anew each time, so it does not matter where a thread that panicked left it.
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = &self.file;
         let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(out));
         read.map_err(|error| Error::io(self.path.display(), "read", error))
     }

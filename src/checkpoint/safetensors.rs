@@ -1,7 +1,7 @@
 //! The safetensors container: 8 bytes of header length, a JSON header, then the tensors' bytes.
 //!
-//! A file is opened, which reads and checks its header, and then read once, straight into the caller's memory
-//! and by all threads, checksum and all. Opening allocates only for the header, so one that claims 2^60 elements
+//! A file is opened, which reads and checks its header, and then read once, straight into the caller's memory,
+//! checksum and all. Opening allocates only for the header, so one that claims 2^60 elements
 //! costs nothing: the `safetensors` crate checks that offsets follow each other without gap or overlap, that
 //! every shape fills its range exactly, and we check that the last one ends with the file and that no name comes
 //! twice. Values are f32, f16 or bf16 and become f32 exactly.
@@ -25,7 +25,6 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use super::checksum::{self, CHECKSUM, Crc64, UNSET};
 use super::read_at::ReadAt;
 use crate::error::{Error, Result};
-use crate::num::par;
 use crate::text::json::Strict;
 
 /// Longest header that is read, in bytes (the format's own limit).
@@ -138,67 +137,56 @@ impl<'a> TensorFile<'a> {
     /// # Panics
     /// If a place has no tensor, or another length.
     pub fn read(&self, mut places: BTreeMap<&str, &mut [f32]>) -> Result<Option<&str>> {
-        let mut parts: Vec<Part> = Vec::with_capacity(self.tensors.len());
-        for (name, tensor) in &self.tensors {
+        let mut tensors: Vec<(&String, &Tensor)> = self.tensors.iter().collect();
+        tensors.sort_by_key(|(_, tensor)| tensor.start);
+        let (mut sum, mut broken, mut unreadable) = (self.sum.clone(), None, None);
+        for (name, tensor) in tensors {
             let place = places.remove(name.as_str());
-            assert!(place.as_ref().is_none_or(|place| place.len() == tensor.len()), "{name}: wrong length");
-            parts.push(Part { name, tensor, place, finite: true, sum: Ok(Crc64::part()) });
+            if let Some(place) = &place {
+                assert_eq!(place.len(), tensor.len(), "{name}: the place against the tensor");
+                unreadable = unreadable.or((!tensor.is_readable()).then_some((name, tensor)));
+            }
+            let finite = self.read_tensor(tensor, place, &mut sum)?;
+            broken = broken.or((!finite).then_some(name.as_str()));
         }
         assert!(places.is_empty(), "no tensors {:?}", places.keys());
-        parts.sort_by_key(|part| part.tensor.start);
-        // Split over tensors: each goes to a place of its own.
-        par::for_each(par::rows(&mut parts, 1), 1, |_, parts| {
-            parts.data.iter_mut().for_each(|part| part.sum = self.read_part(part));
-        });
-        let mut whole = self.sum;
-        for part in &parts {
-            let sum = part.sum.clone()?;
-            whole.iter_mut().for_each(|whole| whole.append(sum, part.tensor.bytes));
-        }
-        if let Some(sum) = whole {
+        if let Some(sum) = sum {
             checksum::compare(sum, &self.metadata[CHECKSUM], self.origin)?;
         }
-        match parts.iter().find(|part| part.place.is_some() && !part.tensor.is_readable()) {
-            None => Ok(parts.iter().find(|part| !part.finite).map(|part| part.name)),
-            Some(Part { name, tensor, .. }) => {
+        match unreadable {
+            None => Ok(broken),
+            Some((name, tensor)) => {
                 let at = format!("tensor \"{name}\"");
                 Err(Error::format(self.origin, at, "F32, F16 or BF16", tensor.dtype, ""))
             }
         }
     }
 
-    /// Reads a tensor piece by piece, so that each is summed and widened in the nearest cache.
-    fn read_part(&self, part: &mut Part) -> Result<Crc64> {
-        let mut sum = Crc64::part();
+    /// Reads a tensor piece by piece, so that each is summed and widened in the nearest cache. Returns whether all
+    /// values in the place are finite.
+    fn read_tensor(
+        &self,
+        tensor: &Tensor,
+        place: Option<&mut [f32]>,
+        sum: &mut Option<Crc64>,
+    ) -> Result<bool> {
         let mut piece = [0; PIECE];
-        let Tensor { start, bytes, dtype, .. } = *part.tensor;
+        let Tensor { start, bytes, dtype, .. } = *tensor;
         let at_once = PIECE / if dtype == Dtype::F32 { 4 } else { 2 };
-        let mut slots = part.place.as_deref_mut().unwrap_or_default().chunks_mut(at_once);
+        let mut slots = place.unwrap_or_default().chunks_mut(at_once);
+        let mut finite = true;
         for at in (0..bytes).step_by(PIECE) {
             let piece = &mut piece[..(bytes - at).min(PIECE as u64) as usize];
             self.source.read_at(start + at, piece)?;
-            if self.sum.is_some() {
-                sum.update(piece);
-            }
+            sum.iter_mut().for_each(|sum| sum.update(piece));
             if let Some(slots) = slots.next() {
                 widen(dtype, piece, slots);
                 // Without a way out of the loop it runs over whole vectors.
-                part.finite &= slots.iter().fold(true, |all, value| all & value.is_finite());
+                finite &= slots.iter().fold(true, |all, value| all & value.is_finite());
             }
         }
-        Ok(sum)
+        Ok(finite)
     }
-}
-
-/// A tensor on its way into memory.
-struct Part<'a, 'b> {
-    name: &'a str,
-    tensor: &'a Tensor,
-    place: Option<&'b mut [f32]>,
-    /// Whether all values in the place are.
-    finite: bool,
-    /// Of its bytes, when it was read.
-    sum: Result<Crc64>,
 }
 
 /// Little-endian `bytes` of that type as f32s. (Of another, none: [`TensorFile::read`] refuses them.)
@@ -225,9 +213,8 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
 
 /// So many zeros to read into, or `None` where there is no memory for them.
 pub fn zeros(len: usize) -> Option<Vec<f32>> {
-    // `vec!` alone takes zeros from the system untouched, so that the threads that read are the first to touch
-    // them, each its part (a first touch costs more than the reading); but where there is no memory it ends the
-    // process, and this does not.
+    // `vec!` alone takes zeros from the system untouched; but where there is no memory it ends the process, and this
+    // does not.
     Vec::<f32>::new().try_reserve_exact(len).is_ok().then(|| vec![0.0; len])
 }
 

@@ -13,7 +13,7 @@ use super::{AdamState, Cpu, Engine, Plain, cpu, plain};
 use crate::num::par::Split;
 
 /// Token rows of whole sequences, with a view of every buffer.
-pub struct Rows<'a> {
+pub struct TokenRows<'a> {
     batch: &'a Batch,
     /// First row of each of these sequences in the batch, and the end of the last, (B + 1).
     offsets: &'a [usize],
@@ -26,7 +26,7 @@ struct View<'a> {
     width: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> TokenRows<'a> {
     fn new(batch: &'a Batch, buffers: [&'a mut Vec<f32>; COUNT], widths: [usize; COUNT]) -> Self {
         let mut widths = widths.into_iter();
         let views = buffers.map(|buffer| {
@@ -34,13 +34,13 @@ impl<'a> Rows<'a> {
             let numbers = if buffer.is_empty() { 0 } else { batch.len() * width };
             View { data: &mut buffer[..numbers], width }
         });
-        Rows { batch, offsets: &batch.offsets, views }
+        TokenRows { batch, offsets: &batch.offsets, views }
     }
 
     /// The same rows for a shorter time.
-    fn reborrow(&mut self) -> Rows<'_> {
+    fn reborrow(&mut self) -> TokenRows<'_> {
         let views = self.views.each_mut().map(|view| View { data: view.data, width: view.width });
-        Rows { batch: self.batch, offsets: self.offsets, views }
+        TokenRows { batch: self.batch, offsets: self.offsets, views }
     }
 
     /// Their places in the batch.
@@ -78,18 +78,18 @@ impl Split for View<'_> {
     }
 }
 
-impl Split for Rows<'_> {
+impl Split for TokenRows<'_> {
     fn rows(&self) -> usize {
         self.range().len()
     }
 
     /// Cuts between two sequences.
     fn split_at(self, row: usize) -> (Self, Self) {
-        let Rows { batch, offsets, views } = self;
+        let TokenRows { batch, offsets, views } = self;
         let (heads, tails) = views.split_at(row);
         let cut = offsets.partition_point(|&offset| offset < offsets[0] + row);
         assert_eq!(offsets[cut] - offsets[0], row, "a cut inside a sequence");
-        let part = |offsets, views| Rows { batch, offsets, views };
+        let part = |offsets, views| TokenRows { batch, offsets, views };
         (part(&offsets[..=cut], heads), part(&offsets[cut..], tails))
     }
 }
@@ -99,7 +99,7 @@ macro_rules! host_engine {
     ($engine:ident, $room:ident) => {
         impl Engine for $engine {
             type Buffer = Vec<f32>;
-            type Rows<'a> = Rows<'a>;
+            type Rows<'a> = TokenRows<'a>;
             type Weights<'a> = $room::linear::Weights<'a>;
             type Cache = $room::attention::Cache;
             type Head = $room::log_prob::Workspace;
@@ -125,18 +125,23 @@ macro_rules! host_engine {
                 batch: &'a Batch,
                 buffers: [&'a mut Vec<f32>; COUNT],
                 widths: [usize; COUNT],
-            ) -> Rows<'a> {
-                Rows::new(batch, buffers, widths)
+            ) -> TokenRows<'a> {
+                TokenRows::new(batch, buffers, widths)
             }
-            fn regions(&self, rows: &mut Rows<'_>, least: usize, body: impl Fn(&mut Rows<'_>) + Sync) {
+            fn regions(
+                &self,
+                rows: &mut TokenRows<'_>,
+                least: usize,
+                body: impl Fn(&mut TokenRows<'_>) + Sync,
+            ) {
                 let rows = rows.reborrow();
                 $room::regions(rows.offsets, rows, least, |_, mut rows| body(&mut rows));
             }
-            fn clear_rows(&self, rows: &mut Rows<'_>, x: Name) {
+            fn clear_rows(&self, rows: &mut TokenRows<'_>, x: Name) {
                 let [x] = rows.get([x]);
                 x.fill(0.0);
             }
-            fn values_in_rows(&self, rows: &mut Rows<'_>, x: Name) -> Vec<f32> {
+            fn values_in_rows(&self, rows: &mut TokenRows<'_>, x: Name) -> Vec<f32> {
                 let [x] = rows.get([x]);
                 x.to_vec()
             }
@@ -158,7 +163,7 @@ macro_rules! host_engine {
 
             fn embedding(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 w: &Self::Weights<'_>,
                 wte: &Range<usize>,
                 wpe: &Range<usize>,
@@ -170,7 +175,7 @@ macro_rules! host_engine {
             }
             fn embedding_backward(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 dx: Name,
                 index: Index,
                 table: &mut Vec<f32>,
@@ -187,7 +192,7 @@ macro_rules! host_engine {
 
             fn layer_norm(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 (y, stats): (Name, Name),
                 x: Name,
                 w: &Self::Weights<'_>,
@@ -199,7 +204,7 @@ macro_rules! host_engine {
             }
             fn layer_norm_backward(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 dx: Name,
                 dy: Name,
                 (x, stats): (Name, Name),
@@ -211,7 +216,7 @@ macro_rules! host_engine {
             }
             fn layer_norm_parameters(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 dy: Name,
                 (x, stats): (Name, Name),
                 gradients: &mut Vec<f32>,
@@ -222,13 +227,13 @@ macro_rules! host_engine {
                 $room::layer_norm::backward_parameters(dweight, dbias, dy, x, stats);
             }
 
-            fn linear(&self, rows: &mut Rows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Affine) {
+            fn linear(&self, rows: &mut TokenRows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Affine) {
                 let [y, x] = rows.get([y, x]);
                 $room::linear::forward(y, x, w, at);
             }
             fn linear_backward(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 dx: Name,
                 dy: Name,
                 w: &Self::Weights<'_>,
@@ -239,7 +244,7 @@ macro_rules! host_engine {
             }
             fn linear_parameters(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 dy: Name,
                 x: Name,
                 precision: Precision,
@@ -252,7 +257,7 @@ macro_rules! host_engine {
                 $room::linear::backward_parameters(precision, dweight, dbias, dy, x, offsets);
             }
 
-            fn attention(&self, rows: &mut Rows<'_>, heads: Heads) {
+            fn attention(&self, rows: &mut TokenRows<'_>, heads: Heads) {
                 let (shape, c) = (rows.shape(heads), rows.width(Name::Attention));
                 let [qkv, q, k, v, out, stats, attended] = rows.get([
                     Name::Qkv,
@@ -269,7 +274,7 @@ macro_rules! host_engine {
                 $room::attention::forward(out, stats, q, k, v, shape);
                 $room::attention::merge_heads(attended, out, c, 0, shape);
             }
-            fn attention_backward(&self, rows: &mut Rows<'_>, heads: Heads) {
+            fn attention_backward(&self, rows: &mut TokenRows<'_>, heads: Heads) {
                 let (shape, c) = (rows.shape(heads), rows.width(Name::Attention));
                 let [dqkv, q, k, v, out, stats, attended, dattended, dout, dq, dk, dv] = rows.get([
                     Name::Qkv,
@@ -297,7 +302,7 @@ macro_rules! host_engine {
             }
             fn attention_cached(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 heads: Heads,
                 cache: &mut Self::Cache,
                 layer: usize,
@@ -310,18 +315,18 @@ macro_rules! host_engine {
                 $room::attention::merge_heads(attended, out, c, 0, shape);
             }
 
-            fn gelu(&self, rows: &mut Rows<'_>, y: Name, x: Name, activation: Activation) {
+            fn gelu(&self, rows: &mut TokenRows<'_>, y: Name, x: Name, activation: Activation) {
                 let [y, x] = rows.get([y, x]);
                 $room::gelu::forward(y, x, activation);
             }
-            fn gelu_backward(&self, rows: &mut Rows<'_>, dy: Name, x: Name, activation: Activation) {
+            fn gelu_backward(&self, rows: &mut TokenRows<'_>, dy: Name, x: Name, activation: Activation) {
                 let [dy, x] = rows.get([dy, x]);
                 $room::gelu::backward(dy, x, activation);
             }
 
             fn residual(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 y: Name,
                 x: Name,
                 branch: Name,
@@ -334,7 +339,7 @@ macro_rules! host_engine {
             }
             fn residual_backward(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 dbranch: Name,
                 dy: Name,
                 site: u32,
@@ -350,7 +355,7 @@ macro_rules! host_engine {
             }
             fn log_probs(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 w: &Self::Weights<'_>,
                 at: &Range<usize>,
                 targets: &[Target],
@@ -393,7 +398,7 @@ macro_rules! host_engine {
             }
             fn scalars(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 w: &Self::Weights<'_>,
                 at: &Range<usize>,
                 targets: &[Target],
@@ -408,7 +413,7 @@ macro_rules! host_engine {
             }
             fn scalars_backward(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 w: &Self::Weights<'_>,
                 at: &Range<usize>,
                 targets: &[Target],
@@ -431,7 +436,7 @@ macro_rules! host_engine {
             }
             fn logits(
                 &self,
-                rows: &mut Rows<'_>,
+                rows: &mut TokenRows<'_>,
                 w: &Self::Weights<'_>,
                 at: &Range<usize>,
                 last: &[Target],

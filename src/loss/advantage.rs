@@ -58,16 +58,16 @@ const EPSILON: f64 = 1e-8;
 /// Mean and variance are f64 sums in the order of the values. Values that are all equal (one value, say)
 /// have variance 0 under either divisor and become exactly 0, or stay as they are without `shift_mean`. No
 /// values, no work.
-pub fn whiten(values: &mut [f32], how: Whitening) {
+pub fn whiten(values: &mut [f32], whitening: Whitening) {
     let n = values.len();
     if n == 0 {
         return;
     }
     let mean = values.iter().fold(0.0, |sum: f64, &x| sum + x as f64) / n as f64;
     let squares = values.iter().fold(0.0, |sum: f64, &x| sum + (x as f64 - mean) * (x as f64 - mean));
-    let divisor = if how.unbiased { (n - 1).max(1) } else { n };
+    let divisor = if whitening.unbiased { (n - 1).max(1) } else { n };
     let deviation = libm::sqrt(squares / divisor as f64 + EPSILON);
-    let shift = if how.shift_mean { 0.0 } else { mean };
+    let shift = if whitening.shift_mean { 0.0 } else { mean };
     for x in values {
         *x = ((*x as f64 - mean) / deviation + shift) as f32;
     }

@@ -39,7 +39,7 @@ pub struct PolicySums {
 }
 
 /// The policy loss of some tokens of a minibatch, in order; all slices (N tokens). Writes `weight` times the
-/// gradient to `d_log_probs` and adds to `sums`.
+/// gradient to `dlog_probs` and adds to `sums`.
 ///
 /// Where new and old log-probs are equal the ratio is exactly 1 and the gradient exactly
 /// `-advantage * weight`. Of equal terms in `max` the unclipped one counts. (PyTorch gives half the
@@ -49,7 +49,7 @@ pub struct PolicySums {
 /// An infinite ratio is clipped when the advantage is positive; when it is negative the loss and the
 /// gradient are infinite, for the caller to stop at.
 pub fn policy_loss(
-    d_log_probs: &mut [f32],
+    dlog_probs: &mut [f32],
     new_log_probs: &[f32],
     old_log_probs: &[f32],
     advantages: &[f32],
@@ -58,15 +58,15 @@ pub fn policy_loss(
     sums: &mut PolicySums,
 ) {
     let lengths = [new_log_probs.len(), old_log_probs.len(), advantages.len()];
-    assert_eq!(lengths, [d_log_probs.len(); 3], "policy_loss: new, old, advantages against d_log_probs");
-    for t in 0..d_log_probs.len() {
+    assert_eq!(lengths, [dlog_probs.len(); 3], "policy_loss: new, old, advantages against dlog_probs");
+    for t in 0..dlog_probs.len() {
         let log_ratio = new_log_probs[t] - old_log_probs[t];
         let ratio = exp(log_ratio);
         let unclipped = -advantages[t] * ratio;
         let clipped = -advantages[t] * clamp(ratio, 1.0 - clip, 1.0 + clip);
         let is_clipped = clipped > unclipped;
         // d unclipped / d new = -A rho, as rho is its own derivative; where the clip decides, it is flat.
-        d_log_probs[t] = if is_clipped { 0.0 } else { unclipped * weight };
+        dlog_probs[t] = if is_clipped { 0.0 } else { unclipped * weight };
         sums.loss += if is_clipped { clipped } else { unclipped } as f64;
         sums.approx_kl += 0.5 * log_ratio as f64 * log_ratio as f64;
         sums.ratio += ratio as f64;
@@ -88,10 +88,10 @@ pub struct ValueSums {
 }
 
 /// The value loss of some positions of a minibatch, in order; all slices (N). Writes
-/// `value_coef * weight` times the gradient to `d_values` and adds to `sums`. An infinite `clip` is none.
+/// `value_coef * weight` times the gradient to `dvalues` and adds to `sums`. An infinite `clip` is none.
 /// Of equal squares the unclipped one counts.
 pub fn value_loss(
-    d_values: &mut [f32],
+    dvalues: &mut [f32],
     values: &[f32],
     old_values: &[f32],
     returns: &[f32],
@@ -101,14 +101,14 @@ pub fn value_loss(
     sums: &mut ValueSums,
 ) {
     let lengths = [values.len(), old_values.len(), returns.len()];
-    assert_eq!(lengths, [d_values.len(); 3], "value_loss: values, old values, returns against d_values");
+    assert_eq!(lengths, [dvalues.len(); 3], "value_loss: values, old values, returns against dvalues");
     let scale = value_coef * weight;
-    for t in 0..d_values.len() {
+    for t in 0..dvalues.len() {
         let error = values[t] - returns[t];
         let clipped_error = clamp(values[t], old_values[t] - clip, old_values[t] + clip) - returns[t];
         let is_clipped = clipped_error * clipped_error > error * error;
         // Where the clip decides, the value is outside its range and the loss flat.
-        d_values[t] = if is_clipped { 0.0 } else { error * scale };
+        dvalues[t] = if is_clipped { 0.0 } else { error * scale };
         let counted = if is_clipped { clipped_error } else { error };
         sums.loss += (0.5 * counted * counted) as f64;
         sums.clipped += is_clipped as u64;

@@ -39,11 +39,11 @@ fn pairs(rewards: &[f32], ranks: &[u32]) -> impl Iterator<Item = (usize, usize)>
 }
 
 /// The mean loss over the pairs of one prompt, in nats, or `None` if all responses are tied (or fewer than
-/// two). `rewards`, `ranks` (1 is best; equal numbers are ties) and `d_rewards`: (K). Writes `weight` times
-/// the gradient to `d_rewards`: zeros with `None`.
-pub fn reward_loss(rewards: &[f32], ranks: &[u32], d_rewards: &mut [f32], weight: f32) -> Option<f32> {
-    assert_eq!([ranks.len(), d_rewards.len()], [rewards.len(); 2], "reward_loss: ranks, d_rewards against K");
-    d_rewards.fill(0.0);
+/// two). `rewards`, `ranks` (1 is best; equal numbers are ties) and `drewards`: (K). Writes `weight` times
+/// the gradient to `drewards`: zeros with `None`.
+pub fn reward_loss(rewards: &[f32], ranks: &[u32], drewards: &mut [f32], weight: f32) -> Option<f32> {
+    assert_eq!([ranks.len(), drewards.len()], [rewards.len(); 2], "reward_loss: ranks, drewards against K");
+    drewards.fill(0.0);
     let count = pairs(rewards, ranks).count();
     if count == 0 {
         return None;
@@ -54,8 +54,8 @@ pub fn reward_loss(rewards: &[f32], ranks: &[u32], d_rewards: &mut [f32], weight
         let margin = rewards[winner] - rewards[loser];
         sum -= log_sigmoid(margin);
         let pull = share * sigmoid(-margin);
-        d_rewards[winner] -= pull;
-        d_rewards[loser] += pull;
+        drewards[winner] -= pull;
+        drewards[loser] += pull;
     }
     Some(sum / count as f32)
 }

@@ -246,8 +246,8 @@ impl<'a, E: Engine> Ppo<'a, E> {
     fn update(&mut self, sums: &mut Sums, watch: &mut Watch) -> Result<()> {
         let Ppo { s, policy, value, minibatch, .. } = self;
         if s.whiten_advantages {
-            let how = Whitening { shift_mean: true, unbiased: s.unbiased_whitening };
-            whiten(&mut minibatch.advantages, how);
+            let whitening = Whitening { shift_mean: true, unbiased: s.unbiased_whitening };
+            whiten(&mut minibatch.advantages, whitening);
         }
         let update = policy.updates;
         let rate = |peak| self.schedule.learning_rate(peak, update, u64::MAX);

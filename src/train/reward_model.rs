@@ -64,8 +64,8 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
         // 2. One forward per response; equation 1 over all pairs of a prompt; the mean over prompts.
         let (mut loss, mut accuracy) = (0.0, PairAccuracy::default());
         let weight = 1.0 / batch.len() as f32;
-        rank(learner, &batch, |ranking, rewards, d_rewards| {
-            loss += f64::from(reward_loss(rewards, &ranking.ranks, d_rewards, weight).unwrap_or(0.0));
+        rank(learner, &batch, |ranking, rewards, drewards| {
+            loss += f64::from(reward_loss(rewards, &ranking.ranks, drewards, weight).unwrap_or(0.0));
             accuracy.add(pair_accuracy(rewards, &ranking.ranks));
         });
         loss /= batch.len() as f64;
@@ -142,7 +142,7 @@ pub fn with_scalar_head<E: Engine>(network: Network<E>, seed: u64) -> Network<E>
     scalar
 }
 
-/// Adds the gradient of one batch of rankings; `slopes(ranking, rewards, d_rewards)` for each.
+/// Adds the gradient of one batch of rankings; `slopes(ranking, rewards, drewards)` for each.
 pub fn rank<E: Engine>(
     learner: &mut Learner<E>,
     batch: &[&Ranking],
@@ -154,7 +154,7 @@ pub fn rank<E: Engine>(
         groups.push(sequences.len());
     }
     let mut loss =
-        |group: usize, rewards: &[f32], d_rewards: &mut [f32]| slopes(batch[group], rewards, d_rewards);
+        |group: usize, rewards: &[f32], drewards: &mut [f32]| slopes(batch[group], rewards, drewards);
     learner.accumulate(&sequences, &groups, 1.0, None, &mut loss);
 }
 

@@ -6,8 +6,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use instructgpt::checkpoint::{Model, save_model_directory};
-use instructgpt::model::{Head, ModelConfig, Transformer};
+use instructgpt::checkpoint::save_model_directory;
+use instructgpt::engine::Cpu;
+use instructgpt::model::{Head, Layout, ModelConfig, Network};
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 use instructgpt::text::Tokenizer;
 
@@ -20,18 +21,17 @@ pub fn tokenizer() -> Tokenizer {
     Tokenizer::train([text, text], 280).unwrap()
 }
 
-/// A model whose text varies, far from its initialisation.
-pub fn model(head: Head) -> Model {
+/// A network whose text varies, far from its initialisation.
+pub fn network(head: Head) -> Network {
     let config = ModelConfig::gpt2(tokenizer().vocab_size(), CONTEXT, 24, 2, 3);
-    let Transformer { config, head, layout } = Transformer::new(config, head);
     let mut noise = Rng::at(5, Stage::Test, Purpose::Noise, 0, 0, 0);
-    let parameters = (0..layout.len).map(|_| 0.3 * noise.normal()).collect();
-    Model { config, head, layout, parameters }
+    let parameters = (0..Layout::new(&config, head).len).map(|_| 0.3 * noise.normal()).collect();
+    Network::new(Cpu, config, head, parameters)
 }
 
-/// Writes [`model`] and [`tokenizer`] into a directory.
+/// Writes [`network`] and [`tokenizer`] into a directory.
 pub fn save(directory: &Path, head: Head) {
-    save_model_directory(directory, &model(head), Some(&tokenizer()), &[]).unwrap();
+    save_model_directory(directory, &network(head), Some(&tokenizer()), &[]).unwrap();
 }
 
 /// What a program left behind.

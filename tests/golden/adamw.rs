@@ -1,11 +1,10 @@
 //! `adamw.safetensors`: ten optimizer steps, of a whole model and of given gradients, in three settings.
 
 use instructgpt::engine::{AdamState, Affine, Cpu};
-use instructgpt::loss::cross_entropy::CrossEntropy;
+use instructgpt::loss::CrossEntropy;
 use instructgpt::model::layout::{Initialiser, Parameter};
 use instructgpt::model::{Head, Layout, Sequence, singly};
-use instructgpt::optim::adamw::AdamStyle;
-use instructgpt::optim::learner::Learner;
+use instructgpt::optim::{AdamStyle, Learner};
 
 use crate::common::fixture::Fixture;
 use crate::{check_each, check_each_updated, cut, model, optimizer};
@@ -80,7 +79,7 @@ fn vector(fixture: &Fixture) {
                 second_moment: &mut v,
                 average: None,
             };
-            adam.step(Cpu, state, &gradients, &layout, rate, step as u64 + 1, 1.0, 0.0);
+            adam.step(Cpu, state, &gradients, &layout, rate, step as u64 + 1, 1.0, 1.0);
         }
         check_each(fixture, &format!("{run}.vector.after."), &layout, &weights);
         check_each(fixture, &format!("{run}.vector.m."), &layout, &m);

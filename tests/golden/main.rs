@@ -2,6 +2,8 @@
 //! tensor is; `tests/common/fixture.rs` how close we must be and why. Every test ends by asserting that no
 //! tensor of its file (or of its part of it) was left out.
 
+#[path = "../common/accumulation.rs"]
+mod accumulation;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -18,8 +20,7 @@ use common::fixture::Fixture;
 use instructgpt::checkpoint::config_json::parse_config;
 use instructgpt::engine::Cpu;
 use instructgpt::model::{Head, Layout, Network};
-use instructgpt::optim::adamw::{AdamStyle, AdamW};
-use instructgpt::optim::learner::{Learner, Optimizer};
+use instructgpt::optim::{AdamStyle, AdamW, Optimizer};
 use serde_json::Value;
 
 /// The network whose configuration is `config` and whose parameters begin with `prefix`. The layout's names
@@ -39,18 +40,6 @@ fn model(fixture: &Fixture, config: &Value, head: Head, prefix: &str) -> Network
         parameters[row.range()].copy_from_slice(&values);
     }
     Network::new(Cpu, config, head, parameters)
-}
-
-/// A learner of the fixture's only model, with room for that many tokens at a time.
-fn learner(fixture: &Fixture, tokens: usize) -> Learner {
-    let model = model(fixture, fixture.config(), Head::LanguageModel, "");
-    Learner::new(model, Optimizer { adam: AdamW::default(), gradient_clip: 0.0 }, tokens, false)
-}
-
-/// The gradient of all that was accumulated, both shares of a tied embedding in one. (It cannot go on from there.)
-fn finished_gradient(learner: &mut Learner) -> Vec<f32> {
-    learner.gradients.finish(Cpu, &learner.network.layout);
-    learner.gradient().into_owned()
 }
 
 /// Checks a flat buffer against `PREFIX.NAME` for every parameter of the layout.

@@ -1,9 +1,8 @@
 //! `ops.safetensors`: each operation, forward and backward.
 
-use instructgpt::engine::cpu::log_prob::{self, Workspace};
-use instructgpt::engine::cpu::{attention, embedding, gelu, layer_norm, linear};
-use instructgpt::engine::{Activation, Outputs, Shape, Target};
-use instructgpt::model::{Batch, Precision};
+use instructgpt::engine::cpu::log_prob::Workspace;
+use instructgpt::engine::cpu::{attention, embedding, gelu, layer_norm, linear, log_prob};
+use instructgpt::engine::{Activation, Affine, Batch, Outputs, Precision, Shape, Target};
 
 use crate::common::fixture::Fixture;
 use crate::cut;
@@ -40,8 +39,9 @@ fn linear() {
     let fixture = Fixture::load("ops");
     let f = |name: &str| fixture.values(&format!("linear.{name}"));
     let (x, weight, bias, dy) = (f("x"), f("weight"), f("bias"), f("dy"));
-    let mut y = overwritten(dy.len());
-    linear::forward(Precision::F32, &mut y, &x, &weight, &bias);
+    let (mut y, parameters) = (overwritten(dy.len()), [weight.as_slice(), &bias].concat());
+    let at = Affine { weight: 0..weight.len(), bias: weight.len()..parameters.len() };
+    linear::forward(&mut y, &x, &linear::Weights::new(&parameters, Precision::F32), &at);
     fixture.check("linear.y", &y);
 
     let (mut dx, mut dweight, mut dbias) =
@@ -218,10 +218,9 @@ fn head_at_a_temperature() {
 #[test]
 fn cross_entropy() {
     let fixture = Fixture::load("ops");
-    let targets = fixture.tokens("head.targets").len();
-    let n = targets as f32;
-    let pass = head(&fixture, 1.0, &vec![-1.0 / n; targets]);
-    fixture.check("cross_entropy.loss", &[-pass.log_probs.iter().sum::<f32>() / n]);
+    let n = fixture.tokens("head.targets").len();
+    let pass = head(&fixture, 1.0, &vec![-1.0 / n as f32; n]);
+    fixture.check("cross_entropy.loss", &[-pass.log_probs.iter().sum::<f32>() / n as f32]);
     fixture.check("cross_entropy.dhidden", &pass.dhidden);
     fixture.check("cross_entropy.dweight", &pass.dweight);
     fixture.assert_all_read(|name| name.starts_with("cross_entropy."));

@@ -76,10 +76,10 @@ fn policy_losses() {
     let f = |name: &str| fixture.values(&format!("policy_loss.{name}"));
     let (new, old, advantages, clip) = (f("log_probs"), f("old_log_probs"), f("advantages"), f("clip")[0]);
     let n = new.len();
-    let (mut d_log_probs, mut sums) = (vec![f32::NAN; n], PolicySums::default());
-    policy_loss(&mut d_log_probs, &new, &old, &advantages, clip, 1.0 / n as f32, &mut sums);
+    let (mut dlog_probs, mut sums) = (vec![f32::NAN; n], PolicySums::default());
+    policy_loss(&mut dlog_probs, &new, &old, &advantages, clip, 1.0 / n as f32, &mut sums);
     fixture.check("policy_loss.loss", &[(sums.loss / n as f64) as f32]);
-    fixture.check("policy_loss.dlog_probs", &d_log_probs);
+    fixture.check("policy_loss.dlog_probs", &dlog_probs);
     fixture.check("policy_loss.clip_fraction", &[share_outside(&new, &old, clip)]);
     // Ours counts where the gradient is cut off.
     let flat = fixture.values("policy_loss.dlog_probs").iter().filter(|&&d| d == 0.0).count();
@@ -94,10 +94,10 @@ fn value_losses() {
     let f = |name: &str| fixture.values(&format!("value_loss.{name}"));
     let (values, old, returns, clip) = (f("values"), f("old_values"), f("returns"), f("clip")[0]);
     let n = values.len();
-    let (mut d_values, mut sums) = (vec![f32::NAN; n], ValueSums::default());
-    value_loss(&mut d_values, &values, &old, &returns, clip, 1.0, 1.0 / n as f32, &mut sums);
+    let (mut dvalues, mut sums) = (vec![f32::NAN; n], ValueSums::default());
+    value_loss(&mut dvalues, &values, &old, &returns, clip, 1.0, 1.0 / n as f32, &mut sums);
     fixture.check("value_loss.loss", &[(sums.loss / n as f64) as f32]);
-    fixture.check("value_loss.dvalues", &d_values);
+    fixture.check("value_loss.dvalues", &dvalues);
     fixture.assert_all_read(|name| name.starts_with("value_loss."));
 }
 

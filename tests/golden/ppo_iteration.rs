@@ -14,7 +14,7 @@ use instructgpt::train::rollouts::Rollouts;
 
 use crate::common::fixture::Fixture;
 use crate::ppo_functions::share_outside;
-use crate::{check_each, check_each_updated, cut, finished_gradient, model, optimizer};
+use crate::{check_each, check_each_updated, cut, model, optimizer};
 
 #[test]
 fn one_iteration() {
@@ -93,7 +93,8 @@ fn one_iteration() {
             assert_eq!(new, *old);
             assert_eq!((sums.policy.ratio_max, sums.policy.clipped), (1.0, 0));
             // To be seen, a gradient must be finished, and then made anew for the update, which finishes it.
-            let gradient = finished_gradient(&mut policy);
+            policy.gradients.finish(Cpu, &policy.network.layout);
+            let gradient = policy.gradient().into_owned();
             check_each(&fixture, "minibatch.0.policy_grad.", &policy.network.layout, &gradient);
             policy.gradients.clear(Cpu);
             accumulate(&mut policy);

@@ -1,23 +1,25 @@
 //! `transformer_dense.safetensors`, `transformer_banded.safetensors`, `transformer_bf16.safetensors`: hidden
 //! states, logits, log-probs, loss and every gradient of a whole model.
 
-use instructgpt::model::{Decoder, Precision, Sequence, singly};
+use instructgpt::loss::CrossEntropy;
+use instructgpt::model::{Decoder, Head, Precision, Sequence, singly};
 
+use crate::accumulation::Accumulation;
 use crate::common::fixture::Fixture;
-use crate::{check_each, cut, finished_gradient, learner};
+use crate::{check_each, cut, model};
 
 fn transformer(name: &str, precision: Precision) {
     let fixture = Fixture::load(name);
     let (tokens, offsets) = (fixture.tokens("tokens"), fixture.indices("offsets"));
     let sequences = cut(&tokens, &offsets);
-    let mut learner = learner(&fixture, tokens.len());
-    let network = &mut learner.network;
+    let mut network = model(&fixture, fixture.config(), Head::LanguageModel, "");
     network.config.precision = precision;
+    network.plan(tokens.len(), true);
     fixture.check("hidden", &network.hidden_states(&sequences));
 
     // Logits: what decoding gives after each token.
     let weights = network.packed_weights();
-    let mut decoder = Decoder::new(network, &weights, sequences.len(), network.config.context);
+    let mut decoder = Decoder::new(&network, &weights, sequences.len(), network.config.context);
     let mut logits = vec![];
     for (slot, sequence) in sequences.iter().enumerate() {
         for token in *sequence {
@@ -27,18 +29,14 @@ fn transformer(name: &str, precision: Precision) {
     fixture.check("logits", &logits);
 
     // As training does it: all but the last token in, all but the first as targets.
-    let sequences: Vec<Sequence> = sequences.into_iter().map(Sequence::text).collect();
-    let targets: usize = sequences.iter().map(Sequence::outputs).sum();
-    let mut log_probs = vec![];
-    let mut loss = |_: usize, found: &[f32], slopes: &mut [f32]| {
-        log_probs.extend_from_slice(found);
-        slopes.fill(-1.0 / targets as f32);
-    };
-    learner.accumulate(&sequences, &singly(sequences.len()), 1.0, None, &mut loss);
+    let batch: Vec<Sequence> = sequences.iter().map(|tokens| Sequence::text(tokens)).collect();
+    let mut loss = CrossEntropy::of(&batch, 1.0);
+    let mut accumulation = Accumulation::new(&mut network);
+    accumulation.add(&batch, &singly(batch.len()), 1.0, None, &mut loss);
+    let (log_probs, gradient) = accumulation.finish();
     fixture.check("log_probs", &log_probs);
-    fixture.check("loss", &[-log_probs.iter().sum::<f32>() / targets as f32]);
-    let gradient = finished_gradient(&mut learner);
-    check_each(&fixture, "grad.", &learner.network.layout, &gradient);
+    fixture.check("loss", &[loss.mean() as f32]);
+    check_each(&fixture, "grad.", &network.layout, &gradient);
     fixture.assert_all_read(|_| true);
 }
 

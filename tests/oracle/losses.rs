@@ -23,13 +23,27 @@ pub struct Ranking {
     pub ranks: Vec<u32>,
 }
 
-/// Clip of policy and value, the value's coefficient, ptx's, and the temperature.
+/// Two responses to one prompt, of which people prefer the first.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// Tokens of the prompt, at least 1.
+    pub prompt: usize,
+    /// Prompt and preferred response.
+    pub chosen: Vec<u32>,
+    /// Prompt and the other.
+    pub rejected: Vec<u32>,
+    /// Log-probs of both responses under the reference policy.
+    pub reference: [f32; 2],
+}
+
+/// Clip of policy and value, the value's coefficient, ptx's, DPO's beta, and the temperature.
 #[derive(Debug, Clone, Copy)]
 pub struct Constants {
     pub clip: f32,
     pub value_clip: f32,
     pub value_coef: f32,
     pub ptx_coef: f32,
+    pub beta: f32,
     pub temperature: f32,
 }
 
@@ -52,17 +66,23 @@ pub fn sft<S: Scalar>(gpt: &Gpt<S>, episodes: &[Episode]) -> S {
 /// The log-probs of all response tokens.
 pub fn response_log_probs<S: Scalar>(gpt: &Gpt<S>, episodes: &[Episode], temperature: f64) -> Vec<S> {
     let episodes = episodes.iter().zip(0..);
-    episodes.flat_map(|(e, b)| response(e, gpt.log_probs(&e.tokens, b, temperature))).collect()
+    episodes
+        .flat_map(|(e, b)| response(&e.tokens, e.prompt, gpt.log_probs(&e.tokens, b, temperature)))
+        .collect()
 }
 
 /// The values where all response tokens are about to be chosen.
 pub fn response_values<S: Scalar>(gpt: &Gpt<S>, episodes: &[Episode]) -> Vec<S> {
-    episodes.iter().zip(0..).flat_map(|(e, b)| response(e, gpt.values(&e.tokens, b))).collect()
+    episodes
+        .iter()
+        .zip(0..)
+        .flat_map(|(e, b)| response(&e.tokens, e.prompt, gpt.values(&e.tokens, b)))
+        .collect()
 }
 
 /// Of numbers at positions 0.. those that speak of the response: from the position before its first token.
-fn response<S: Scalar>(e: &Episode, at_positions: Vec<S>) -> Vec<S> {
-    at_positions[e.prompt - 1..e.tokens.len() - 1].to_vec()
+pub fn response<S: Scalar>(tokens: &[u32], prompt: usize, at_positions: Vec<S>) -> Vec<S> {
+    at_positions[prompt - 1..tokens.len() - 1].to_vec()
 }
 
 /// The rewards of each prompt's responses: the scalar head's number at the last token.
@@ -121,4 +141,20 @@ pub fn value<S: Scalar>(gpt: &Gpt<S>, episodes: &[Episode], constants: Constants
     };
     let terms = response_values(gpt, episodes).into_iter().zip(then).map(term);
     S::constant(constants.value_coef.into()) * mean(terms.collect())
+}
+
+/// The log-probs of both responses' tokens, pair after pair.
+pub fn pair_log_probs<S: Scalar>(gpt: &Gpt<S>, pairs: &[Pair]) -> Vec<[Vec<S>; 2]> {
+    let of = |pair: &Pair, tokens: &Vec<u32>| response(tokens, pair.prompt, gpt.log_probs(tokens, 0, 1.0));
+    pairs.iter().map(|pair| [of(pair, &pair.chosen), of(pair, &pair.rejected)]).collect()
+}
+
+/// DPO's loss, a mean over pairs: see [`Dpo`](crate::dpo::Dpo).
+pub fn dpo<S: Scalar>(gpt: &Gpt<S>, pairs: &[Pair], constants: Constants) -> S {
+    let term = |([chosen, rejected], pair): ([Vec<S>; 2], &Pair)| {
+        let [chosen_then, rejected_then] = pair.reference.map(|x| S::constant(x.into()));
+        let margin = (sum(chosen) - chosen_then) - (sum(rejected) - rejected_then);
+        (S::constant(1.0) + (-S::constant(constants.beta.into()) * margin).exp()).ln()
+    };
+    mean(pair_log_probs(gpt, pairs).into_iter().zip(pairs).map(term).collect())
 }

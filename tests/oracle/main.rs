@@ -2,11 +2,14 @@
 //! f64 gives the exact directional derivative of a whole loss, and `<gradient, v>` from the crate's
 //! hand-derived backward has to be the same number.
 //!
-//! For random models, every loss of the paper and random batches with sequences of different length, the
+//! For random models, every loss of the paper, one that it does not have, and random batches with sequences of different length, the
 //! directions v are: random ones over all parameters, random ones confined to one tensor (so that an error
 //! is caught and named however small the tensor's share), and, for small models, every single element.
 
+#[path = "../common/accumulation.rs"]
+mod accumulation;
 mod cases;
+mod dpo;
 mod gpt;
 mod losses;
 mod ours;
@@ -30,10 +33,11 @@ enum Loss {
     Policy,
     PolicyWithPtx,
     Value,
+    Dpo,
 }
 
-const LOSSES: [Loss; 6] =
-    [Loss::NextToken, Loss::Sft, Loss::Reward, Loss::Policy, Loss::PolicyWithPtx, Loss::Value];
+const LOSSES: [Loss; 7] =
+    [Loss::NextToken, Loss::Sft, Loss::Reward, Loss::Policy, Loss::PolicyWithPtx, Loss::Value, Loss::Dpo];
 
 impl Loss {
     fn head(self) -> Head {
@@ -49,6 +53,7 @@ impl Loss {
             Loss::Policy => losses::policy(&gpt, &case.episodes, case.constants),
             Loss::PolicyWithPtx => losses::policy_with_ptx(&gpt, &case.episodes, &case.texts, case.constants),
             Loss::Value => losses::value(&gpt, &case.episodes, case.constants),
+            Loss::Dpo => losses::dpo(&gpt, &case.pairs, case.constants),
         }
     }
 
@@ -60,6 +65,7 @@ impl Loss {
             Loss::Policy => ours::policy(case, false),
             Loss::PolicyWithPtx => ours::policy(case, true),
             Loss::Value => ours::value(case),
+            Loss::Dpo => ours::dpo(case),
         }
     }
 }
@@ -127,9 +133,9 @@ fn gradient(loss: Loss) {
         let case = Case::new(number, loss.head());
         let ours = loss.ours(&case).gradient;
         let (whole, rng) = (norm_f32(&ours), &mut rng(number, 3));
-        let everything = || 0..case.model.layout.len;
+        let everything = || 0..case.layout().len;
         let mut directions: Vec<_> = (0..3).map(|_| Direction::random("", everything(), rng)).collect();
-        let rows = case.model.layout.parameters.iter();
+        let rows = case.layout().parameters.iter();
         directions.extend(rows.map(|row| Direction::random(&row.name, row.range(), rng)));
         for (d, exact) in directions.iter().zip(slopes(loss, &case, &directions)) {
             let gradient = &ours[d.at.clone()];
@@ -179,6 +185,11 @@ fn value_gradient() {
     gradient(Loss::Value);
 }
 
+#[test]
+fn dpo_gradient() {
+    gradient(Loss::Dpo);
+}
+
 /// Every element of the gradient in two small models: dense and tied, banded with a head of its own.
 #[test]
 fn every_element_of_every_gradient() {
@@ -186,7 +197,7 @@ fn every_element_of_every_gradient() {
         let case = Case::new(number, loss.head());
         let ours = loss.ours(&case).gradient;
         let whole = norm_f32(&ours);
-        for row in &case.model.layout.parameters {
+        for row in &case.layout().parameters {
             let unit = |i| Direction { name: row.name.clone(), at: i..i + 1, v: vec![1.0] };
             let exact = slopes(loss, &case, &row.range().map(unit).collect::<Vec<_>>());
             let found = &ours[row.range()];
@@ -217,6 +228,7 @@ fn log_probs_values_and_losses() {
                 [losses::response_log_probs(&gpt, episodes, temperature), texts(episodes.len())].concat()
             }
             Loss::Value => losses::response_values(&gpt, episodes),
+            Loss::Dpo => losses::pair_log_probs(&gpt, &case.pairs).concat().concat(),
         };
         let ours = loss.ours(&case);
         assert_eq!(ours.outputs.len(), exact.len());

@@ -29,7 +29,7 @@ const NEIGHBOURS: [(&str, &str); 4] =
 const LONG_FILES: [(&str, &str); 10] = [
     ("src/checkpoint/hugging_face.rs", "one format in all its variants; tests make half"),
     ("src/checkpoint/safetensors.rs", "one format, both ways, with the tests that go round"),
-    ("src/engine/cpu/gemm.rs", "one kernel in all its shapes, beside its definition"),
+    ("src/engine/cpu/gemm.rs", "one kernel in all its shapes; tests make a third"),
     (
         "src/engine/cpu/attention.rs",
         "one operation, forward and backward, on the same ragged tile; tests make half",

@@ -14,8 +14,8 @@ use crate::engine::cpu::gemm::{MR, NR, NV, tile};
 use crate::engine::cpu::operands::F32;
 use crate::engine::cpu::pack::{copy_padded, pack};
 use crate::engine::cpu::packed::row_times_panels;
+use crate::engine::cpu::reduce;
 use crate::engine::cpu::row_grain;
-use crate::engine::cpu::rows;
 use crate::engine::{Heads, Shape};
 use crate::num::math::{exp, sqrt};
 use crate::num::par::{self, Split};
@@ -247,7 +247,7 @@ impl OneHead<'_> {
                     for (i, t) in group.clone().enumerate() {
                         let stats = (self.stats[2 * t], self.stats[2 * t + 1]);
                         probabilities(&mut p[i * span..], shape, t, Some(stats));
-                        let delta = rows::dot(&self.dout[t * hs..][..hs], &self.out[t * hs..][..hs]);
+                        let delta = reduce::dot(&self.dout[t * hs..][..hs], &self.out[t * hs..][..hs]);
                         let scale = shape.scale();
                         let range = shape.visible(t);
                         let (p, d) = (&p[i * span..][range.clone()], &mut dscore[i * span..][range]);
@@ -376,9 +376,9 @@ fn probabilities(scores: &mut [f32], shape: Shape, t: usize, known: Option<(f32,
 
 fn softmax(scores: &mut [f32], scale: f32, known: Option<(f32, f32)>) -> (f32, f32) {
     scores.iter_mut().for_each(|x| *x *= scale);
-    let m = known.map_or_else(|| rows::max(scores), |known| known.0);
+    let m = known.map_or_else(|| reduce::max(scores), |known| known.0);
     scores.iter_mut().for_each(|x| *x = exp(*x - m));
-    let inverse = known.map_or_else(|| 1.0 / rows::sum(scores), |known| known.1);
+    let inverse = known.map_or_else(|| 1.0 / reduce::sum(scores), |known| known.1);
     scores.iter_mut().for_each(|x| *x *= inverse);
     (m, inverse)
 }

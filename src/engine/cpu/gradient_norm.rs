@@ -1,6 +1,6 @@
 //! The norm of the gradient, and the search for what is not finite: chunks of the flat buffer on any thread.
 
-use crate::engine::cpu::rows;
+use crate::engine::cpu::reduce;
 use crate::engine::plain::gradient_norm::CHUNK;
 use crate::num::par;
 
@@ -12,7 +12,7 @@ pub fn gradient_norm(gradients: &[f32]) -> f32 {
     let mut total = 0.0f64;
     for group in gradients.chunks(GROUP * CHUNK) {
         let (mut sums, count) = ([0.0; GROUP], group.len().div_ceil(CHUNK));
-        of_chunks(group, &mut sums[..count], |chunk| rows::dot(chunk, chunk));
+        of_chunks(group, &mut sums[..count], |chunk| reduce::dot(chunk, chunk));
         sums[..count].iter().for_each(|&sum| total += sum as f64);
     }
     libm::sqrt(total) as f32

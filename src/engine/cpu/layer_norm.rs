@@ -1,8 +1,8 @@
 //! Layer norm over a row of C: `y = x_hat * gamma + beta`, `x_hat = (x - mean) * r`,
 //! `r = 1 / sqrt(variance + epsilon)`, with the population variance.
 
+use crate::engine::cpu::reduce;
 use crate::engine::cpu::row_grain;
-use crate::engine::cpu::rows;
 use crate::num::math::{fma, sqrt};
 use crate::num::par;
 
@@ -25,11 +25,11 @@ pub fn forward(y: &mut [f32], stats: &mut [f32], x: &[f32], gamma: &[f32], beta:
     });
 }
 
-/// Mean and `1 / sqrt(variance + epsilon)` of a row; both sums in the order of [`rows`].
+/// Mean and `1 / sqrt(variance + epsilon)` of a row; both sums in the order of [`reduce`].
 fn statistics(x: &[f32], epsilon: f32) -> (f32, f32) {
     let c = x.len() as f32;
-    let mean = rows::sum(x) / c;
-    let variance = rows::sum_map(x, |x| (x - mean) * (x - mean)) / c;
+    let mean = reduce::sum(x) / c;
+    let variance = reduce::sum_map(x, |x| (x - mean) * (x - mean)) / c;
     (mean, 1.0 / sqrt(variance + epsilon))
 }
 
@@ -122,9 +122,9 @@ mod tests {
         let gamma = [1.5; 37];
         forward(&mut y, &mut stats, &x, &gamma, &[0.0; 37], 0.0);
         backward_input(&mut dx, &dy, &x, &stats, &gamma);
-        assert!(rows::sum(&dx).abs() < 1e-5);
+        assert!(reduce::sum(&dx).abs() < 1e-5);
         let centred: Vec<f32> = x.iter().map(|x| x - stats[0]).collect();
-        assert!(rows::dot(&dx, &centred).abs() < 1e-4);
-        assert!(rows::dot(&dx, &dx) > 1e-3);
+        assert!(reduce::dot(&dx, &centred).abs() < 1e-4);
+        assert!(reduce::dot(&dx, &dx) > 1e-3);
     }
 }

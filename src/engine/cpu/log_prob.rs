@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use crate::engine::cpu::depth::Depth;
 use crate::engine::cpu::gemm::gemm;
-use crate::engine::cpu::rows;
+use crate::engine::cpu::reduce;
 use crate::engine::{Init, Matrix, Outputs, Precision, Summary, Target};
 use crate::num::math::{exp, fma, ln};
 use crate::num::par;
@@ -186,7 +186,7 @@ pub fn softmax(logits: &mut [f32], temperature: f32) -> Summary {
     if temperature != 1.0 {
         logits.iter_mut().for_each(|x| *x /= temperature);
     }
-    let max = rows::max(logits);
+    let max = reduce::max(logits);
     // Lanewise sums of e and of e * (x - m), then the halving tree.
     let (mut sums, mut weighted) = ([0.0f32; LANES], [0.0f32; LANES]);
     let mut chunks = logits.chunks_exact_mut(LANES);

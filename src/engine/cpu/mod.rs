@@ -20,7 +20,7 @@ pub mod log_prob;
 pub(crate) mod operands;
 pub(crate) mod pack;
 pub mod packed;
-pub mod rows;
+pub mod reduce;
 
 #[cfg(test)]
 mod tests;

@@ -71,8 +71,9 @@ impl Operands for F32 {
     }
 }
 
-/// [`Precision::Bf16`](crate::engine::Precision::Bf16): a word of B is a pair, see [`bf16`]. So is one of A where there is an instruction for pairs;
-/// without it, the two steps that this stands for are taken one by one, and A has the rounded element of each.
+/// [`Precision::Bf16`](crate::engine::Precision::Bf16): a word of B is a pair, see [`bf16`]. So is one of A where
+/// there is an instruction for pairs; without it, the two steps that this stands for are taken one by one, and A has
+/// the rounded element of each.
 pub(crate) struct Bf16;
 
 impl Operands for Bf16 {

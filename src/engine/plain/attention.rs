@@ -3,7 +3,7 @@
 //! `lo(t) = max(0, t + 1 - window)`:
 //! ```text
 //! score[t][s] = (chain over d of q[t][d] k[s][d]) * scale       scale = 1 / sqrt(HS)
-//! p[t][s]     = exp(score[t][s] - m[t]) * (1 / sum[t])          m = max, sum as in `rows`, over lo..=t
+//! p[t][s]     = exp(score[t][s] - m[t]) * (1 / sum[t])          m = max, sum as in `reduce`, over lo..=t
 //! out[t][d]   = chain over s ascending of p[t][s] v[s][d]
 //! ```
 //! Hidden positions take no part: there is no mask arithmetic.
@@ -16,7 +16,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::rows;
+use super::reduce;
 use crate::engine::{Heads, Shape};
 use crate::num::math::{exp, fma};
 
@@ -40,9 +40,9 @@ pub fn forward(out: &mut [f32], stats: &mut [f32], q: &[f32], k: &[f32], v: &[f3
 fn attend(out: &mut [f32], q: &[f32], k: &[f32], v: &[f32], seen: Range<usize>, scale: f32) -> (f32, f32) {
     let hs = q.len();
     let mut p: Vec<f32> = seen.clone().map(|s| chain(q, &k[s * hs..][..hs]) * scale).collect();
-    let m = rows::max(&p);
+    let m = reduce::max(&p);
     p.iter_mut().for_each(|x| *x = exp(*x - m));
-    let inverse = 1.0 / rows::sum(&p);
+    let inverse = 1.0 / reduce::sum(&p);
     out.fill(0.0);
     for (p, s) in p.iter().zip(seen) {
         let p = p * inverse;
@@ -84,7 +84,7 @@ pub fn backward(
         for (t, row) in one.clone().enumerate() {
             let [q_t, dout_t, out_t] = [q, dout, out].map(|x| &x[row * hs..][..hs]);
             let (m, inverse) = (stats[2 * row], stats[2 * row + 1]);
-            let delta = rows::dot(dout_t, out_t);
+            let delta = reduce::dot(dout_t, out_t);
             for s in shape.visible(t) {
                 let at = (one.start + s) * hs;
                 let [k_s, v_s] = [k, v].map(|x| &x[at..][..hs]);

@@ -4,9 +4,9 @@
 //! |g| = sqrt(sum over i of g[i]^2)
 //! ```
 //! The sum's order is part of the definition: chunks of [`CHUNK`] elements of the flat buffer, each a
-//! [`rows::dot`] with itself, added in order in f64.
+//! [`reduce::dot`] with itself, added in order in f64.
 
-use super::rows;
+use super::reduce;
 
 /// Elements of a chunk of the flat buffer.
 pub const CHUNK: usize = 4096;
@@ -15,7 +15,7 @@ pub const CHUNK: usize = 4096;
 pub fn gradient_norm(gradients: &[f32]) -> f32 {
     let mut total = 0.0f64;
     for chunk in gradients.chunks(CHUNK) {
-        total += f64::from(rows::dot(chunk, chunk));
+        total += f64::from(reduce::dot(chunk, chunk));
     }
     libm::sqrt(total) as f32
 }

@@ -4,7 +4,7 @@
 //! y = x_hat * gamma + beta,   x_hat = (x - mean) * r,   r = 1 / sqrt(variance + epsilon)
 //! ```
 
-use super::rows;
+use super::reduce;
 use crate::num::math::{fma, sqrt};
 
 /// y (N, C); stats (N, 2) receives mean and r of each row, for the backward; x (N, C), gamma, beta (C).
@@ -13,8 +13,8 @@ pub fn forward(y: &mut [f32], stats: &mut [f32], x: &[f32], gamma: &[f32], beta:
     assert_eq!((x.len(), y.len()), (n * c, n * c), "x or y is not ({n}, {c})");
     for t in 0..n {
         let x = &x[t * c..][..c];
-        let mean = rows::sum(x) / c as f32;
-        let variance = rows::sum_map(x, |x| (x - mean) * (x - mean)) / c as f32;
+        let mean = reduce::sum(x) / c as f32;
+        let variance = reduce::sum_map(x, |x| (x - mean) * (x - mean)) / c as f32;
         let r = 1.0 / sqrt(variance + epsilon);
         for i in 0..c {
             y[t * c + i] = fma((x[i] - mean) * r, gamma[i], beta[i]);
@@ -38,8 +38,8 @@ pub fn backward_input(dx: &mut [f32], dy: &[f32], x: &[f32], stats: &[f32], gamm
         let (mean, r) = (stats[2 * t], stats[2 * t + 1]);
         let x_hat = |i: usize| (x[i] - mean) * r;
         let g = |i: usize| dy[i] * gamma[i];
-        let mean_g = rows::in_lanes(c, |i, lane| lane + g(i)) / c as f32;
-        let mean_gx = rows::in_lanes(c, |i, lane| fma(g(i), x_hat(i), lane)) / c as f32;
+        let mean_g = reduce::in_lanes(c, |i, lane| lane + g(i)) / c as f32;
+        let mean_gx = reduce::in_lanes(c, |i, lane| fma(g(i), x_hat(i), lane)) / c as f32;
         for i in 0..c {
             dx[i] = fma(r, fma(-x_hat(i), mean_gx, g(i) - mean_g), dx[i]);
         }

@@ -13,7 +13,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::gemm::{chain, gemm};
-use super::rows;
+use super::reduce;
 use crate::engine::{Init, Matrix, Outputs, Precision, Summary, Target};
 use crate::num::math::{exp, fma, ln};
 
@@ -122,13 +122,13 @@ pub fn softmax(logits: &mut [f32], temperature: f32) -> Summary {
     if temperature != 1.0 {
         logits.iter_mut().for_each(|x| *x /= temperature);
     }
-    let max = rows::max(logits);
+    let max = reduce::max(logits);
     let shifted: Vec<f32> = logits.iter().map(|x| x - max).collect();
     let e: Vec<f32> = shifted.iter().map(|&x| exp(x)).collect();
-    let sum = rows::sum(&e);
+    let sum = reduce::sum(&e);
     // A logit of -inf has no part in the entropy: not 0 * inf.
     let weighted =
-        rows::in_lanes(e.len(), |v, lane| fma(e[v], if e[v] > 0.0 { shifted[v] } else { 0.0 }, lane));
+        reduce::in_lanes(e.len(), |v, lane| fma(e[v], if e[v] > 0.0 { shifted[v] } else { 0.0 }, lane));
     let inverse = 1.0 / sum;
     logits.iter_mut().zip(&e).for_each(|(p, e)| *p = e * inverse);
     let log_sum = ln(sum);

@@ -6,16 +6,16 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`rows`] | sums over a row: sixteen lanes and a tree |
+//! | [`reduce`] | sums over a row: sixteen lanes and a tree |
 //! | [`gemm`] | sums of products: one chain |
 //! | [`embedding`], [`layer_norm`], [`linear`], [`attention`], [`gelu`], [`dropout`] | a transformer's block |
 //! | [`log_prob`], [`scalar_head`] | what stands on it |
 //! | [`adamw`], [`gradient_norm`] | what moves the weights |
 //!
 //! # How to read a backward
-//! A loss `L` is one number. The gradient of a buffer `x`, written `dx`, holds `dL/dx[i]` for every element of it.
-//! A backward is handed `dy`, the gradient of what its forward wrote, and applies the chain rule:
-//! `dx[i] = sum over j of dy[j] * dy[j]/dx[i]`. That is all there is to it; no graph is recorded.
+//! A loss is one number. The gradient of a buffer `x`, written `dx`, says for every element of it how the loss changes
+//! with it. A backward is handed `dy`, the gradient of what its forward wrote, and applies the chain rule:
+//! `dx[i]` is the sum over j of `dy[j]` times the slope of `y[j]` in `x[i]`. That is all; no graph is recorded.
 
 pub mod adamw;
 pub mod attention;
@@ -27,7 +27,7 @@ pub mod gradient_norm;
 pub mod layer_norm;
 pub mod linear;
 pub mod log_prob;
-pub mod rows;
+pub mod reduce;
 pub mod scalar_head;
 
 #[cfg(test)]

@@ -38,13 +38,13 @@ fn sums_go_by_lanes_and_halves() {
     // 1 is lost beside 2^24 if it is added by itself, and two of them are not. Elements 0 and 16 share a lane.
     let mut xs = vec![0.0; 17];
     (xs[0], xs[16], xs[1]) = (16_777_216.0, 1.0, 1.0);
-    assert_eq!(rows::sum(&xs), 16_777_216.0);
+    assert_eq!(reduce::sum(&xs), 16_777_216.0);
     (xs[16], xs[3]) = (0.0, 1.0);
-    assert_eq!(rows::sum(&xs), 16_777_218.0);
-    assert_eq!(rows::dot(&[1.0, 2.0, 3.0], &[4.0, -5.0, 6.0]), 12.0);
-    assert_eq!(rows::sum_map(&[1.0, 2.0], |x| x * x), 5.0);
-    assert_eq!(rows::max(&[1.0, f32::NAN, 3.0, 2.0]), 3.0);
-    assert_eq!((rows::sum(&[]), rows::max(&[])), (0.0, f32::NEG_INFINITY));
+    assert_eq!(reduce::sum(&xs), 16_777_218.0);
+    assert_eq!(reduce::dot(&[1.0, 2.0, 3.0], &[4.0, -5.0, 6.0]), 12.0);
+    assert_eq!(reduce::sum_map(&[1.0, 2.0], |x| x * x), 5.0);
+    assert_eq!(reduce::max(&[1.0, f32::NAN, 3.0, 2.0]), 3.0);
+    assert_eq!((reduce::sum(&[]), reduce::max(&[])), (0.0, f32::NEG_INFINITY));
 }
 
 #[test]

@@ -80,11 +80,11 @@ mod tests {
         ) {
             // Vanishing products keep their sign, and so do zeros.
             let (xs, ys): (Vec<f32>, Vec<f32>) = numbers.into_iter().map(|(x, y)| (x * scale, y * scale)).unzip();
-            prop_assert_eq!(sum(&xs).to_bits(), plain::rows::sum(&xs).to_bits());
-            prop_assert_eq!(dot(&xs, &ys).to_bits(), plain::rows::dot(&xs, &ys).to_bits());
+            prop_assert_eq!(sum(&xs).to_bits(), plain::reduce::sum(&xs).to_bits());
+            prop_assert_eq!(dot(&xs, &ys).to_bits(), plain::reduce::dot(&xs, &ys).to_bits());
             let squash = |x: f32| math::exp(x * 1e-2);
-            prop_assert_eq!(sum_map(&xs, squash).to_bits(), plain::rows::sum_map(&xs, squash).to_bits());
-            prop_assert_eq!(max(&xs).to_bits(), plain::rows::max(&xs).to_bits());
+            prop_assert_eq!(sum_map(&xs, squash).to_bits(), plain::reduce::sum_map(&xs, squash).to_bits());
+            prop_assert_eq!(max(&xs).to_bits(), plain::reduce::max(&xs).to_bits());
         }
     }
 
@@ -93,7 +93,7 @@ mod tests {
         // Every product vanishes below zero: all lanes are -0, those without a second element too.
         for n in 1..40 {
             let (xs, ys) = (vec![1e-30; n], vec![-1e-30; n]);
-            let defined = plain::rows::dot(&xs, &ys);
+            let defined = plain::reduce::dot(&xs, &ys);
             assert_eq!(dot(&xs, &ys).to_bits(), defined.to_bits(), "{n}");
             assert_eq!(defined.is_sign_negative(), n >= 16, "{n}");
         }
