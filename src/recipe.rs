@@ -87,6 +87,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         match stage {
             StageId::Pretrain => self.pretrain(),
             StageId::Sft => self.sft(),
+            StageId::Collect if self.data.world.is_none() => Err(needs::world()),
             StageId::Collect => self.collect(),
             StageId::RewardModel => {
                 self.collect()?;

@@ -24,6 +24,11 @@ pub fn reward_model() -> Error {
     Error::usage("sft.select", "a reward model to select by", "none", hint)
 }
 
+/// Comparisons are collected from the miniature's people; others come in files.
+pub fn world() -> Error {
+    Error::usage("--stage collect", "the miniature, data.world = true", "data from files", "")
+}
+
 /// Memory to train a fresh model in: what is plainly too large is said at once.
 ///
 /// # Errors
