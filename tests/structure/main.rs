@@ -44,11 +44,10 @@ const LONG_FILES: [(&str, &str); 10] = [
 const LONG: usize = 400;
 
 /// Files that use `unsafe`, each with its reason.
-const UNSAFE_FILES: [(&str, &str); 7] = [
+const UNSAFE_FILES: [(&str, &str); 6] = [
     ("examples/embedded.rs", "without std, system calls are its own"),
     ("examples/embedded/heap.rs", "without std, the allocator is its own"),
     ("reference/bench_gemm/src/main.rs", "the crate that we are compared with takes raw pointers"),
-    ("src/huge_pages.rs", "an allocator can be written in no other way"),
     ("src/num/simd.rs", "the instruction for bf16 pairs has no safe form"),
     ("tests/allocation.rs", "an allocator that counts can be written in no other way"),
     ("tests/heap.rs", "calls that allocator as a program does; Miri runs it"),
@@ -108,7 +107,7 @@ fn floor_of(file: &File) -> Option<usize> {
 /// A file imports only from floors below its own, its own folder, and [`NEIGHBOURS`].
 fn floors(file: &File) -> Vec<String> {
     // The library's front page and the program, which stand on all floors and on none.
-    let program = |room: &str| matches!(room, "lib" | "main" | "huge_pages");
+    let program = |room: &str| matches!(room, "lib" | "main");
     let Some(room) = file.room().filter(|room| !program(room)) else { return vec![] };
     let mine = if room == "error" { None } else { Some(floor_of(file)) };
     if mine == Some(None) {
