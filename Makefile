@@ -1,10 +1,11 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo test exact fixtures fixtures-check mutants bench bench-trl docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo demo-check test exact fixtures fixtures-check mutants bench bench-trl docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature, a report and a table (some minutes)"
+	@echo "make demo-check   whether the demo still gives the picture, answers and tables of README and docs"
 	@echo "make test         all tests (under 5 minutes after the build)"
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
@@ -25,6 +26,10 @@ build:
 
 demo: build
 	target/release/instructgpt demo --out runs/demo $(if $(wildcard runs/demo/config.toml),--resume)
+
+# Of what the documents show, the part that takes a whole demo to check. UPDATE=1 writes the picture and its measures.
+demo-check: demo
+	cargo test --test readme -- --ignored
 
 test:
 	cargo test
