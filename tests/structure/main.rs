@@ -2,6 +2,7 @@
 //! let a machine, a compiler or a thread show in a result. Each rule is a function from a file to its
 //! violations; one more test plants one for every rule and sees it found.
 
+mod documents;
 mod source;
 
 use source::{File, function, imports, is_word, repository, word, words};
