@@ -27,13 +27,17 @@ const NEIGHBOURS: [(&str, &str); 4] =
     [("data", "text"), ("checkpoint", "text"), ("report", "eval"), ("run", "settings")];
 
 /// Files above [`LONG`] lines, each with its reason.
-const LONG_FILES: [(&str, &str); 10] = [
+const LONG_FILES: [(&str, &str); 11] = [
     ("src/checkpoint/hugging_face.rs", "one format in all its variants; tests make half"),
     ("src/checkpoint/safetensors.rs", "one format, both ways, with the tests that go round"),
     ("src/engine/cpu/gemm.rs", "one kernel in all its shapes; tests make a third"),
     (
         "src/engine/cpu/attention.rs",
         "one operation, forward and backward, on the same ragged tile; tests make half",
+    ),
+    (
+        "src/engine/host.rs",
+        "a list of the engine's operations, each from names of buffers to a function's slices",
     ),
     ("src/text/files.rs", "two formats of the same tokenizer, and what a broken file gets"),
     ("src/world/language.rs", "the miniature's vocabulary and grammar: mostly tables"),
