@@ -25,8 +25,11 @@ use instructgpt::run::completed::Completed;
 use instructgpt::settings::Section;
 use instructgpt::text::{Tokenizer, json};
 
+/// Whether bytes are accepted.
+pub type Reader = fn(&[u8]) -> bool;
+
 /// All readers by name; each has a folder of seeds of that name.
-pub const READERS: [(&str, fn(&[u8]) -> bool); 13] = [
+pub const READERS: [(&str, Reader); 13] = [
     ("completed", completed),
     ("config_json", model_configuration),
     ("gzip", gzip),

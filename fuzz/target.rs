@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 
-static READER: LazyLock<fn(&[u8]) -> bool> = LazyLock::new(|| {
+static READER: LazyLock<readers::Reader> = LazyLock::new(|| {
     let name = std::env::var("READER").unwrap_or_default();
     let known = readers::READERS.iter().find(|(known, _)| *known == name);
     let names = readers::READERS.map(|(name, _)| name).join(", ");
