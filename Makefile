@@ -1,31 +1,37 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo test exact fixtures fixtures-check mutants bench bench-trl docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo demo-check test fixtures fixtures-check mutants bench bench-trl docs lint determinism fuzz soak miri no-std clean
 
 help:
-	@echo "make demo         the whole pipeline on the built-in miniature, a report and a table (some minutes)"
+	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
+	@echo "make demo-check   whether the demo still gives the picture, answers and tables of README and docs"
 	@echo "make test         all tests (under 5 minutes after the build)"
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
-	@echo "make determinism  hashes of a tiny run for threads, micro-batches, builds and kills, all the known ones"
+	@echo "make determinism  whether a tiny run has the known hashes on any threads, micro-batches and builds, and killed"
 	@echo "make fuzz         the fuzzer on every reader (or READERS=...) for SECONDS=600 each (needs nightly Rust and"
 	@echo "                  cargo-fuzz)"
-	@echo "make soak         20,000 updates of PPO: memory and open files stay what they were"
+	@echo "make soak         whether memory and open files stay as they are over 20,000 updates of PPO"
 	@echo "make miri         Miri on the embedded example's allocator (needs nightly Rust with miri)"
 	@echo "make no-std       the core without std, the library without the program, and the embedded example against"
 	@echo "                  the program"
 	@echo "make bench        our speed beside PyTorch, Transformers and the gemm crate (the same environment as"
 	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
 	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
-	@echo "make fixtures     regenerate fixtures/ with PyTorch (its own Python environment, 6 GB)"
-	@echo "make mutants      break the reference in 52 ways; the golden tests must notice each"
+	@echo "make fixtures     make fixtures/ again with PyTorch (a Python environment of its own, 6 GB)"
+	@echo "make mutants      whether the golden tests notice each of 52 errors put into the reference"
 
 build:
 	cargo build --release
 
 demo: build
 	target/release/instructgpt demo --out runs/demo $(if $(wildcard runs/demo/config.toml),--resume)
+
+# Compares what the documents show with runs/demo, which is made if it is missing; remove it after a change of the code.
+# UPDATE=1 writes the picture and its measures anew.
+demo-check: demo
+	cargo test --test readme -- --ignored
 
 test:
 	cargo test

@@ -23,7 +23,7 @@ use crate::train::pretrain::Pretrain;
 use crate::train::reward_model::{RewardModel, with_scalar_head};
 use crate::train::sft::{Sft, epoch_directory};
 use crate::train::sft_selection::SftSelection;
-use crate::world::Split as Side;
+use crate::world::Part;
 
 /// Where SFT's epochs wait for the reward model's choice.
 const EPOCHS: &str = "sft_epochs";
@@ -136,7 +136,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         }
         let models = self.writers()?;
         let prompts = &self.data.ranking_prompts;
-        let sides = [(Side::Train, &prompts.train[..]), (Side::Validation, &prompts.validation[..])];
+        let sides = [(Part::Train, &prompts.train[..]), (Part::Validation, &prompts.validation[..])];
         let limit = self.settings.data.max_response_tokens;
         let (seed, tokenizer) = (self.settings.seed, &self.data.tokenizer);
         let stage = Collect::new(seed, s, sides, limit, models, &mut labeler, tokenizer)?;

@@ -94,7 +94,7 @@ fn collected_reward_model(run: &mut Run, network: Network, samplers: Vec<Network
 fn collect(run: &mut Run, samplers: Vec<Network>) -> Result<()> {
     let (s, prompts) = (run.settings, &DATA.ranking_prompts);
     let sides =
-        [(world::Split::Train, &prompts.train[..]), (world::Split::Validation, &prompts.validation[..])];
+        [(world::Part::Train, &prompts.train[..]), (world::Part::Validation, &prompts.validation[..])];
     let mut world = DATA.world.clone().unwrap();
     let limit = s.data.max_response_tokens;
     let stage = Collect::new(s.seed, &s.reward_model, sides, limit, samplers, &mut world, &DATA.tokenizer)?;
@@ -233,12 +233,12 @@ fn without_its_coefficient_ppo_ptx_is_plain_ppo() {
 fn comparison_files(root: &Path, order: u64) -> Settings {
     let world = World::new(5);
     let lines = |records: Vec<String>| records.join("\n");
-    let demonstrations = world.demonstrations(30, world::Split::Train);
+    let demonstrations = world.demonstrations(30, world::Part::Train);
     let demonstrations = demonstrations.iter().map(|record| {
         serde_json::json!({ "prompt": record.prompt, "response": record.response }).to_string()
     });
     let mut rng = Rng::at(order, Stage::Test, Purpose::Shuffle, 0, 0, 0);
-    let comparisons = world.comparisons(20, world::Split::Train, 4..=9).into_iter().map(|comparison| {
+    let comparisons = world.comparisons(20, world::Part::Train, 4..=9).into_iter().map(|comparison| {
         let Comparison { prompt, responses, ranks, .. } = comparison;
         let mut pairs: Vec<(String, u32)> = responses.into_iter().zip(ranks).collect();
         rng.shuffle(&mut pairs);

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::program::Scratch;
 use super::{Bench, Case, Unit, seconds};
+use crate::data::Split;
 use crate::engine::Cpu;
 use crate::error::{Error, Result};
 use crate::loss::cross_entropy::CrossEntropy;
@@ -19,7 +20,7 @@ use crate::run::progress::Progress;
 use crate::run::{Run, StageId};
 use crate::settings::{PpoSettings, Settings};
 use crate::text::Tokenizer;
-use crate::train::dataset::{Dataset, Split};
+use crate::train::dataset::Dataset;
 use crate::train::inputs::Inputs;
 use crate::train::ppo::{Networks, Ppo};
 

@@ -277,8 +277,8 @@ mod tests {
     fn real_splits_leak_nothing() {
         let Some(path) = data("rasbt-instruct/instruction-data-with-preference.json") else { return };
         let template = InstructionTemplate::default();
-        let demonstrations = split(load_demonstrations(&path, &template).unwrap().records, 0.1, 1);
-        let comparisons = split(load_comparisons(&path, &template).unwrap().records, 0.1, 1);
+        let (demonstrations, _) = split(load_demonstrations(&path, &template).unwrap().records, 0.1, 1);
+        let (comparisons, _) = split(load_comparisons(&path, &template).unwrap().records, 0.1, 1);
         println!("rasbt split: {} / {}", demonstrations.train.len(), demonstrations.validation.len());
         let train: std::collections::BTreeSet<_> = demonstrations.train.iter().map(|d| &d.prompt).collect();
         assert!(comparisons.validation.iter().all(|c| !train.contains(&c.prompt)));

@@ -10,27 +10,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Record;
 use crate::num::hash::{EMPTY, fnv1a};
 
-/// The two sides, each in the order of the input.
+/// Data in two parts, each in the order of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split<T> {
-    /// Records to train on.
+    /// Trained on.
     pub train: Vec<T>,
-    /// Records to validate on; empty if no key of a small data set fell there.
+    /// Never trained on; empty if no key of a small data set fell there.
     pub validation: Vec<T>,
-    /// Validation records that were left out because another user has the same prompt in training.
-    pub left_out: usize,
+}
+
+impl<T> Default for Split<T> {
+    fn default() -> Self {
+        Split { train: Vec::new(), validation: Vec::new() }
+    }
 }
 
 /// Splits `records`, about `fraction` (0 to 1) of the keys into validation (paper section 3.2: no
-/// validation user is in training).
-pub fn split<T: Record>(records: Vec<T>, fraction: f64, seed: u64) -> Split<T> {
+/// validation user is in training). Also returns how many validation records were left out because another user has
+/// the same prompt in training.
+pub fn split<T: Record>(records: Vec<T>, fraction: f64, seed: u64) -> (Split<T>, usize) {
     let (mut validation, train): (Vec<T>, Vec<T>) =
         records.into_iter().partition(|record| is_validation(record, fraction, seed));
     let before = validation.len();
     let seen: BTreeSet<&str> = train.iter().map(Record::prompt).collect();
     validation.retain(|record| !seen.contains(record.prompt()));
     let left_out = before - validation.len();
-    Split { train, validation, left_out }
+    (Split { train, validation }, left_out)
 }
 
 /// The side of one record: the one that it names, or the one that its key falls on.
@@ -102,7 +107,7 @@ mod tests {
         for (fraction, expected) in
             [(0.0, 0..=0), (0.1, 900..=1100), (0.5, 4800..=5200), (1.0, 10_000..=10_000)]
         {
-            assert!(expected.contains(&split(records.clone(), fraction, 7).validation.len()), "{fraction}");
+            assert!(expected.contains(&split(records.clone(), fraction, 7).0.validation.len()), "{fraction}");
         }
         assert_ne!(split(records.clone(), 0.1, 7), split(records, 0.1, 8));
     }
@@ -121,7 +126,7 @@ mod tests {
                 prompt(&text.to_string(), users.then_some(user.to_string()).as_deref())
             };
             let records: Vec<_> = keys.iter().map(record).collect();
-            let Split { train, validation, left_out } = split(records.clone(), 0.4, seed);
+            let (Split { train, validation }, left_out) = split(records.clone(), 0.4, seed);
             prop_assert_eq!(train.len() + validation.len() + left_out, records.len());
             prop_assert!(users || left_out == 0);
             for held in &validation {

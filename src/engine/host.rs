@@ -10,7 +10,7 @@ use super::activations::{COUNT, Name};
 use super::batch::Batch;
 use super::types::*;
 use super::{AdamState, Cpu, Engine, Plain, cpu, plain};
-use crate::num::par::Split;
+use crate::num::par::Rowwise;
 
 /// Token rows of whole sequences, with a view of every buffer.
 pub struct TokenRows<'a> {
@@ -67,7 +67,7 @@ impl<'a> TokenRows<'a> {
     }
 }
 
-impl Split for View<'_> {
+impl Rowwise for View<'_> {
     fn rows(&self) -> usize {
         self.data.len() / self.width
     }
@@ -78,7 +78,7 @@ impl Split for View<'_> {
     }
 }
 
-impl Split for TokenRows<'_> {
+impl Rowwise for TokenRows<'_> {
     fn rows(&self) -> usize {
         self.range().len()
     }

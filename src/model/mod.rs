@@ -1,13 +1,14 @@
 //! Floor 2: the model. Configuration, the one parameter table, networks and what is asked of them, decoding, sampling.
 //!
 //! Reading order: [`config`] and [`layout`] (the shape, the parameters), [`block`] (the ten calls and the way back),
-//! [`transformer`] (the trunk), [`sequence`] (what is asked, and what a loss is), [`network`] (what is answered),
+//! [`transformer`] (the trunk), [`sequence`] (what is asked, and what a loss is), [`network`] (what is answered), [`gradients`] (forward, loss and back),
 //! [`decode`] and [`sampling`] (one token after another).
 
 pub mod activations;
 pub mod block;
 pub mod config;
 pub mod decode;
+pub mod gradients;
 pub mod layout;
 pub mod network;
 pub mod sampling;
@@ -16,7 +17,8 @@ pub mod transformer;
 
 pub use config::{Activation, AttentionPattern, ModelConfig, Precision};
 pub use decode::Decoder;
+pub use gradients::Gradients;
 pub use layout::{Head, Layout};
-pub use network::{Gradients, Network};
+pub use network::Network;
 pub use sampling::{Draw, Response, Sampling, generate, generate_one, generate_with};
 pub use sequence::{Loss, Sequence, singly};

@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 
 use super::activations::Activations;
 use super::config::ModelConfig;
+use super::gradients::Gradients;
 use super::layout::{Head, Initialiser, Layout};
 use super::sampling::{Draw, Response, Sampling, generate};
-use super::sequence::{Loss, Sequence};
-use crate::engine::{Batch, Cpu, Dropout, Engine, Name, Outputs, Target};
+use super::sequence::Sequence;
+use crate::engine::{Batch, Cpu, Engine, Name, Outputs, Target};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 /// A GPT with a head, in the memory of an engine.
@@ -33,27 +34,17 @@ pub struct Network<E: Engine = Cpu> {
     fault: Option<String>,
 }
 
-/// The gradient of all parameters, in one flat buffer like theirs.
-pub struct Gradients<E: Engine> {
-    /// As the layout has them. While a step is being accumulated, the part of a tied embedding holds the head's
-    /// share only.
-    pub flat: E::Buffer,
-    /// The lookup's share of a tied embedding's gradient, (V, C): the head's chain over the tokens of a batch and the
-    /// lookup's would interleave differently for another micro-batch size, so the two are added at the end.
-    pub(super) lookup: Option<E::Buffer>,
-}
-
 /// What passes work on; planned once.
 pub(super) struct Memory<E: Engine> {
     pub activations: Activations<E>,
     pub batch: Batch,
     /// Which rows of the batch count, (outputs).
-    targets: Vec<Target>,
+    pub(super) targets: Vec<Target>,
     /// What the head says of them: log-probs or numbers, and entropies, (outputs).
-    outputs: Vec<f32>,
+    pub(super) outputs: Vec<f32>,
     entropies: Vec<f32>,
     /// The loss's slopes, (outputs).
-    slopes: Vec<f32>,
+    pub(super) slopes: Vec<f32>,
     /// The language-model head's.
     work: Option<E::Head>,
 }
@@ -72,7 +63,7 @@ impl<E: Engine> Memory<E> {
     }
 
     /// Packs sequences that begin with the batch's number `first`, and lists what counts.
-    fn fill(&mut self, sequences: &[Sequence], first: usize, head: Head) {
+    pub(super) fn fill(&mut self, sequences: &[Sequence], first: usize, head: Head) {
         self.batch.clear();
         self.targets.clear();
         for (number, sequence) in (first as u64..).zip(sequences) {
@@ -195,7 +186,7 @@ impl<E: Engine> Network<E> {
     }
 
     /// The working memory, planned now if it is not yet.
-    fn take_memory(&mut self) -> &mut Memory<E> {
+    pub(super) fn take_memory(&mut self) -> &mut Memory<E> {
         let (tokens, training) = (self.plan.0.max(self.config.context), self.plan.1);
         let (engine, config, head) = (self.engine, &self.config, self.head);
         self.memory.get_or_insert_with(|| Memory::new(engine, config, head, tokens, training))
@@ -290,55 +281,8 @@ impl<E: Engine> Network<E> {
         (outputs, entropies)
     }
 
-    /// Adds to `gradients` the gradient of a loss: of the groups of sequences that begin at `groups` (G + 1), in
-    /// micro-batches of whole groups. Every gradient is a chain over the sequences in order that the next
-    /// micro-batch goes on with, so the cut changes no bit.
-    ///
-    /// # Panics
-    /// If the memory was not planned for training, or a group does not fit in it.
-    pub fn add_gradient(
-        &mut self,
-        gradients: &mut Gradients<E>,
-        sequences: &[Sequence],
-        groups: &[usize],
-        temperature: f32,
-        dropout: Option<Dropout>,
-        loss: &mut impl Loss,
-    ) {
-        let (head, count) = (self.head, groups.len() - 1);
-        let mut first = 0;
-        while first < count {
-            let end = self.micro_batch(first, count, |group| &sequences[groups[group]..groups[group + 1]]);
-            let of_piece = groups[first]..groups[end];
-            self.take_memory().fill(&sequences[of_piece.clone()], of_piece.start, head);
-            self.forward_trunk(dropout);
-            // With slopes that are known, the head goes forward and back at once.
-            let known = loss.known_slope();
-            match known {
-                Some(slope) => {
-                    self.take_memory().slopes.fill(slope);
-                    self.backward_head(gradients, temperature);
-                }
-                None => self.forward_head(temperature),
-            }
-            let Memory { outputs, slopes, .. } = self.take_memory();
-            let mut at = 0;
-            for group in first..end {
-                let members = &sequences[groups[group]..groups[group + 1]];
-                let range = at..at + members.iter().map(Sequence::outputs).sum::<usize>();
-                loss.slopes(group, &outputs[range.clone()], &mut slopes[range.clone()]);
-                at = range.end;
-            }
-            if known.is_none() {
-                self.backward_head(gradients, temperature);
-            }
-            self.backward_trunk(gradients, dropout);
-            first = end;
-        }
-    }
-
     /// One past the last of the items from `first` on that fit in the memory together, one at least.
-    fn micro_batch<'s, 't: 's>(
+    pub(super) fn micro_batch<'s, 't: 's>(
         &self,
         first: usize,
         count: usize,
@@ -357,16 +301,11 @@ impl<E: Engine> Network<E> {
     }
 
     /// The head's outputs of the batch's targets.
-    fn forward_head(&mut self, temperature: f32) {
+    pub(super) fn forward_head(&mut self, temperature: f32) {
         self.pass_head(temperature, None);
     }
 
-    /// From the slopes to the gradients of the head and of what it read; a language model's outputs too.
-    fn backward_head(&mut self, gradients: &mut Gradients<E>, temperature: f32) {
-        self.pass_head(temperature, Some(gradients));
-    }
-
-    fn pass_head(&mut self, temperature: f32, gradients: Option<&mut Gradients<E>>) {
+    pub(super) fn pass_head(&mut self, temperature: f32, gradients: Option<&mut Gradients<E>>) {
         {
             let Network { engine: e, config, layout, head, parameters, memory, .. } = self;
             let Memory { activations, batch, targets, outputs, entropies, slopes, work } =
@@ -408,31 +347,6 @@ impl<E: Engine> Network<E> {
         match &self.fault {
             None => what.into(),
             Some(fault) => format!("{what} ({fault})").into(),
-        }
-    }
-}
-
-impl<E: Engine> Gradients<E> {
-    /// Zero gradients for `network`.
-    pub fn new(network: &Network<E>) -> Self {
-        let Network { engine, config, head, layout, .. } = network;
-        let tied = *head == Head::LanguageModel && config.tied_head;
-        Gradients {
-            flat: engine.buffer(vec![0.0; layout.len]),
-            lookup: tied.then(|| engine.buffer(vec![0.0; layout.wte.len()])),
-        }
-    }
-
-    /// Back to zero, for the next step.
-    pub fn clear(&mut self, engine: E) {
-        engine.clear(&mut self.flat);
-        self.lookup.iter_mut().for_each(|lookup| engine.clear(lookup));
-    }
-
-    /// Ends the accumulation of a step: the two shares of a tied embedding become one.
-    pub fn finish(&mut self, engine: E, layout: &Layout) {
-        if let Some(lookup) = &self.lookup {
-            engine.add(&mut self.flat, &layout.wte, lookup);
         }
     }
 }

@@ -6,7 +6,8 @@
 //! ```
 
 use super::block::Block;
-use super::network::{Gradients, Memory, Network};
+use super::gradients::Gradients;
+use super::network::{Memory, Network};
 use crate::engine::Name::{DHidden, DX, Hidden, HiddenStats, X};
 use crate::engine::{Dropout, Engine, Index};
 

@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 
 /// Something that can be cut in two between rows: the outputs of a parallel loop.
-pub trait Split: Sized + Send {
+pub trait Rowwise: Sized + Send {
     /// Number of rows left.
     fn rows(&self) -> usize;
     /// The first `row` rows, and the rest.
@@ -25,7 +25,7 @@ pub fn rows<T>(data: &mut [T], width: usize) -> Rows<'_, T> {
     Rows { data, width }
 }
 
-impl<T: Send> Split for Rows<'_, T> {
+impl<T: Send> Rowwise for Rows<'_, T> {
     fn rows(&self) -> usize {
         self.data.len() / self.width
     }
@@ -50,7 +50,7 @@ pub fn columns<T>(data: &mut [T], width: usize, unit: usize) -> Columns<'_, T> {
     Columns { rows: data.chunks_exact_mut(width).collect(), unit }
 }
 
-impl<'a, T: Send> Split for Columns<'a, T> {
+impl<'a, T: Send> Rowwise for Columns<'a, T> {
     fn rows(&self) -> usize {
         self.rows.first().map_or(0, |row| row.len().div_ceil(self.unit))
     }
@@ -67,7 +67,7 @@ impl<'a, T: Send> Split for Columns<'a, T> {
     }
 }
 
-impl<A: Split, B: Split> Split for (A, B) {
+impl<A: Rowwise, B: Rowwise> Rowwise for (A, B) {
     fn rows(&self) -> usize {
         debug_assert_eq!(self.0.rows(), self.1.rows());
         self.0.rows()
@@ -79,7 +79,7 @@ impl<A: Split, B: Split> Split for (A, B) {
     }
 }
 
-impl<A: Split, B: Split, C: Split> Split for (A, B, C) {
+impl<A: Rowwise, B: Rowwise, C: Rowwise> Rowwise for (A, B, C) {
     fn rows(&self) -> usize {
         debug_assert_eq!((self.0.rows(), self.0.rows()), (self.1.rows(), self.2.rows()));
         self.0.rows()
@@ -91,7 +91,7 @@ impl<A: Split, B: Split, C: Split> Split for (A, B, C) {
     }
 }
 
-impl<A: Split, B: Split, C: Split, D: Split> Split for (A, B, C, D) {
+impl<A: Rowwise, B: Rowwise, C: Rowwise, D: Rowwise> Rowwise for (A, B, C, D) {
     fn rows(&self) -> usize {
         self.0.rows()
     }
@@ -102,7 +102,7 @@ impl<A: Split, B: Split, C: Split, D: Split> Split for (A, B, C, D) {
     }
 }
 
-impl<S: Split, const K: usize> Split for [S; K] {
+impl<S: Rowwise, const K: usize> Rowwise for [S; K] {
     fn rows(&self) -> usize {
         self[0].rows()
     }
@@ -122,7 +122,7 @@ impl<S: Split, const K: usize> Split for [S; K] {
 /// Cuts `outputs` into pieces of at least `grain` rows (a multiple of it, but for the last) and runs
 /// `body(first row, piece)` on each, on all threads of the current pool. `grain` is what makes a piece
 /// worth a hand-over: a few microseconds of work.
-pub fn for_each<S: Split>(outputs: S, grain: usize, body: impl Fn(usize, S) + Sync) {
+pub fn for_each<S: Rowwise>(outputs: S, grain: usize, body: impl Fn(usize, S) + Sync) {
     if outputs.rows() > 0 {
         spread(0, outputs, grain.max(1), threads(), &body);
     }
@@ -132,7 +132,7 @@ pub fn for_each<S: Split>(outputs: S, grain: usize, body: impl Fn(usize, S) + Sy
 /// at once and leaves the second to a thread that has nothing to do, or to itself. So pieces are large, as kernels
 /// like them, but for the last ones, at which threads wait for each other. On two threads of a shared machine, where
 /// equal pieces take unequal times, products of 16 to 64 rows took 1.0 to 1.2 times as long in eight equal pieces.
-fn spread<S: Split>(first: usize, rows: S, grain: usize, parts: usize, body: &(impl Fn(usize, S) + Sync)) {
+fn spread<S: Rowwise>(first: usize, rows: S, grain: usize, parts: usize, body: &(impl Fn(usize, S) + Sync)) {
     let grains = rows.rows().div_ceil(grain);
     if grains == 1 || threads() == 1 {
         return body(first, rows);
@@ -158,11 +158,11 @@ fn spread<S: Split>(first: usize, rows: S, grain: usize, parts: usize, body: &(i
 ///
 /// Of three threads or more one could, while it waits for a piece, begin a region that nobody has begun yet. That shows
 /// in no bit, but a kernel inside it then finds this thread's working memory taken and allocates its own.
-pub fn regions<S: Split>(offsets: &[usize], rows: S, least: usize, body: impl Fn(&[usize], S) + Sync) {
+pub fn regions<S: Rowwise>(offsets: &[usize], rows: S, least: usize, body: impl Fn(&[usize], S) + Sync) {
     spread_regions(offsets, rows, least, threads(), &body);
 }
 
-fn spread_regions<S: Split>(
+fn spread_regions<S: Rowwise>(
     offsets: &[usize],
     rows: S,
     least: usize,

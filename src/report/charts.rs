@@ -1,6 +1,10 @@
-//! The charts: which measures of `metrics.jsonl` stand together, and how a chart is drawn as SVG.
+//! The charts: which measures of `metrics.jsonl` stand together, and how a chart is drawn as SVG. Nothing is painted
+//! behind a chart, and its colours can be read on white and on black.
+
+use std::ops::Range;
 
 use super::record::{Series, Stage};
+use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::FontTransform;
 
@@ -85,9 +89,21 @@ const CHARTS: &[Chart] = &[
     Chart { title: "Learning rate", about: "policy or model", series: &[("learning_rate", "learning rate")] },
 ];
 
+/// The measures of [`overview`], `(name in metrics.jsonl, title, what the y axis counts)`: what PPO raises, what it
+/// costs, and what the pretraining gradient is for.
+pub const OVERVIEW: [(&str, &str, &str); 3] = [
+    ("reward", "Reward", "the reward model's score"),
+    ("kl", "KL to the reference", "nats per response"),
+    ("validation_pretraining_loss", "Loss on held-out pretraining text", "nats per token"),
+];
+/// The stages of [`overview`], `(name in metrics.jsonl, label)`.
+pub const OVERVIEW_STAGES: [(&str, &str); 2] = [("ppo_ptx", "PPO-ptx"), ("ppo", "PPO")];
+
 /// Colours that stay apart for colour-blind readers (Okabe and Ito 2008).
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 130, 95), RGBColor(120, 94, 160)];
+/// Of text and axes: 4.6 times lighter than black, 4.5 times darker than white.
+const GREY: RGBColor = RGBColor(116, 120, 126);
 
 /// Most points drawn of a series; longer ones are averaged in equal pieces.
 const MOST_POINTS: usize = 300;
@@ -150,7 +166,7 @@ fn thin(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
 }
 
 /// The smallest and largest of the numbers with a margin of a twentieth each side.
-fn range(numbers: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
+fn range(numbers: impl Iterator<Item = f64>) -> Range<f64> {
     let (low, high) = numbers.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
     let margin = if high > low { (high - low) / 20.0 } else { (high.abs() / 20.0).max(0.5) };
     (low - margin).max(f64::MIN / 4.0)..(high + margin).min(f64::MAX / 4.0)
@@ -169,48 +185,106 @@ fn tick(x: f64, span: f64) -> String {
     }
 }
 
-/// Lines over steps as an SVG element. Drawing into a string cannot fail.
+/// Lines over steps as an SVG element.
 fn svg(lines: &[Vec<(f64, f64)>], colour: &dyn Fn(usize) -> RGBColor) -> String {
-    let points = || lines.iter().flatten();
-    let (xs, ys) = (range(points().map(|p| p.0)), range(points().map(|p| p.1)));
-    let (x_span, y_span) = (xs.end - xs.start, ys.end - ys.start);
+    let steps = range(lines.iter().flatten().map(|p| p.0));
+    drawing((440, 250), |area| axes(area, lines, colour, ("step", steps)))
+}
+
+/// PPO beside PPO-ptx in one picture, a panel for each measure of [`OVERVIEW`], as an SVG element; `None` if a run has
+/// none of these measures.
+pub fn overview(stages: &[Stage]) -> Option<String> {
+    let present = OVERVIEW_STAGES.iter().zip(COLOURS).filter_map(|((name, label), colour)| {
+        let stage = stages.iter().find(|stage| stage.name == *name)?;
+        Some((*label, colour, stage))
+    });
+    let present: Vec<(&str, RGBColor, &Stage)> = present.collect();
+    let lines = |measure: &str| -> Vec<Vec<(f64, f64)>> {
+        let line = |stage: &Stage| stage.series(measure).map(|s| thin(&s.points)).unwrap_or_default();
+        present.iter().map(|(.., stage)| line(stage)).collect()
+    };
+    let panels = OVERVIEW.iter().map(|(measure, title, unit)| (title, unit, lines(measure)));
+    let panels: Vec<_> = panels.filter(|(.., lines)| lines.iter().any(|line| !line.is_empty())).collect();
+    if panels.is_empty() {
+        return None;
+    }
+    let steps = range(panels.iter().flat_map(|(.., lines)| lines).flatten().map(|p| p.0));
+    Some(drawing((300 * panels.len() as u32, 290), |area| {
+        let (key, body) = area.split_vertically(30);
+        for (i, (label, colour, _)) in present.iter().enumerate() {
+            let x = 16 + 90 * i as i32;
+            let stroke = PathElement::new([(x, 14), (x + 18, 14)], colour.stroke_width(3));
+            key.draw(&stroke).expect("drawing into a string");
+            write(&key, label, (x + 25, 6), 16);
+        }
+        for ((title, unit, lines), panel) in panels.iter().zip(body.split_evenly((1, panels.len()))) {
+            let (head, chart) = panel.split_vertically(48);
+            write(&head, title, (16, 8), 17);
+            write(&head, unit, (16, 28), 14);
+            axes(&chart, lines, &|i| present[i].1, ("iteration", steps.clone()));
+        }
+    }))
+}
+
+/// Where plotters draws.
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// An SVG element of this width and height. Drawing into a string cannot fail.
+fn drawing(size: (u32, u32), draw: impl FnOnce(&Area)) -> String {
     let mut text = String::new();
     {
-        let root = SVGBackend::with_string(&mut text, (440, 250)).into_drawing_area();
-        let mut chart = ChartBuilder::on(&root)
-            .margin(6)
-            .margin_right(14)
-            .x_label_area_size(40)
-            .y_label_area_size(54)
-            .build_cartesian_2d(xs, ys)
-            .expect("drawing into a string");
-        let grey = RGBColor(90, 90, 90);
-        // plotters writes a size of 15 as 12.1 units of the 440 that a phone's width shows.
-        let font = ("sans-serif", 15).into_font().transform(FontTransform::None).color(&grey);
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(RGBColor(228, 228, 228))
-            .axis_style(RGBColor(170, 170, 170))
-            .label_style(font)
-            .x_labels(5)
-            .y_labels(6)
-            .x_label_formatter(&|x| tick(*x, x_span.max(20.0)))
-            .y_label_formatter(&|y| tick(*y, y_span))
-            .x_desc("step")
-            .draw()
-            .expect("drawing into a string");
-        for (i, line) in lines.iter().enumerate() {
-            let style = colour(i).stroke_width(2);
-            chart.draw_series(LineSeries::new(line.iter().copied(), style)).expect("drawing into a string");
-            if line.len() <= 40 {
-                let dots = line.iter().map(|p| Circle::new(*p, 3, colour(i).filled()));
-                chart.draw_series(dots).expect("drawing into a string");
-            }
-        }
-        root.present().expect("drawing into a string");
+        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+        draw(&area);
+        area.present().expect("drawing into a string");
     }
     text
+}
+
+/// Writes a line of text whose upper left corner is `at`.
+fn write(area: &Area, text: &str, at: (i32, i32), size: i32) {
+    let style = ("sans-serif", size).into_font().color(&GREY);
+    area.draw(&Text::new(text.to_string(), at, style)).expect("drawing into a string");
+}
+
+/// Lines over steps, with their axes; the x axis has a title and a range.
+fn axes(
+    area: &Area,
+    lines: &[Vec<(f64, f64)>],
+    colour: &dyn Fn(usize) -> RGBColor,
+    (x_title, xs): (&str, Range<f64>),
+) {
+    let ys = range(lines.iter().flatten().map(|p| p.1));
+    let (x_span, y_span) = (xs.end - xs.start, ys.end - ys.start);
+    let mut chart = ChartBuilder::on(area)
+        .margin(6)
+        .margin_right(14)
+        .x_label_area_size(40)
+        .y_label_area_size(54)
+        .build_cartesian_2d(xs, ys)
+        .expect("drawing into a string");
+    // plotters writes a size of 15 as 12.1 units of the 440 that a phone's width shows.
+    let font = ("sans-serif", 15).into_font().transform(FontTransform::None).color(&GREY);
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GREY.mix(0.2))
+        .axis_style(GREY.mix(0.7))
+        .label_style(font)
+        .x_labels(5)
+        .y_labels(6)
+        .x_label_formatter(&|x| tick(*x, x_span.max(20.0)))
+        .y_label_formatter(&|y| tick(*y, y_span))
+        .x_desc(x_title)
+        .draw()
+        .expect("drawing into a string");
+    for (i, line) in lines.iter().enumerate() {
+        let style = colour(i).stroke_width(2);
+        chart.draw_series(LineSeries::new(line.iter().copied(), style)).expect("drawing into a string");
+        if line.len() <= 40 {
+            let dots = line.iter().map(|p| Circle::new(*p, 3, colour(i).filled()));
+            chart.draw_series(dots).expect("drawing into a string");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +311,20 @@ mod tests {
         assert_eq!(known[0].legend.len(), 2);
         assert!(known[0].svg.contains("<polyline"));
         assert_eq!(rest[0].title, "mine");
+    }
+
+    #[test]
+    fn the_overview_has_a_panel_for_each_measure_that_is_there() {
+        let stage = |name: &str, series| Stage { name: name.into(), series };
+        let kl = || series("kl", &[(1, 0.0), (2, 1.0)]);
+        let broken = Series { broken: 1, ..series("reward", &[]) };
+        let both = [stage("ppo", vec![kl(), broken]), stage("ppo_ptx", vec![kl()])];
+        let svg = overview(&both).unwrap();
+        assert!(svg.contains("KL to the reference") && !svg.contains("Reward"));
+        assert!(svg.contains(">\nPPO-ptx\n<") && svg.contains(">\nPPO\n<"), "{svg}");
+        assert!(!overview(&both[..1]).unwrap().contains("PPO-ptx"));
+        assert!(overview(&[stage("sft", vec![kl()])]).is_none());
+        assert!(overview(&[]).is_none());
     }
 
     #[test]

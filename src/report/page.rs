@@ -1,6 +1,6 @@
 //! The page: HTML around charts, tables and texts.
 
-use super::charts::{Drawn, charts};
+use super::charts::{Drawn, charts, overview};
 use super::record::{Results, Sample, Series, Stage, Table};
 
 /// Readable from a phone's width up; charts and answers stand side by side where there is room.
@@ -12,7 +12,7 @@ h3{font-size:1rem;margin:0}h4{font-size:.85rem;margin:0 0 .2rem;color:#555}
 .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr));gap:.6rem;margin:.5rem 0 1.6rem}
 figure{margin:0}figcaption,.quiet{color:#555;font-size:.85rem}svg{width:100%;height:auto;display:block}
 .key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 .8em}
-.scroll{overflow-x:auto}table{border-collapse:collapse;margin:.6rem 0}caption{text-align:left;font-weight:600}
+.scroll{overflow-x:auto}.wide svg{min-width:44rem}table{border-collapse:collapse;margin:.6rem 0}caption{text-align:left;font-weight:600}
 th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
 th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid #999}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font:.85rem/1.4 ui-monospace,monospace}
@@ -31,6 +31,9 @@ pub fn page(stages: &[Stage], results: &Results, samples: &[Sample], config: Opt
     out += "</style>\n</head>\n<body>\n<h1>Report of a run</h1>\n";
     for note in &results.notes {
         out += &format!("<p>{}</p>\n", escape(note));
+    }
+    if let Some(svg) = overview(stages) {
+        out += &format!("<figure class=\"scroll wide\">{svg}</figure>\n");
     }
     for table in &results.tables {
         out += &table_html(table);

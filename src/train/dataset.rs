@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::encoder::Encoder;
 use crate::checkpoint::load_tokenizer;
-use crate::data::{self, Comparison, Demonstration, InstructionTemplate, Loaded, Prompt, Record};
+use crate::data::{self, Comparison, Demonstration, InstructionTemplate, Loaded, Prompt, Record, Split};
 use crate::error::{Error, Result};
 use crate::model::Sequence;
 use crate::settings::Settings;
@@ -75,15 +75,6 @@ impl Ranking {
     }
 }
 
-/// Training and validation.
-#[derive(Debug, Clone)]
-pub struct Split<T> {
-    /// Trained on.
-    pub train: Vec<T>,
-    /// Never trained on.
-    pub validation: Vec<T>,
-}
-
 /// The data of a run, in tokens.
 pub struct Dataset {
     /// Shared by all models of the run.
@@ -103,12 +94,6 @@ pub struct Dataset {
     pub world: Option<World>,
     /// What was loaded and what was left out, for the log.
     pub notes: Vec<String>,
-}
-
-impl<T> Default for Split<T> {
-    fn default() -> Self {
-        Split { train: Vec::new(), validation: Vec::new() }
-    }
 }
 
 /// The records before they become tokens.
@@ -193,8 +178,8 @@ fn from_world(world: &World, settings: &Settings) -> Records {
     let documents = world.pretraining_documents(counts.documents + held_out(counts.documents));
     let (train, validation) = documents.split_at(counts.documents);
     let prompts = |n: usize, held_out: usize| Split {
-        train: world.prompts(n, world::Split::Train),
-        validation: world.prompts(held_out, world::Split::Validation),
+        train: world.prompts(n, world::Part::Train),
+        validation: world.prompts(held_out, world::Part::Validation),
     };
     let ranked = |n: usize, split| {
         (0..n as u64)
@@ -206,14 +191,14 @@ fn from_world(world: &World, settings: &Settings) -> Records {
     Records {
         text: Split { train: train.to_vec(), validation: validation.to_vec() },
         demonstrations: Split {
-            train: world.demonstrations(counts.demonstrations, world::Split::Train),
-            validation: world.demonstrations(held_out(counts.demonstrations), world::Split::Validation),
+            train: world.demonstrations(counts.demonstrations, world::Part::Train),
+            validation: world.demonstrations(held_out(counts.demonstrations), world::Part::Validation),
         },
         comparisons: Split::default(),
         prompts: prompts(counts.prompts, held_out(counts.prompts).max(settings.ppo.eval_prompts)),
         ranking_prompts: Split {
-            train: ranked(n, world::Split::Train),
-            validation: ranked(held_out(n), world::Split::Validation),
+            train: ranked(n, world::Part::Train),
+            validation: ranked(held_out(n), world::Part::Validation),
         },
         notes: vec![format!(
             "the miniature: {} documents, {} demonstrations, {} ranked prompts, {} prompts",
@@ -279,12 +264,12 @@ fn load_all<T>(
 }
 
 fn split<T: Record>(records: Vec<T>, settings: &Settings, what: &str, notes: &mut Vec<String>) -> Split<T> {
-    let split = data::split(records, f64::from(settings.data.validation_fraction), settings.seed);
-    if split.left_out > 0 {
-        notes
-            .push(format!("{} validation {what} left out: their prompt is also in training", split.left_out));
+    let fraction = f64::from(settings.data.validation_fraction);
+    let (split, left_out) = data::split(records, fraction, settings.seed);
+    if left_out > 0 {
+        notes.push(format!("{left_out} validation {what} left out: their prompt is also in training"));
     }
-    Split { train: split.train, validation: split.validation }
+    split
 }
 
 /// Cuts a book into parts of some 8 KiB at blank lines, so that a split can hold out parts of every book;

@@ -1,7 +1,7 @@
 //! From records to tokens, as far as they fit.
 
-use super::dataset::{Example, Ranking, Split};
-use crate::data::{Comparison, ComparisonTokens, Demonstration, Prompt};
+use super::dataset::{Example, Ranking};
+use crate::data::{Comparison, ComparisonTokens, Demonstration, Prompt, Split};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::text::Tokenizer;

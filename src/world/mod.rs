@@ -5,8 +5,8 @@
 //! it), [`requests`] (what users ask for), [`gold`] (how good a response is), [`answers`] (perfect and
 //! flawed ones), [`labelers`] (who demonstrates and ranks).
 //!
-//! Every item is a function of (world seed, split, index): item 7 is the same whether or not item 6 was
-//! made. Splits differ in users and in prompts (paper, section 3.2: split by user).
+//! Every item is a function of (world seed, part, index): item 7 is the same whether or not item 6 was
+//! made. Parts differ in users and in prompts (paper, section 3.2: split by user).
 
 pub mod answers;
 pub mod gold;
@@ -28,7 +28,7 @@ use stories::{Facts, document, pick, pick_weighted};
 /// Part of the data, with its own users and its own prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
-pub enum Split {
+pub enum Part {
     /// 8 users in 10, 8 prompts in 10.
     Train = 0,
     /// 1 in 10.
@@ -37,16 +37,16 @@ pub enum Split {
     Test = 2,
 }
 
-impl Split {
+impl Part {
     /// All of them.
-    pub const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
+    pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
 
-    /// The split of a number drawn or hashed evenly.
-    fn of(number: u64) -> Split {
+    /// The part of a number drawn or hashed evenly.
+    fn of(number: u64) -> Part {
         match number % 10 {
-            0..=7 => Split::Train,
-            8 => Split::Validation,
-            _ => Split::Test,
+            0..=7 => Part::Train,
+            8 => Part::Validation,
+            _ => Part::Test,
         }
     }
 }
@@ -93,9 +93,9 @@ impl World {
         (0..n as u64).map(|index| self.pretraining_document(index)).collect()
     }
 
-    /// Demonstration `index` of a split: one labeler's answer to one user's request.
-    pub fn demonstration(&self, index: u64, split: Split) -> Demonstration {
-        let (user, request, mut rng) = self.request(Series::Demonstrations, split, index);
+    /// Demonstration `index` of a part: one labeler's answer to one user's request.
+    pub fn demonstration(&self, index: u64, part: Part) -> Demonstration {
+        let (user, request, mut rng) = self.request(Series::Demonstrations, part, index);
         let labeler = pick(&mut rng, &LABELERS);
         let flaw = Flaw::ALL[pick_weighted(&mut rng, &labeler.flaws)];
         let response = format!(" {}", answer(&self.facts, &request, flaw, &mut rng));
@@ -107,16 +107,16 @@ impl World {
         }
     }
 
-    /// The first `n` demonstrations of a split.
-    pub fn demonstrations(&self, n: usize, split: Split) -> Vec<Demonstration> {
-        (0..n as u64).map(|index| self.demonstration(index, split)).collect()
+    /// The first `n` demonstrations of a part.
+    pub fn demonstrations(&self, n: usize, part: Part) -> Vec<Demonstration> {
+        (0..n as u64).map(|index| self.demonstration(index, part)).collect()
     }
 
-    /// Comparison `index` of a split: K scripted responses ranked by one labeler, K uniform in `k`
+    /// Comparison `index` of a part: K scripted responses ranked by one labeler, K uniform in `k`
     /// (the paper's is 4 to 9), not all of them tied.
-    pub fn comparison(&self, index: u64, split: Split, k: RangeInclusive<usize>) -> Comparison {
+    pub fn comparison(&self, index: u64, part: Part, k: RangeInclusive<usize>) -> Comparison {
         assert!(*k.start() >= 2 && k.start() <= k.end(), "a ranking needs 2 responses or more, got {k:?}");
-        let (user, request, mut rng) = self.request(Series::Comparisons, split, index);
+        let (user, request, mut rng) = self.request(Series::Comparisons, part, index);
         let labeler = pick(&mut rng, &LABELERS);
         let prompt = request.prompt();
         let k = k.start() + rng.below(k.end() - k.start() + 1);
@@ -137,20 +137,20 @@ impl World {
         }
     }
 
-    /// The first `n` comparisons of a split.
-    pub fn comparisons(&self, n: usize, split: Split, k: RangeInclusive<usize>) -> Vec<Comparison> {
-        (0..n as u64).map(|index| self.comparison(index, split, k.clone())).collect()
+    /// The first `n` comparisons of a part.
+    pub fn comparisons(&self, n: usize, part: Part, k: RangeInclusive<usize>) -> Vec<Comparison> {
+        (0..n as u64).map(|index| self.comparison(index, part, k.clone())).collect()
     }
 
-    /// Prompt `index` of a split, for PPO and evaluation.
-    pub fn prompt(&self, index: u64, split: Split) -> Prompt {
-        let (user, request, _) = self.request(Series::Prompts, split, index);
+    /// Prompt `index` of a part, for PPO and evaluation.
+    pub fn prompt(&self, index: u64, part: Part) -> Prompt {
+        let (user, request, _) = self.request(Series::Prompts, part, index);
         Prompt { prompt: request.prompt(), user: Some(user) }
     }
 
-    /// The first `n` prompts of a split.
-    pub fn prompts(&self, n: usize, split: Split) -> Vec<Prompt> {
-        (0..n as u64).map(|index| self.prompt(index, split)).collect()
+    /// The first `n` prompts of a part.
+    pub fn prompts(&self, n: usize, part: Part) -> Vec<Prompt> {
+        (0..n as u64).map(|index| self.prompt(index, part)).collect()
     }
 
     /// How good a response is. A prompt that is no request of this world earns nothing.
@@ -194,19 +194,19 @@ impl World {
     }
 
     /// User, request and further draws of an item. Users and requests are drawn until both belong to the
-    /// split; the kind is kept, so that the shares of the kinds are the same in every split.
-    fn request(&self, series: Series, split: Split, index: u64) -> (String, Request, Rng) {
-        let step = series as u64 * Split::ALL.len() as u64 + split as u64;
+    /// part; the kind is kept, so that the shares of the kinds are the same in every part.
+    fn request(&self, series: Series, part: Part, index: u64) -> (String, Request, Rng) {
+        let step = series as u64 * Part::ALL.len() as u64 + part as u64;
         let mut rng = Rng::at(self.seed, Stage::World, Purpose::Prompt, step, index, 0);
         let kind = Kind::draw(&mut rng);
         loop {
             let user = rng.below(USERS as usize) as u64;
-            if Split::of(user) != split {
+            if Part::of(user) != part {
                 continue;
             }
             let greeting = GREETINGS[(user / 10) as usize % GREETINGS.len()];
             let request = Request::draw(kind, greeting, &self.facts, &mut rng);
-            if Split::of(hash(&request.prompt())) == split {
+            if Part::of(hash(&request.prompt())) == part {
                 return (format!("user-{user}"), request, rng);
             }
         }

@@ -18,7 +18,7 @@ use crate::engine::cpu::reduce;
 use crate::engine::cpu::row_grain;
 use crate::engine::{Heads, Shape};
 use crate::num::math::{exp, sqrt};
-use crate::num::par::{self, Split};
+use crate::num::par::{self, Rowwise};
 use crate::num::scratch::{self, Use};
 use crate::num::simd::{LANES, V16};
 
@@ -98,7 +98,7 @@ impl<'a> Pairs<'a> {
     }
 }
 
-impl Split for Pairs<'_> {
+impl Rowwise for Pairs<'_> {
     fn rows(&self) -> usize {
         self.pairs.len()
     }

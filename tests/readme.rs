@@ -1,0 +1,129 @@
+//! What README and the pages of `docs/` show is so: the picture is drawn from the measures beside it, the program
+//! takes every command line, and (after `make demo`, as it takes minutes) the demo still gives what is shown of it.
+//!
+//! After a change that is meant, `UPDATE=1 make demo-check` writes measures and picture anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory, Parser};
+use instructgpt::app::args::Cli;
+use instructgpt::report::charts::{OVERVIEW, OVERVIEW_STAGES, overview};
+use instructgpt::report::record;
+use serde_json::Value;
+
+const PICTURE: &str = "docs/demo.svg";
+const MEASURES: &str = "docs/demo_metrics.jsonl";
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Compares a committed file, or writes it anew.
+fn check(name: &str, expected: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path(name), expected).unwrap();
+    }
+    assert!(read(name) == expected, "{name} is another; UPDATE=1 make demo-check writes it anew");
+}
+
+fn draw(measures: &str) -> String {
+    overview(&record::metrics(measures, MEASURES).unwrap()).unwrap() + "\n"
+}
+
+/// Of a demo's metrics, the lines and fields that the picture shows.
+fn drawn(metrics: &str) -> String {
+    let keep = |line: &str| {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let (stage, step) = (record["stage"].as_str().unwrap(), &record["step"]);
+        OVERVIEW_STAGES.iter().find(|(name, _)| *name == stage)?;
+        let measures = OVERVIEW.iter().filter_map(|(name, ..)| Some((*name, record.get(*name)?)));
+        let measures: String = measures.map(|(name, value)| format!(",\"{name}\":{value}")).collect();
+        Some(format!("{{\"stage\":\"{stage}\",\"step\":{step}{measures}}}\n"))
+    };
+    metrics.lines().filter_map(keep).collect()
+}
+
+#[test]
+fn the_picture_is_drawn_from_the_measures() {
+    assert!(read(PICTURE) == draw(&read(MEASURES)), "{PICTURE}: UPDATE=1 make demo-check draws it anew");
+}
+
+/// A file of the demo's run directory.
+fn demo(name: &str) -> String {
+    read(&format!("runs/demo/{name}"))
+}
+
+#[test]
+#[ignore = "needs the run directory of make demo"]
+fn the_demo_still_gives_the_measures() {
+    let measures = drawn(&demo("metrics.jsonl"));
+    check(MEASURES, &measures);
+    check(PICTURE, &draw(&measures));
+}
+
+#[test]
+#[ignore = "needs the run directory of make demo"]
+fn the_demo_still_gives_the_answers() {
+    let samples = record::samples(&demo("samples.jsonl"), "samples.jsonl").unwrap();
+    let readme = read("README.md");
+    let (mut answers, mut shown) = (&Vec::new(), 0);
+    for line in readme.lines() {
+        if line.starts_with("Request: ") {
+            let prompt = format!("{line}\nAnswer:");
+            let sample = samples.iter().find(|sample| sample.prompt == prompt);
+            answers = &sample.unwrap_or_else(|| panic!("{line}: no such sample")).answers;
+        } else if let Some((model, shown_answer)) = line.trim_start().split_once(':') {
+            let Some((_, answer)) = answers.iter().find(|(name, _)| name == model) else { continue };
+            assert_eq!(shown_answer, answer, "{model}");
+            shown += 1;
+        }
+    }
+    assert!(shown > 0, "README shows no answers");
+}
+
+#[test]
+#[ignore = "needs the run directory of make demo"]
+fn the_demo_still_gives_the_tables() {
+    let results = serde_json::from_str(&demo("results.json")).unwrap();
+    let document = read("docs/results.md");
+    for table in record::results(&results, "results.json").unwrap().tables {
+        for row in table.rows {
+            let row = format!("| {} |", row.join(" | "));
+            assert!(document.contains(&row), "docs/results.md lacks {row}");
+        }
+    }
+}
+
+/// A command line as a shell would cut it, as far as the documents need it.
+fn arguments(line: &str) -> Vec<String> {
+    let line = line.split(" #").next().unwrap();
+    let pieces = line.split('"').enumerate();
+    let words = |(i, piece): (usize, &str)| match i % 2 {
+        0 => piece.split_whitespace().map(String::from).collect(),
+        _ => vec![piece.to_string()],
+    };
+    pieces.flat_map(words).collect()
+}
+
+#[test]
+fn every_command_line_shown_is_taken() {
+    let mut shown = Vec::new();
+    for page in ["README.md", "docs/program.md"] {
+        for line in read(page).lines() {
+            let command = line.strip_prefix("target/release/").unwrap_or(line);
+            if command.starts_with("instructgpt ") {
+                let arguments = arguments(command);
+                Cli::try_parse_from(&arguments).unwrap_or_else(|error| panic!("{page}: {line}\n{error}"));
+                shown.push(arguments[1].clone());
+            }
+        }
+    }
+    for command in Cli::command().get_subcommands() {
+        assert!(shown.iter().any(|name| name == command.get_name()), "`{}` is not shown", command.get_name());
+    }
+}
