@@ -49,7 +49,7 @@ pub fn execute(
 /// configuration's relative paths. Setting `stop` ends the run after the step that is being made.
 ///
 /// # Errors
-/// Those of data and stages; [`Error::Interrupted`] after `stop`.
+/// Those of data and stages; [`crate::Error::Interrupted`] after `stop`.
 pub fn stages(
     settings: &Settings,
     root: &Path,
