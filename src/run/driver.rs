@@ -11,6 +11,7 @@ use super::recent_losses::RecentLosses;
 use super::stage::{Finished, Saved, Stage, StageId, Step};
 use super::watch::{Watch, check_stop};
 use crate::checkpoint::{save_model_directory, write_atomic};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Network;
 use crate::settings::{Section, Settings};
@@ -159,7 +160,7 @@ impl<'a> Run<'a> {
     }
 
     /// Writes what a stage leaves, and counts it as done.
-    fn finish<E: crate::engine::Engine>(
+    fn finish<E: Engine>(
         &mut self,
         id: StageId,
         tokenizer: &Tokenizer,
