@@ -65,7 +65,7 @@ build() { # name, target-cpu
 }
 
 printf '%-34s' "build and how it ran"
-printf ' %-8s' pretrain sft reward init ppo ppo_ptx metrics results samples
+printf ' %-8s' pretrain sft reward init ppo ppo_ptx compared metrics results samples
 echo
 cargo build --release --quiet
 native=${CARGO_TARGET_DIR:-target}/release/instructgpt
