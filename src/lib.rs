@@ -8,17 +8,17 @@
 //! | floor | module | what it holds |
 //! |---|---|---|
 //! | 0 | [`num`] | vectors, elementary functions, addressed random numbers, the one parallel split |
-//! | 1 | [`engine`] | the operations: forward and backward of each |
-//! | 2 | [`model`] | configuration, the one parameter layout, transformer, heads, decoding |
-//! | 3 | [`loss`], [`optim`] | the reward loss, PPO's pure functions; AdamW, schedules, EMA |
+//! | 1 | [`engine`] | the operations, forward and backward: [`engine::plain`] defines them (begin there), [`engine::cpu`] is fast |
+//! | 2 | [`model`] | the parameter layout, the block's ten calls, [`model::Network`], what a [`model::Loss`] is, decoding |
+//! | 3 | [`loss`], [`optim`] | cross-entropy, the reward loss, PPO's pure functions; AdamW, schedules, [`optim::Learner`] |
 //! | 4 | [`text`], `data`, [`checkpoint`] | byte-level BPE; data formats; safetensors and model directories |
 //! | 5 | `world` | the paper's data in miniature |
 //! | 6 | `settings`, `run` | every number of a run; the run directory, and the driver of all stages |
 //! | 7 | `train` | the stages, each a file that is its algorithm |
 //! | 8 | `eval`, `report` | the comparison of models; the HTML report |
-//! | 8 | `recipe` | figure 2 of the paper: which stage follows which |
-//! | 9 | `bench` | how fast this machine is, and how much of it the program uses |
-//! | 9 | `app` | commands and configuration |
+//! | 9 | `recipe` | figure 2 of the paper: which stage follows which |
+//! | 10 | `bench` | how fast this machine is, and how much of it the program uses |
+//! | 11 | `app` | commands and configuration |
 //!
 //! # Features
 //! | feature | default | what it adds |

@@ -1,4 +1,4 @@
-//! Floor 9: the program. Parses the command line, calls the command, prints its error.
+//! Floor 11: the program. Parses the command line, calls the command, prints its error.
 //!
 //! Results go to standard output, everything else to standard error. Exit code 0: done, 1: failed,
 //! 2: the command line or the configuration is wrong.

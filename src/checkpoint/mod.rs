@@ -1,4 +1,4 @@
-//! Floor 5: what is kept on disk, and how it is kept safely.
+//! Floor 4: what is kept on disk, and how it is kept safely.
 //!
 //! Reading order: [`read_at`] (bytes, in memory or in a file), [`safetensors`] (the container) and its
 //! [`checksum`], [`config_json`] and [`hugging_face`] (a model from bytes); then, with files: [`atomic`] (never

@@ -1,4 +1,4 @@
-//! Floor 5: the data formats. Text, demonstrations, comparisons and prompts become plain records.
+//! Floor 4: the data formats. Text, demonstrations, comparisons and prompts become plain records.
 //!
 //! Reading order: [`source`] (files, gzip, limits), [`fields`] (JSON Lines and JSON arrays), [`template`],
 //! then one file per kind of data: [`corpus`], [`demonstrations`], [`comparisons`], [`prompts`]; and

@@ -1,4 +1,4 @@
-//! Floor 1: the engine. An [`Engine`] has memory and about twenty operations on it; a transformer is composed of them
+//! Floor 1: the engine. An [`Engine`] has memory and some thirty operations on it; a transformer is composed of them
 //! once, in `model`, for every engine.
 //!
 //! | engine | what it is |
