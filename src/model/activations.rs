@@ -44,7 +44,6 @@ impl<E: Engine> Activations<E> {
             };
             (0..copies).map(|_| engine.buffer(vec![0.0; numbers * widths[name as usize]])).collect()
         });
-        engine.reserve(config.attention_heads(0), config.context.min(max_tokens));
         Activations { engine, max_tokens, training, layers, widths, memory }
     }
 

@@ -82,8 +82,12 @@ impl<E: Engine> Network<E> {
                 loss.slopes(group, &outputs[range.clone()], &mut slopes[range.clone()]);
                 at = range.end;
             }
-            if known.is_none() {
-                self.backward_head(gradients, temperature);
+            match known {
+                None => self.backward_head(gradients, temperature),
+                Some(known) => {
+                    let same = |slope: &f32| slope.to_bits() == known.to_bits();
+                    debug_assert!(slopes[..at].iter().all(same), "slopes other than the known one");
+                }
             }
             self.backward_trunk(gradients, dropout);
             first = end;
@@ -93,5 +97,34 @@ impl<E: Engine> Network<E> {
     /// From the slopes to the gradients of the head and of what it read; a language model's outputs too.
     fn backward_head(&mut self, gradients: &mut Gradients<E>, temperature: f32) {
         self.pass_head(temperature, Some(gradients));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sequence::singly;
+    use super::*;
+    use crate::engine::Plain;
+    use crate::model::ModelConfig;
+
+    struct Liar;
+
+    impl Loss for Liar {
+        fn known_slope(&self) -> Option<f32> {
+            Some(-0.5)
+        }
+        fn slopes(&mut self, _: usize, log_probs: &[f32], slopes: &mut [f32]) {
+            slopes.copy_from_slice(log_probs);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "slopes other than the known one")]
+    fn a_loss_that_knows_its_slope_must_keep_to_it() {
+        let config = ModelConfig::gpt2(7, 4, 4, 1, 1);
+        let mut network = Network::random(Plain, config, Head::LanguageModel, 1);
+        network.plan(4, true);
+        let mut gradients = Gradients::new(&network);
+        network.add_gradient(&mut gradients, &[Sequence::text(&[1, 2, 3])], &singly(1), 1.0, None, &mut Liar);
     }
 }

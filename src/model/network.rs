@@ -51,6 +51,8 @@ pub(super) struct Memory<E: Engine> {
 
 impl<E: Engine> Memory<E> {
     fn new(engine: E, config: &ModelConfig, head: Head, tokens: usize, training: bool) -> Self {
+        // Here and not with the activations: all threads meet for it, and decoders are made inside parallel loops.
+        engine.reserve(config.attention_heads(0), config.context.min(tokens));
         Memory {
             activations: Activations::new(engine, config, tokens, training),
             batch: Batch::with_capacity(tokens, tokens),
