@@ -182,3 +182,6 @@ fn tokenizer(settings: &Settings, root: &Path, records: &Records) -> Result<Toke
     }
     Tokenizer::train(documents, settings.tokenizer.vocab_size)
 }
+
+#[cfg(test)]
+mod tests;
