@@ -23,7 +23,6 @@ use crate::train::pretrain::Pretrain;
 use crate::train::reward_model::{RewardModel, with_scalar_head};
 use crate::train::sft::{Sft, epoch_directory};
 use crate::train::sft_selection::SftSelection;
-use crate::world::Part;
 
 /// Where SFT's epochs wait for the reward model's choice.
 const EPOCHS: &str = "sft_epochs";
@@ -136,10 +135,9 @@ impl<'a, E: Engine> Recipe<'a, E> {
         }
         let models = self.writers()?;
         let prompts = &self.data.ranking_prompts;
-        let sides = [(Part::Train, &prompts.train[..]), (Part::Validation, &prompts.validation[..])];
         let limit = self.settings.data.max_response_tokens;
         let (seed, tokenizer) = (self.settings.seed, &self.data.tokenizer);
-        let stage = Collect::new(seed, s, sides, limit, models, &mut labeler, tokenizer)?;
+        let stage = Collect::new(seed, s, prompts, limit, models, &mut labeler, tokenizer)?;
         self.run.drive(id, tokenizer, stage).map(drop)
     }
 
@@ -272,7 +270,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         };
         reward.iter_mut().for_each(|reward| reward.plan(s.micro_batch_tokens, false));
         let context = contenders.iter().map(|(_, network)| network.config.context).min().unwrap_or(0);
-        let mut prompts = fitting(&self.data.prompts.validation, context);
+        let mut prompts = fitting(&self.data.prompts.test, context);
         prompts.truncate(s.ppo.eval_prompts);
         let earlier = self.run.directory.completed.results.clone();
         let stage = Evaluation {

@@ -11,10 +11,12 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use instructgpt::data::Side;
 use instructgpt::error::Error;
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 use instructgpt::run::progress::{Progress, Silent};
+use instructgpt::train::dataset::Dataset;
 use runs::{Files, QUOTING, StopAfter, assert_same, files, go, tiny, whole_run};
 
 /// What every other run must equal.
@@ -232,4 +234,49 @@ fn what_a_kill_at_the_end_of_a_stage_leaves_is_cleared() {
     }
     with_threads(2, || go(&settings, out.path(), &mut Silent, &AtomicBool::new(false))).unwrap();
     assert_same(&files(out.path()), &REFERENCE, &[], "with leftovers");
+}
+
+/// What is tested is neither trained on nor chosen by: another test changes no model and no metric. What is reported
+/// looks at the test alone: another validation changes no answer and no accuracy, where it chooses nothing.
+#[test]
+fn validation_chooses_and_the_test_reports() {
+    let other_test = whole_run(&tiny(&["data.test_fraction=0.6"]), 2);
+    let reports =
+        ["results.json", "report.html", "run.json", "config.toml", "samples.jsonl", "comparisons.jsonl"];
+    assert_same(&other_test, &REFERENCE, &reports, "another test");
+    let results =
+        |files: &Files| serde_json::from_slice::<serde_json::Value>(&files["results.json"]).unwrap();
+    let (of_other, of_reference) = (results(&other_test), results(&REFERENCE));
+    assert_eq!(of_other["sft_selection"], of_reference["sft_selection"]);
+    assert_ne!(of_other["pretrain"]["test_loss"], of_reference["pretrain"]["test_loss"]);
+
+    let last = ["sft.select=\"last\"", "data.test_fraction=0.1"];
+    let [one, other] = ["0.1", "0.7"].map(|fraction| {
+        let validation = format!("data.validation_fraction={fraction}");
+        whole_run(&tiny(&[last[0], last[1], &validation]), 2)
+    });
+    assert_ne!(one["metrics.jsonl"], other["metrics.jsonl"]);
+    assert_eq!(one["samples.jsonl"], other["samples.jsonl"]);
+    assert_eq!(results(&one)["reward_model"], results(&other)["reward_model"]);
+
+    // The samples are answers to prompts of the test, and the file of comparisons names its sides.
+    let settings = tiny(&[]);
+    let data = Dataset::load(&settings, Path::new(".")).unwrap();
+    let text = |prompt: &Vec<u32>| data.tokenizer.decode_lossy(prompt);
+    let lines = |name: &str| -> Vec<serde_json::Value> {
+        let lines = std::str::from_utf8(&REFERENCE[name]).unwrap().lines();
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let tested: Vec<String> = data.prompts.test.iter().map(text).collect();
+    let samples = lines("samples.jsonl");
+    assert!(
+        samples.len() == 8
+            && samples.iter().all(|line| tested.contains(&line["prompt"].as_str().unwrap().into()))
+    );
+    for side in Side::ALL {
+        let ranked: Vec<String> = data.ranking_prompts.of(side).iter().map(text).collect();
+        let named = lines("comparisons.jsonl").into_iter().filter(|line| line["set"] == side.name());
+        let named: Vec<String> = named.map(|line| line["prompt"].as_str().unwrap().to_string()).collect();
+        assert_eq!(named, ranked, "{side:?}");
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
 
 use instructgpt::checkpoint::load_latest_state;
-use instructgpt::data::Comparison;
+use instructgpt::data::{Comparison, Side};
 use instructgpt::engine::Cpu;
 use instructgpt::error::{Error, Result};
 use instructgpt::loss::reward_loss::reward_loss;
@@ -31,7 +31,7 @@ use instructgpt::train::pretrain::Pretrain;
 use instructgpt::train::reward::RewardFunction;
 use instructgpt::train::reward_model::{RewardModel, rank, with_scalar_head};
 use instructgpt::train::sft::Sft;
-use instructgpt::world::{self, World};
+use instructgpt::world::World;
 use runs::{StopAfter, tiny};
 use serde_json::Value;
 
@@ -93,11 +93,9 @@ fn collected_reward_model(run: &mut Run, network: Network, samplers: Vec<Network
 
 fn collect(run: &mut Run, samplers: Vec<Network>) -> Result<()> {
     let (s, prompts) = (run.settings, &DATA.ranking_prompts);
-    let sides =
-        [(world::Part::Train, &prompts.train[..]), (world::Part::Validation, &prompts.validation[..])];
     let mut world = DATA.world.clone().unwrap();
     let limit = s.data.max_response_tokens;
-    let stage = Collect::new(s.seed, &s.reward_model, sides, limit, samplers, &mut world, &DATA.tokenizer)?;
+    let stage = Collect::new(s.seed, &s.reward_model, prompts, limit, samplers, &mut world, &DATA.tokenizer)?;
     run.drive(StageId::Collect, &DATA.tokenizer, stage).map(drop)
 }
 
@@ -233,12 +231,12 @@ fn without_its_coefficient_ppo_ptx_is_plain_ppo() {
 fn comparison_files(root: &Path, order: u64) -> Settings {
     let world = World::new(5);
     let lines = |records: Vec<String>| records.join("\n");
-    let demonstrations = world.demonstrations(30, world::Part::Train);
+    let demonstrations = world.demonstrations(30, Side::Train);
     let demonstrations = demonstrations.iter().map(|record| {
         serde_json::json!({ "prompt": record.prompt, "response": record.response }).to_string()
     });
     let mut rng = Rng::at(order, Stage::Test, Purpose::Shuffle, 0, 0, 0);
-    let comparisons = world.comparisons(20, world::Part::Train, 4..=9).into_iter().map(|comparison| {
+    let comparisons = world.comparisons(20, Side::Train, 4..=9).into_iter().map(|comparison| {
         let Comparison { prompt, responses, ranks, .. } = comparison;
         let mut pairs: Vec<(String, u32)> = responses.into_iter().zip(ranks).collect();
         rng.shuffle(&mut pairs);
@@ -324,8 +322,8 @@ fn what_was_sampled_is_what_is_trained_on() {
         .flat_map(|line| line["response_tokens"].as_array().unwrap().clone())
         .map(|tokens| serde_json::from_value(tokens).unwrap())
         .collect();
-    let rankings = || data.rankings.train.iter().chain(&data.rankings.validation);
-    assert!(data.rankings.train.len() > 6 && data.rankings.validation.len() > 6);
+    let rankings = || Side::ALL.into_iter().flat_map(|side| data.rankings.of(side));
+    assert!(Side::ALL.iter().all(|&side| data.rankings.of(side).len() > 6));
     let mut responses = rankings().flat_map(|ranking| &ranking.responses).map(|example| example.response());
     assert!(responses.clone().all(|response| sampled.contains(response)));
     assert!(

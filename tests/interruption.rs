@@ -484,6 +484,7 @@ fn what_is_wrong_with_the_data_leaves_no_run_behind() {
     write("tied.jsonl", "{\"prompt\":\"p\",\"responses\":[\"a\",\"b\"],\"ranks\":[1,1]}\n");
     write("good.jsonl", "{\"prompt\":\"p\",\"response\":\"r\"}\n{\"prompt\":\"q\",\"response\":\"r\"}\n");
     write("torn.jsonl", "{\"prompt\":\"p\",\"response\":\"r\"}\n{\"prompt\":\"q\",\"resp");
+    write("held.jsonl", "{\"prompt\":\"p\",\"responses\":[\"a\",\"b\"],\"ranks\":[1,2],\"set\":\"test\"}\n");
     let text = "once upon a time there was a text ".repeat(50);
     write("text.txt", &text);
     let cases: &[(&[&str], i32, &str)] = &[
@@ -496,7 +497,17 @@ fn what_is_wrong_with_the_data_leaves_no_run_behind() {
         (&[], 2, "data"),
         (&["data.demonstrations=[\"good.jsonl\"]"], 2, "data.pretraining"),
         (&["data.demonstrations=[\"good.jsonl\"]", "data.pretraining=[\"text.txt\"]"], 2, "data.comparisons"),
+        (
+            &[
+                "data.demonstrations=[\"good.jsonl\"]",
+                "data.pretraining=[\"text.txt\"]",
+                "data.comparisons=[\"held.jsonl\"]",
+            ],
+            2,
+            "none of the comparisons: 0 train, 0 validation, 1 test",
+        ),
         (&["data.world=true", "ppo.max_prompt_tokens=1"], 2, "data.prompts"),
+        (&["data.world=true", "data.validation_fraction=0.5"], 2, "data.test_fraction"),
         (&["data.world=true", "pretrain.init_from=nowhere"], 1, "nowhere"),
         (&["sft.epoch=3"], 2, "sft.epochs"),
         (&["reward_model.epochs=0"], 2, "sft.select"),

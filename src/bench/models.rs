@@ -187,9 +187,10 @@ fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
         text: Split::default(),
         demonstrations: Split::default(),
         rankings: Split::default(),
-        prompts: Split { train: prompts, validation: Vec::new() },
+        prompts: Split { train: prompts, ..Split::default() },
         ranking_prompts: Split::default(),
         world: None,
+        accounts: Vec::new(),
         notes: Vec::new(),
     };
     let settings = Settings {

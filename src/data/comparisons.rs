@@ -7,7 +7,7 @@
 //!
 //! The first form may carry `"prompt_tokens": [..]` and `"response_tokens": [[..], ..]`, the token ids that were
 //! sampled, which do not always survive being decoded and encoded again: these are then trained on, as they are. It may
-//! also carry `"set": "train"` or `"validation"`, the side of the split that its prompt stands on.
+//! also carry `"set": "train"`, `"validation"` or `"test"`, the side of the split that its prompt stands on.
 //!
 //! A record that yields no pair is skipped and reported: all answers tied, all answers identical, an
 //! empty prompt, dialogues that differ before their last answer. An answer may be empty.
@@ -17,7 +17,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::fields::Fields;
-use super::{Comparison, ComparisonTokens, InstructionTemplate, Loaded, Outcome, Source, collect};
+use super::{Comparison, ComparisonTokens, InstructionTemplate, Loaded, Outcome, Side, Source, collect};
 use crate::error::Result;
 
 /// Most answers in a ranking (the paper has 4 to 9); pairs grow with the square.
@@ -69,7 +69,7 @@ fn comparison(record: &Fields, template: &InstructionTemplate) -> Result<Outcome
         let expected = format!("one rank for each of the {} responses", responses.len());
         return Err(record.error("ranks", expected, format!("{} ranks", ranks.len())));
     }
-    let (tokens, validation) = (tokens(record, responses.len())?, set(record)?);
+    let (tokens, side) = (tokens(record, responses.len())?, set(record)?);
     Ok(if prompt.trim().is_empty() {
         Outcome::Skip("empty prompt")
     } else if responses.iter().all(|response| *response == responses[0]) {
@@ -78,7 +78,7 @@ fn comparison(record: &Fields, template: &InstructionTemplate) -> Result<Outcome
         Outcome::Skip("all responses are tied")
     } else {
         let (user, labeler) = (record.person("user")?, record.person("labeler")?);
-        Outcome::Keep(Comparison { prompt, responses, ranks, user, labeler, tokens, validation })
+        Outcome::Keep(Comparison { prompt, responses, ranks, user, labeler, tokens, side })
     })
 }
 
@@ -129,14 +129,11 @@ fn tokens(record: &Fields, responses: usize) -> Result<Option<ComparisonTokens>>
     }
 }
 
-/// Whether the record says that it is held out.
-fn set(record: &Fields) -> Result<Option<bool>> {
-    match record.text("set")? {
-        None => Ok(None),
-        Some("train") => Ok(Some(false)),
-        Some("validation") => Ok(Some(true)),
-        Some(other) => Err(record.error("set", "\"train\" or \"validation\"", format!("{other:?}"))),
-    }
+/// The side of the split, where the record names it.
+fn set(record: &Fields) -> Result<Option<Side>> {
+    let Some(name) = record.text("set")? else { return Ok(None) };
+    let expected = "\"train\", \"validation\" or \"test\"";
+    Side::named(name).map(Some).ok_or_else(|| record.error("set", expected, format!("{name:?}")))
 }
 
 /// The common prompt of two dialogues, with its final `Assistant:`, and the two last answers as they stand
@@ -201,7 +198,14 @@ mod tests {
         let text = r#"{"prompt":"p","responses":["a","b"],"ranks":[2,1],"prompt_tokens":[7],"response_tokens":[[1,0],[]],"set":"validation"}"#;
         let loaded = read(text).unwrap();
         let tokens = ComparisonTokens { prompt: vec![7], responses: vec![vec![1, 0], vec![]] };
-        assert_eq!((&loaded.records[0].tokens, loaded.records[0].validation), (&Some(tokens), Some(true)));
+        assert_eq!(
+            (&loaded.records[0].tokens, loaded.records[0].side),
+            (&Some(tokens), Some(Side::Validation))
+        );
+        for side in Side::ALL {
+            let text = text.replace("validation", side.name());
+            assert_eq!(read(&text).unwrap().records[0].side, Some(side));
+        }
         assert_eq!(read(VALID).unwrap().records[0].tokens, None);
     }
 
@@ -239,7 +243,7 @@ mod tests {
                 r#"{"prompt":"p","responses":["a","b"],"ranks":[1,2],"prompt_tokens":[1],"response_tokens":[[1],[4294967296]]}"#,
                 "token ids",
             ),
-            (r#"{"prompt":"p","responses":["a","b"],"ranks":[1,2],"set":"test"}"#, "\"validation\""),
+            (r#"{"prompt":"p","responses":["a","b"],"ranks":[1,2],"set":"tests"}"#, "\"validation\""),
             (r#"{"prompt":"p","chosen":["a"],"rejected":"b"}"#, "\"chosen\""),
             (r#"{"prompt":"p"}"#, "\"responses\""),
         ] {

@@ -134,14 +134,14 @@ impl Fields {
         }
     }
 
-    /// `user` or `labeler`: a string, or a number taken as one.
+    /// `user` or `labeler`: a string, or a number taken as one. An empty or blank string is nobody.
     ///
     /// # Errors
     /// When it is there and neither.
     pub fn person(&self, name: &str) -> Result<Option<String>> {
         match self.get(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.trim().is_empty())),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(other) => Err(self.error(name, "a string or a number", json::kind(other))),
         }
@@ -193,6 +193,19 @@ mod tests {
         let array = b"\n [ {\"t\":\"a\"},\n{\"t\":\"b\",\"other\":1}]\n";
         assert_eq!(texts(array).unwrap(), ["record 1: a", "record 2: b"]);
         assert!(texts(b" \n").unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_empty_name_is_nobody() {
+        let mut users = Vec::new();
+        let lines =
+            b"{\"user\":\"\"}\n{\"user\":\" \\t\"}\n{\"user\":null}\n{}\n{\"user\":\" u \"}\n{\"user\":0}";
+        for_each_record(Source::from_bytes("x", lines).unwrap(), |record| {
+            users.push(record.person("user")?);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(users, [None, None, None, None, Some(" u ".to_string()), Some("0".to_string())]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Floor 4: the data formats. Text, demonstrations, comparisons and prompts become plain records.
 //!
 //! Reading order: [`source`] (files, gzip, limits), [`fields`] (JSON Lines and JSON arrays), [`template`],
-//! then one file per kind of data: [`corpus`], [`demonstrations`], [`comparisons`], [`prompts`]; and
-//! [`mod@split`] (paper section 3.2: who may be in which split).
+//! then one file per kind of data: [`corpus`], [`demonstrations`], [`comparisons`], [`prompts`]; and the paper's section
+//! 3.2: [`normal_form`] (which prompts are the same), [`filters`], [`mod@split`] (who may be on which side) and [`passages`]
+//! (the same for documents).
 //!
 //! Two rules hold for all: a record that is not what the format says is an error with its line; a record
 //! that is valid but useless (two equal answers) is skipped, and every skip is reported.
@@ -15,6 +16,9 @@ pub mod comparisons;
 pub mod corpus;
 pub mod demonstrations;
 pub mod fields;
+pub mod filters;
+pub mod normal_form;
+pub mod passages;
 pub mod prompts;
 pub mod source;
 pub mod split;
@@ -23,9 +27,12 @@ pub mod template;
 pub use comparisons::{load_comparisons, read_comparisons};
 pub use corpus::{load_text, read_documents, read_text_records, split_documents};
 pub use demonstrations::{load_demonstrations, read_demonstrations};
+pub use filters::{cap_per_user, deduplicate_by_prefix, each_prompt_once};
+pub use normal_form::NormalForm;
+pub use passages::{Passage, leave_out_repeated, split_text};
 pub use prompts::{load_prompts, read_prompts};
 pub use source::Source;
-pub use split::{Split, cap_per_user, deduplicate_by_prefix, is_validation, split};
+pub use split::{Side, Sides, Split, SplitRule};
 pub use template::InstructionTemplate;
 
 /// A prompt and the answer a labeler wrote (paper section 3.4, supervised fine-tuning).
@@ -56,8 +63,8 @@ pub struct Comparison {
     pub labeler: Option<String>,
     /// The token ids, where the answers were sampled.
     pub tokens: Option<ComparisonTokens>,
-    /// Whether it is held out for validation, where that is already decided.
-    pub validation: Option<bool>,
+    /// On which side of the split it stands, where that is already decided.
+    pub side: Option<Side>,
 }
 
 /// The token ids of a comparison whose answers were sampled.
@@ -80,12 +87,12 @@ pub struct Prompt {
 
 /// What all records have: a prompt, and perhaps a user.
 pub trait Record {
-    /// The prompt's text (of a plain document: the document).
+    /// The prompt's text.
     fn prompt(&self) -> &str;
     /// Who asked, where it is known.
     fn user(&self) -> Option<&str>;
-    /// Whether it is held out, where that is already decided.
-    fn validation(&self) -> Option<bool> {
+    /// On which side of the split it stands, where that is already decided.
+    fn side(&self) -> Option<Side> {
         None
     }
 }
@@ -106,8 +113,8 @@ impl Record for Comparison {
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
-    fn validation(&self) -> Option<bool> {
-        self.validation
+    fn side(&self) -> Option<Side> {
+        self.side
     }
 }
 
@@ -117,15 +124,6 @@ impl Record for Prompt {
     }
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
-    }
-}
-
-impl Record for String {
-    fn prompt(&self) -> &str {
-        self
-    }
-    fn user(&self) -> Option<&str> {
-        None
     }
 }
 
@@ -277,11 +275,16 @@ mod tests {
     fn real_splits_leak_nothing() {
         let Some(path) = data("rasbt-instruct/instruction-data-with-preference.json") else { return };
         let template = InstructionTemplate::default();
-        let (demonstrations, _) = split(load_demonstrations(&path, &template).unwrap().records, 0.1, 1);
-        let (comparisons, _) = split(load_comparisons(&path, &template).unwrap().records, 0.1, 1);
-        println!("rasbt split: {} / {}", demonstrations.train.len(), demonstrations.validation.len());
+        let rule = SplitRule { seed: 1, validation: 0.1, test: 0.1, form: NormalForm::default() };
+        let demonstrations = load_demonstrations(&path, &template).unwrap().records;
+        let comparisons = load_comparisons(&path, &template).unwrap().records;
+        let sides = Sides::new(&rule, &[split::view(&demonstrations), split::view(&comparisons)]);
+        let demonstrations = sides.split(demonstrations).0;
+        let comparisons = sides.split(comparisons).0;
+        println!("rasbt split: {:?}", demonstrations.map(Vec::len));
         let train: std::collections::BTreeSet<_> = demonstrations.train.iter().map(|d| &d.prompt).collect();
-        assert!(comparisons.validation.iter().all(|c| !train.contains(&c.prompt)));
+        let held_out = comparisons.validation.iter().chain(&comparisons.test);
+        assert!(held_out.clone().count() > 120 && held_out.clone().all(|c| !train.contains(&c.prompt)));
         assert!((60..130).contains(&demonstrations.validation.len()));
     }
 }

@@ -1,55 +1,155 @@
-//! Which records train and which validate, and the paper's two filters (section 3.2).
+//! Which side of the split a record stands on (paper, section 3.2): most train, some are for choosing (validation), some
+//! for reporting (test).
 //!
-//! A split is a property of a record's key, the user where there is one, else the prompt's text, and of
-//! the seed; nothing else enters, not the order, not the file. So one user is on one side, identical prompts
-//! are on one side, and demonstrations, comparisons and prompts that share keys are split alike. (Files that
-//! share prompts must agree on carrying users: with a user in one and none in the other, keys differ.)
+//! The side is a property of a record's key, the user where there is one, else what the prompt asks
+//! ([`NormalForm`]), and of the seed; not of the order and not of the file. So one user is on one side, and
+//! demonstrations, comparisons and prompts that share keys are split alike. [`Sides`] looks at all kinds together and adds three rules:
+//! - A record may name its side (`"set"`); other records of the same key follow it.
+//! - If all keys of a kind fell to held-out sides, the one nearest to training goes there, in every kind: a data set by
+//!   a single user is trained on.
+//! - A held-out record whose user or prompt is also on an earlier side, in any kind, is left out: nothing that is
+//!   validated was trained on, nothing that is tested was trained on or chosen by. This is for users who ask the same,
+//!   and for files of which one names users and another does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Record;
+use super::{NormalForm, Record};
 use crate::num::hash::{EMPTY, fnv1a};
 
-/// Data in two parts, each in the order of the input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Split<T> {
+/// A side of the split, in the order in which sides may claim a record. (The numbers are addresses of random draws.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u64)]
+pub enum Side {
     /// Trained on.
-    pub train: Vec<T>,
-    /// Never trained on; empty if no key of a small data set fell there.
-    pub validation: Vec<T>,
+    Train = 0,
+    /// Never trained on. What is chosen is chosen by it: SFT's epoch, anything by its curves.
+    Validation = 1,
+    /// Neither trained on nor chosen by. The evaluation and a stage's results report it.
+    Test = 2,
 }
 
-impl<T> Default for Split<T> {
-    fn default() -> Self {
-        Split { train: Vec::new(), validation: Vec::new() }
+impl Side {
+    /// All of them.
+    pub const ALL: [Side; 3] = [Side::Train, Side::Validation, Side::Test];
+
+    /// As files and notes call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Train => "train",
+            Side::Validation => "validation",
+            Side::Test => "test",
+        }
+    }
+
+    /// The side of that name.
+    pub fn named(name: &str) -> Option<Side> {
+        Side::ALL.into_iter().find(|side| side.name() == name)
     }
 }
 
-/// Splits `records`, about `fraction` (0 to 1) of the keys into validation (paper section 3.2: no
-/// validation user is in training). Also returns how many validation records were left out because another user has
-/// the same prompt in training.
-pub fn split<T: Record>(records: Vec<T>, fraction: f64, seed: u64) -> (Split<T>, usize) {
-    let (mut validation, train): (Vec<T>, Vec<T>) =
-        records.into_iter().partition(|record| is_validation(record, fraction, seed));
-    let before = validation.len();
-    let seen: BTreeSet<&str> = train.iter().map(Record::prompt).collect();
-    validation.retain(|record| !seen.contains(record.prompt()));
-    let left_out = before - validation.len();
-    (Split { train, validation }, left_out)
+/// Something for each side: usually the side's records, in the order of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Split<T> {
+    /// Of [`Side::Train`].
+    pub train: T,
+    /// Of [`Side::Validation`].
+    pub validation: T,
+    /// Of [`Side::Test`].
+    pub test: T,
 }
 
-/// The side of one record: the one that it names, or the one that its key falls on.
-pub fn is_validation(record: &impl Record, fraction: f64, seed: u64) -> bool {
-    assert!((0.0..=1.0).contains(&fraction), "a fraction is between 0 and 1, not {fraction}");
-    if let Some(decided) = record.validation() {
-        return decided;
+impl<T> Split<T> {
+    /// What `of` gives for each side, in order.
+    pub fn from_fn(mut of: impl FnMut(Side) -> T) -> Self {
+        let [train, validation, test] = Side::ALL.map(&mut of);
+        Split { train, validation, test }
     }
-    let hash = match record.user() {
-        Some(user) => hash(seed, b'u', user),
-        None => hash(seed, b'p', record.prompt()),
-    };
-    // The top 53 bits as a number in [0, 1), exactly.
-    ((hash >> 11) as f64) * (1.0 / (1u64 << 53) as f64) < fraction
+
+    /// What a side has.
+    pub fn of(&self, side: Side) -> &T {
+        match side {
+            Side::Train => &self.train,
+            Side::Validation => &self.validation,
+            Side::Test => &self.test,
+        }
+    }
+
+    /// What a side has, to be changed.
+    pub fn of_mut(&mut self, side: Side) -> &mut T {
+        match side {
+            Side::Train => &mut self.train,
+            Side::Validation => &mut self.validation,
+            Side::Test => &mut self.test,
+        }
+    }
+
+    /// What `f` makes of each side.
+    pub fn map<U>(&self, mut f: impl FnMut(&T) -> U) -> Split<U> {
+        Split::from_fn(|side| f(self.of(side)))
+    }
+}
+
+/// What decides the side of a key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SplitRule {
+    /// Other seeds, other splits.
+    pub seed: u64,
+    /// Share of the keys for validation, 0 to 1.
+    pub validation: f64,
+    /// Share of the keys for the test, 0 to 1; both together are below 1.
+    pub test: f64,
+    /// How prompts are compared.
+    pub form: NormalForm,
+}
+
+impl SplitRule {
+    /// The share of a side.
+    pub fn share(&self, side: Side) -> f64 {
+        match side {
+            Side::Train => 1.0 - self.validation - self.test,
+            Side::Validation => self.validation,
+            Side::Test => self.test,
+        }
+    }
+
+    /// The side of a text that has no other key.
+    pub fn side_of_text(&self, text: &str) -> Side {
+        self.side(self.number(b'p', text))
+    }
+
+    fn key<T: Record + ?Sized>(&self, record: &T) -> Key {
+        match record.user() {
+            Some(user) => Key::User(user.to_string()),
+            None => Key::Prompt(self.form.beginning(record.prompt())),
+        }
+    }
+
+    /// A number in [0, 1), exactly: the top 53 bits of the key's hash.
+    fn number(&self, kind: u8, key: &str) -> f64 {
+        ((hash(self.seed, kind, key) >> 11) as f64) * (1.0 / (1u64 << 53) as f64)
+    }
+
+    fn number_of(&self, key: &Key) -> f64 {
+        match key {
+            Key::User(user) => self.number(b'u', user),
+            Key::Prompt(prompt) => self.number(b'p', prompt),
+        }
+    }
+
+    fn side(&self, number: f64) -> Side {
+        match number {
+            number if number < self.validation => Side::Validation,
+            number if number < self.validation + self.test => Side::Test,
+            _ => Side::Train,
+        }
+    }
+}
+
+/// What keeps records on one side.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    User(String),
+    Prompt(String),
 }
 
 /// FNV-1a over seed, kind and key, then SplitMix64's finaliser, since FNV leaves the top bits of short keys
@@ -62,101 +162,98 @@ fn hash(seed: u64, kind: u8, key: &str) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Keeps the first of all records whose prompts share their first `length` characters; of a shorter prompt,
-/// the first identical one. Also returns how many went.
-///
-/// The paper: "we heuristically deduplicate our prompts by checking for prompts that share a long common
-/// prefix"; it does not print the length. Leave a template's or a shared dialogue's head out of account
-/// when choosing it.
-pub fn deduplicate_by_prefix<T: Record>(mut records: Vec<T>, length: usize) -> (Vec<T>, usize) {
-    let before = records.len();
-    let mut seen = BTreeSet::new();
-    records.retain(|record| seen.insert(record.prompt().chars().take(length).collect::<String>()));
-    let gone = before - records.len();
-    (records, gone)
+/// The sides of all records of a run.
+pub struct Sides<'a> {
+    rule: &'a SplitRule,
+    /// The keys whose side does not follow from their number.
+    decided: BTreeMap<Key, Side>,
+    /// The earliest side on which a user or a prompt stands.
+    earliest: BTreeMap<Key, Side>,
 }
 
-/// Keeps each user's first `limit` records (200 in the paper) and all without a user. Also returns how many
-/// went.
-pub fn cap_per_user<T: Record>(mut records: Vec<T>, limit: usize) -> (Vec<T>, usize) {
-    let before = records.len();
-    let mut counts = BTreeMap::new();
-    records.retain(|record| {
-        let Some(user) = record.user() else { return true };
-        let count = counts.entry(user.to_string()).or_insert(0);
-        *count += 1;
-        *count <= limit
-    });
-    let gone = before - records.len();
-    (records, gone)
+impl<'a> Sides<'a> {
+    /// Looks at all kinds of records together.
+    pub fn new(rule: &'a SplitRule, kinds: &[Vec<&dyn Record>]) -> Self {
+        let mut sides = Sides { rule, decided: BTreeMap::new(), earliest: BTreeMap::new() };
+        for record in kinds.iter().flatten() {
+            if let Some(side) = record.side() {
+                set_earliest(&mut sides.decided, rule.key(*record), side);
+            }
+        }
+        for kind in kinds {
+            sides.feed(kind);
+        }
+        for record in kinds.iter().flatten() {
+            let side = sides.of(*record);
+            for key in keys(rule, *record) {
+                set_earliest(&mut sides.earliest, key, side);
+            }
+        }
+        sides
+    }
+
+    /// Training is never empty while a key is free to go there.
+    fn feed(&mut self, kind: &[&dyn Record]) {
+        if kind.iter().any(|record| self.of(*record) == Side::Train) {
+            return;
+        }
+        let free: BTreeSet<Key> = kind
+            .iter()
+            .filter(|record| record.side().is_none())
+            .map(|record| self.rule.key(*record))
+            .collect();
+        let free = free.into_iter().filter(|key| !self.decided.contains_key(key));
+        let number = |key: &Key| self.rule.number_of(key);
+        if let Some(nearest) = free.max_by(|a, b| number(a).total_cmp(&number(b))) {
+            self.decided.insert(nearest, Side::Train);
+        }
+    }
+
+    /// The side of one record: the one that it names, or that of its key.
+    pub fn of<T: Record + ?Sized>(&self, record: &T) -> Side {
+        record.side().unwrap_or_else(|| {
+            let key = self.rule.key(record);
+            self.decided.get(&key).copied().unwrap_or_else(|| self.rule.side(self.rule.number_of(&key)))
+        })
+    }
+
+    /// Splits one of the kinds; also returns how many were left out of each side because they also stand on an earlier
+    /// one.
+    pub fn split<T: Record>(&self, records: Vec<T>) -> (Split<Vec<T>>, Split<usize>) {
+        let (mut split, mut left_out) = (Split::<Vec<T>>::default(), Split::default());
+        for record in records {
+            let side = self.of(&record);
+            match keys(self.rule, &record).iter().all(|key| self.earliest[key] == side) {
+                true => split.of_mut(side).push(record),
+                false => *left_out.of_mut(side) += 1,
+            }
+        }
+        (split, left_out)
+    }
+
+    /// How many users and prompts without a user some records have.
+    pub fn keys<T: Record>(&self, records: &[T]) -> (usize, usize) {
+        let keys: BTreeSet<Key> = records.iter().map(|record| self.rule.key(record)).collect();
+        let users = keys.iter().filter(|key| matches!(key, Key::User(_))).count();
+        (users, keys.len() - users)
+    }
+}
+
+/// The records of a kind as [`Sides`] looks at them.
+pub fn view<T: Record>(records: &[T]) -> Vec<&dyn Record> {
+    records.iter().map(|record| record as &dyn Record).collect()
+}
+
+/// Everything of a record that must not be on two sides.
+fn keys<T: Record + ?Sized>(rule: &SplitRule, record: &T) -> Vec<Key> {
+    let prompt = Key::Prompt(rule.form.beginning(record.prompt()));
+    record.user().map(|user| Key::User(user.to_string())).into_iter().chain([prompt]).collect()
+}
+
+fn set_earliest(sides: &mut BTreeMap<Key, Side>, key: Key, side: Side) {
+    let earliest = sides.entry(key).or_insert(side);
+    *earliest = side.min(*earliest);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Demonstration, Prompt};
-    use super::*;
-    use proptest::prelude::*;
-
-    fn prompt(prompt: &str, user: Option<&str>) -> Prompt {
-        Prompt { prompt: prompt.to_string(), user: user.map(str::to_string) }
-    }
-
-    #[test]
-    fn the_fraction_is_met_and_the_seed_matters() {
-        let records: Vec<Prompt> = (0..10_000).map(|i| prompt(&i.to_string(), None)).collect();
-        for (fraction, expected) in
-            [(0.0, 0..=0), (0.1, 900..=1100), (0.5, 4800..=5200), (1.0, 10_000..=10_000)]
-        {
-            assert!(expected.contains(&split(records.clone(), fraction, 7).0.validation.len()), "{fraction}");
-        }
-        assert_ne!(split(records.clone(), 0.1, 7), split(records, 0.1, 8));
-    }
-
-    #[test]
-    fn the_hash_is_pinned_so_that_splits_never_move() {
-        assert_eq!(hash(1, b'p', "hello"), 7_621_971_502_910_442_992);
-    }
-
-    proptest! {
-        #[test]
-        fn no_user_and_no_prompt_is_on_both_sides(
-            keys in proptest::collection::vec((0u8..20, 0u8..30), 1..80), seed in any::<u64>(), users in any::<bool>()
-        ) {
-            let record = |&(user, text): &(u8, u8)| {
-                prompt(&text.to_string(), users.then_some(user.to_string()).as_deref())
-            };
-            let records: Vec<_> = keys.iter().map(record).collect();
-            let (Split { train, validation }, left_out) = split(records.clone(), 0.4, seed);
-            prop_assert_eq!(train.len() + validation.len() + left_out, records.len());
-            prop_assert!(users || left_out == 0);
-            for held in &validation {
-                prop_assert!(train.iter().all(|t| t.prompt != held.prompt));
-                prop_assert!(!users || train.iter().all(|t| t.user != held.user));
-            }
-            // Another kind of record, in another order, is split alike.
-            for record in records.iter().rev() {
-                let other = Demonstration {
-                    prompt: record.prompt.clone(), response: "r".into(), user: record.user.clone(), labeler: None,
-                };
-                prop_assert_eq!(is_validation(record, 0.4, seed), is_validation(&other, 0.4, seed));
-            }
-        }
-    }
-
-    #[test]
-    fn long_common_prefixes_count_once() {
-        let records = ["éabcX", "éabcY", "éab", "éab", "other"].map(|text| prompt(text, None)).to_vec();
-        let (kept, gone) = deduplicate_by_prefix(records, 4);
-        let kept: Vec<_> = kept.iter().map(|p| p.prompt.as_str()).collect();
-        assert_eq!((kept, gone), (vec!["éabcX", "éab", "other"], 2));
-    }
-
-    #[test]
-    fn users_are_capped_and_others_are_not() {
-        let mut records: Vec<_> = (0..5).map(|i| prompt(&i.to_string(), Some("u"))).collect();
-        records.extend((0..5).map(|i| prompt(&i.to_string(), None)));
-        let (kept, gone) = cap_per_user(records, 2);
-        assert_eq!((kept.len(), gone), (7, 3));
-        assert_eq!(kept[1].prompt, "1");
-    }
-}
+mod tests;

@@ -1,10 +1,11 @@
-//! The last stage: every model of a run answers the same held-out prompts, and one table says what each
+//! The last stage: every model of a run answers the same prompts of the test side, by which nothing was chosen, and one table says what each
 //! stage was good for (the paper's section 4 in miniature).
 
 use serde_json::{Map, Value, json};
 
 use super::metadata;
 use super::win_rate::win_rate;
+use crate::data::Side;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::{Draw, Network, Sampling};
@@ -19,7 +20,7 @@ use crate::world::gold::Metadata;
 pub struct Evaluation<'a, E: Engine> {
     /// The data, and how much of it is looked at.
     pub inputs: Inputs<'a>,
-    /// Held-out demonstrations that are looked at.
+    /// Demonstrations of the test side that are looked at.
     pub demonstrations: usize,
     /// Who is compared: a name in tables and samples, and the network.
     pub contenders: Vec<(&'static str, Network<E>)>,
@@ -91,8 +92,8 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
             scores: scores.into_iter().map(f64::from).collect(),
             gold,
             kl,
-            text_loss: inputs.text_loss(network),
-            demonstration_loss: inputs.demonstration_loss(network, self.demonstrations),
+            text_loss: inputs.text_loss(network, Side::Test),
+            demonstration_loss: inputs.demonstration_loss(network, Side::Test, self.demonstrations),
         });
         Ok(Step { fields: vec![], line: name.to_string(), tokens: 0 })
     }
@@ -161,7 +162,7 @@ fn comparison(judged: &[Judged], end_of_text: u32) -> Value {
         .collect();
     let judge = if has_gold { "gold" } else { "the reward model" };
     json!({
-        "title": "Held-out prompts, 95 % intervals",
+        "title": "Test prompts, 95 % intervals",
         "columns": ["model", "gold score (1-7)", "reward", format!("win rate vs sft by {judge}"), "KL to init (nats)",
             "pretraining loss", "demonstration loss", "length", "ended", "repetition"],
         "rows": rows,
@@ -204,14 +205,14 @@ fn table_3(judged: &[Judged]) -> Result<Value> {
 fn reward_model(earlier: &Map<String, Value>) -> Option<Value> {
     let results = earlier.get("reward_model")?;
     let get = |key: &str| results.get(key).and_then(Value::as_f64);
-    let pairs = get("validation_pairs").filter(|&pairs| pairs > 0.0)?;
+    let pairs = get("test_pairs").filter(|&pairs| pairs > 0.0)?;
     let with_interval = |key: &str| {
         let [value, low, high] =
             ["", "_low", "_high"].map(|end| get(&format!("{key}{end}")).unwrap_or(f64::NAN));
         format!("{value:.3} [{low:.3}, {high:.3}]")
     };
     Some(json!({
-        "title": "Reward model: accuracy on held-out pairs",
+        "title": "Reward model: accuracy on test pairs",
         "columns": ["reward model", "length alone", "pairs"],
         "rows": [[with_interval("accuracy"), with_interval("length_baseline"), pairs]],
     }))

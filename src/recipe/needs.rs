@@ -60,21 +60,36 @@ pub fn check_data(settings: &Settings, data: &Dataset) -> Result<()> {
     // The miniature's rankings are made on the way.
     let rankings = reward_model.epochs > 0 && data.world.is_none();
     let needs = [
-        (pretrain.steps > 0, data.text.train.is_empty(), "data.pretraining", "text to pretrain on"),
+        (
+            pretrain.steps > 0,
+            data.text.train.is_empty(),
+            "documents",
+            "data.pretraining",
+            "text to pretrain on",
+        ),
         (
             demonstrations,
             data.demonstrations.train.is_empty(),
+            "demonstrations",
             "data.demonstrations",
             "demonstrations to learn from",
         ),
-        (rankings, data.rankings.train.is_empty(), "data.comparisons", "rankings to learn from"),
-        (policy, data.prompts.train.is_empty(), "data.prompts", "prompts to answer"),
+        (
+            rankings,
+            data.rankings.train.is_empty(),
+            "comparisons",
+            "data.comparisons",
+            "rankings to learn from",
+        ),
+        (policy, data.prompts.train.is_empty(), "prompts", "data.prompts", "prompts to answer"),
     ];
     match needs.iter().find(|(needed, missing, ..)| *needed && *missing) {
         None => Ok(()),
-        Some((.., field, what)) => {
+        Some((.., kind, field, what)) => {
             let hint = "name files that hold some, or turn the stage off (steps, epochs or episodes = 0)";
-            Err(Error::usage(field, what, "none", hint))
+            let found =
+                data.account(kind).map_or("none".to_string(), |account| format!("none of the {account}"));
+            Err(Error::usage(field, what, found, hint))
         }
     }
 }

@@ -82,6 +82,12 @@ impl Settings {
         if model.inner == Some(0) {
             return Err(Error::usage("model.inner", "at least 1", 0, "leave it out for 4 * width"));
         }
+        let held_out = self.data.validation_fraction + self.data.test_fraction();
+        if held_out >= 1.0 {
+            let expected = "validation_fraction and test_fraction below 1 together";
+            let hint = "where test_fraction is not set, it is as large as validation_fraction";
+            return Err(Error::usage("data.test_fraction", expected, held_out, hint));
+        }
         if !ppo.batch.is_multiple_of(ppo.minibatches) {
             let expected = format!("a divisor of ppo.batch = {}", ppo.batch);
             return Err(Error::usage("ppo.minibatches", expected, ppo.minibatches, ""));
@@ -209,6 +215,14 @@ mod tests {
             (refused(|s| s.model.heads = 5), "model.heads: expected a divisor of model.width = 768, found 5"),
             (refused(|s| s.tokenizer.vocab_size = 256), "tokenizer.vocab_size: expected at least 257"),
             (refused(|s| s.model.context = 64), "data.max_response_tokens: expected at most 0 with"),
+            (
+                refused(|s| s.data.validation_fraction = 0.5),
+                "data.test_fraction: expected validation_fraction and test_fraction below 1 together, found 1",
+            ),
+            (
+                refused(|s| s.data.test_fraction = Some(1.5)),
+                "data.test_fraction: expected a number from 0 up",
+            ),
             (
                 refused(|s| s.reward_model.max_candidates = 3),
                 "reward_model.max_candidates: expected at least",

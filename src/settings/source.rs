@@ -76,20 +76,38 @@ section! {
         comparisons: Vec<String> = Vec::new(), any;
         /// Prompts for PPO: JSONL `{"prompt"}`. Empty: the demonstrations' prompts are used.
         prompts: Vec<String> = Vec::new(), any;
-        /// Share of users (of records, where no user is named) held out for validation. Paper: about
-        /// 0.11 of the demonstrations, 0.35 of the comparisons, split by user (section 3.2, table 6).
+        /// Share of users (of prompts, where no user is named; of documents) held out to choose by: SFT's epoch, and
+        /// all losses and rewards while a stage trains. Paper: validation has 0.11 of the demonstrations, 0.35 of the
+        /// comparisons and 0.34 of PPO's prompts; split by user (section 3.2, table 6).
         validation_fraction: f32 = 0.1, below_one;
+        /// Share held out to report by, which nothing is chosen by: the evaluation and the results of the stages.
+        /// Not set: as `validation_fraction`. Paper: a test set of 3196 prompts (table 9).
+        test_fraction: Option<f32> = None, |share: &Option<f32>| share.as_ref().and_then(below_one);
         /// Longer prompts are left out, in tokens. Paper: 1000 (appendix C).
         max_prompt_tokens: usize = 1000, at_least_one;
         /// Longest response, in tokens. Paper: 1000 (appendix C).
         max_response_tokens: usize = 1000, at_least_one;
-        /// Most prompts taken from one user. Paper: 200 (section 3.2).
+        /// Most prompts taken from one user, for each kind of data; all answers to a prompt count once. Files only.
+        /// Paper: 200 (section 3.2).
         prompts_per_user: usize = 200, at_least_one;
+        /// Of prompts whose first so many characters agree, only the first is taken, for each kind of data, with all
+        /// answers to it. White space and the template's words do not count. 0: off. Files only. Paper: "prompts that
+        /// share a long common prefix", without the length (section 3.2); 200 leaves out 3 % of hh-rlhf's dialogues.
+        deduplicate_prefix: usize = 200, any;
+    }
+}
+
+impl DataSettings {
+    /// The test's share: `test_fraction`, or where that is not set validation's.
+    pub fn test_fraction(&self) -> f32 {
+        self.test_fraction.unwrap_or(self.validation_fraction)
     }
 }
 
 section! {
-    /// The built-in miniature of the paper's data, made from the seed; no files.
+    /// The built-in miniature of the paper's data, made from the seed; no files. Its users ask some things more than once:
+    /// what it makes is neither capped nor deduplicated. The counts are of what trains; the shares of section `data`
+    /// are held out beside it (of prompts, at least as many as PPO looks at in a validation).
     WorldSettings = "world" {
         /// Documents of pretraining text.
         documents: usize = 4000, at_least_one;

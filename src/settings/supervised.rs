@@ -64,7 +64,7 @@ section! {
         gradient_clip: f32 = 0.0, not_negative;
         /// Updates between two validations; 0: only at the end.
         eval_every: u64 = 200, any;
-        /// Tokens of held-out text in a validation.
+        /// Tokens of held-out text in a validation or test.
         eval_tokens: usize = 65536, at_least_one;
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::rollouts::strip;
 use crate::checkpoint::checksum::{Crc64, digits};
 use crate::checkpoint::read_file;
+use crate::data::{Side, Split};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::{Draw, Network, Sampling};
@@ -17,7 +18,6 @@ use crate::num::rng::{Purpose, Rng, Stage as Address};
 use crate::run::{Finished, Stage, Step, Watch};
 use crate::settings::RewardModelSettings;
 use crate::text::Tokenizer;
-use crate::world::Part;
 use crate::world::labelers::{Item, Labeler};
 
 /// The file it leaves in the run directory.
@@ -51,7 +51,7 @@ struct Task<'a> {
 }
 
 impl<'a, E: Engine> Collect<'a, E> {
-    /// Collects rankings of the prompts of both parts as section `reward_model` says; responses have at most
+    /// Collects rankings of the prompts of all sides as section `reward_model` says; responses have at most
     /// `max_response_tokens`.
     ///
     /// # Errors
@@ -59,29 +59,29 @@ impl<'a, E: Engine> Collect<'a, E> {
     pub fn new(
         seed: u64,
         s: &RewardModelSettings,
-        parts: [(Part, &'a [Vec<u32>]); 2],
+        prompts: &'a Split<Vec<Vec<u32>>>,
         max_response_tokens: usize,
         models: Vec<Network<E>>,
         labeler: &'a mut dyn Labeler,
         tokenizer: &'a Tokenizer,
     ) -> Result<Self> {
         let context = models.iter().map(|model| model.config.context).min().unwrap_or(0);
-        let longest = parts.iter().flat_map(|(_, prompts)| *prompts).map(Vec::len).max().unwrap_or(0);
+        let longest = Side::ALL.iter().flat_map(|&side| prompts.of(side)).map(Vec::len).max().unwrap_or(0);
         if longest >= context {
             let expected = format!("models of a context above {longest} tokens, the longest prompt");
             return Err(Error::usage("collect.models", expected, context, "or lower data.max_prompt_tokens"));
         }
         let sampling = Sampling::full(s.candidate_temperature, max_response_tokens, tokenizer.end_of_text());
         let mut tasks = Vec::new();
-        for (part, prompts) in parts {
+        for side in Side::ALL {
             let mut first = 0;
-            for (index, prompt) in (0..).zip(prompts) {
+            for (index, prompt) in (0..).zip(prompts.of(side)) {
                 // K is uniform from the least to the most.
-                let mut rng = Rng::at(seed, Address::RewardModel, Purpose::Labeler, part as u64, index, 0);
+                let mut rng = Rng::at(seed, Address::RewardModel, Purpose::Labeler, side as u64, index, 0);
                 let k = s.min_candidates + rng.below(s.max_candidates - s.min_candidates + 1);
                 let written = (k as f32 * s.written_share).round() as usize;
                 let sampled = k - written;
-                tasks.push(Task { item: Item { part, index }, prompt, sampled, first, written });
+                tasks.push(Task { item: Item { side, index }, prompt, sampled, first, written });
                 first += sampled as u64;
             }
         }
@@ -99,7 +99,7 @@ impl<'a, E: Engine> Collect<'a, E> {
             let prompts: Vec<&[u32]> = places.iter().map(|&i| asked[i].0.prompt).collect();
             let draw = |&i: &usize| {
                 let (task, j) = asked[i];
-                let (step, episode) = (task.item.part as u64, task.first + j as u64);
+                let (step, episode) = (task.item.side as u64, task.first + j as u64);
                 Draw { seed: self.seed, stage: Address::RewardModel, step, episode }
             };
             let draws: Vec<Draw> = places.iter().map(draw).collect();
@@ -147,9 +147,8 @@ impl<E: Engine> Stage for Collect<'_, E> {
             let texts: Vec<String> = responses.iter().map(|tokens| self.text(tokens)).collect();
             let judgement = self.labeler.rank(item, &asked, &texts);
             count += responses.iter().map(Vec::len).sum::<usize>();
-            let set = if item.part == Part::Train { "train" } else { "validation" };
             let line = json!({ "prompt": asked, "responses": texts, "ranks": judgement.ranks,
-                "labeler": judgement.labeler, "set": set, "prompt_tokens": prompt, "response_tokens": responses });
+                "labeler": judgement.labeler, "set": item.side.name(), "prompt_tokens": prompt, "response_tokens": responses });
             self.lines += &format!("{line}\n");
         }
         let line = format!("{} of {} prompts", tasks.end, self.tasks.len());

@@ -1,15 +1,18 @@
-//! From files or the miniature to tokens: the four data sets of a run, each split without leakage.
+//! The data of a run in tokens: four sets, split over all of them together. (Its records before: [`super::records`].)
 
 use std::path::Path;
 
+use super::account::Account;
 use super::encoder::Encoder;
+use super::records::{self, Records};
+use super::stream::TextStream;
 use crate::checkpoint::load_tokenizer;
-use crate::data::{self, Comparison, Demonstration, InstructionTemplate, Loaded, Prompt, Record, Split};
+use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::model::Sequence;
 use crate::settings::Settings;
 use crate::text::Tokenizer;
-use crate::world::{self, World};
+use crate::world::World;
 
 /// A prompt with a response.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,32 +82,23 @@ impl Ranking {
 pub struct Dataset {
     /// Shared by all models of the run.
     pub tokenizer: Tokenizer,
-    /// Pretraining text: documents one after another, each ended by the end-of-text token.
-    pub text: Split<u32>,
+    /// Pretraining text.
+    pub text: Split<TextStream>,
     /// Demonstrations.
-    pub demonstrations: Split<Example>,
+    pub demonstrations: Split<Vec<Example>>,
     /// Rankings from files; in the miniature those that the stage `collect` has made, see
     /// [`Dataset::load_rankings`].
-    pub rankings: Split<Ranking>,
+    pub rankings: Split<Vec<Ranking>>,
     /// Prompts for PPO.
-    pub prompts: Split<Vec<u32>>,
+    pub prompts: Split<Vec<Vec<u32>>>,
     /// Prompts whose responses labelers will rank (miniature only).
-    pub ranking_prompts: Split<Vec<u32>>,
+    pub ranking_prompts: Split<Vec<Vec<u32>>>,
     /// The miniature, which can judge.
     pub world: Option<World>,
+    /// Where the records of each kind went.
+    pub accounts: Vec<Account>,
     /// What was loaded and what was left out, for the log.
     pub notes: Vec<String>,
-}
-
-/// The records before they become tokens.
-#[derive(Default)]
-struct Records {
-    text: Split<String>,
-    demonstrations: Split<Demonstration>,
-    comparisons: Split<Comparison>,
-    prompts: Split<Prompt>,
-    ranking_prompts: Split<Prompt>,
-    notes: Vec<String>,
 }
 
 impl Dataset {
@@ -115,181 +109,54 @@ impl Dataset {
     pub fn load(settings: &Settings, root: &Path) -> Result<Self> {
         let world = settings.data.world.then(|| World::new(settings.seed));
         let records = match &world {
-            Some(world) => from_world(world, settings),
-            None => from_files(settings, root)?,
+            Some(world) => records::from_world(world, settings),
+            None => records::from_files(settings, root)?,
         };
         let tokenizer = tokenizer(settings, root, &records)?;
-        let mut notes = records.notes.clone();
+        let Records { text, demonstrations, comparisons, prompts, ranking_prompts, mut notes } = records;
         if settings.tokenizer.from.is_none() && settings.pretrain.init_from.is_none() {
             notes.extend(tokenizer.shortfall(settings.tokenizer.vocab_size));
         }
-        let encoder = Encoder::new(&tokenizer, settings);
-        let text = Split {
-            train: encoder.stream(&records.text.train),
-            validation: encoder.stream(&records.text.validation),
-        };
-        let mut left_out = 0;
-        let mut demonstrations = |records: &[Demonstration]| encoder.demonstrations(records, &mut left_out);
-        let demonstrations = Split {
-            train: demonstrations(&records.demonstrations.train),
-            validation: demonstrations(&records.demonstrations.validation),
-        };
-        encoder.note("demonstrations", left_out, &mut notes);
-        let rankings = encoder.rankings(&records.comparisons, &mut notes)?;
-        let mut left_out = 0;
-        let limit = settings.ppo.max_prompt_tokens;
-        let mut prompts = |records: &[Prompt]| encoder.prompts(records, limit, &mut left_out);
-        let prompts = Split {
-            train: prompts(&records.prompts.train),
-            validation: prompts(&records.prompts.validation),
-        };
-        encoder.note("prompts", left_out, &mut notes);
-        let mut left_out = 0;
+        let (encoder, mut accounts) = (Encoder::new(&tokenizer, settings), Vec::new());
+        let text = encoder.text(text, &mut accounts);
+        let demonstrations = encoder.demonstrations(demonstrations, &mut accounts);
+        let rankings = encoder.rankings(comparisons, &mut accounts)?;
+        let prompts =
+            encoder.prompts(prompts, "ppo.max_prompt_tokens", settings.ppo.max_prompt_tokens, &mut accounts);
         let limit = settings.data.max_prompt_tokens;
-        let mut ranking_prompts = |records: &[Prompt]| encoder.prompts(records, limit, &mut left_out);
-        let ranking_prompts = Split {
-            train: ranking_prompts(&records.ranking_prompts.train),
-            validation: ranking_prompts(&records.ranking_prompts.validation),
-        };
-        encoder.note("ranked prompts", left_out, &mut notes);
-        Ok(Dataset { text, demonstrations, rankings, prompts, ranking_prompts, world, notes, tokenizer })
+        let ranking_prompts =
+            encoder.prompts(ranking_prompts, "data.max_prompt_tokens", limit, &mut accounts);
+        notes.extend(accounts.iter().filter(|account| account.read > 0).map(Account::to_string));
+        Ok(Dataset {
+            tokenizer,
+            text,
+            demonstrations,
+            rankings,
+            prompts,
+            ranking_prompts,
+            world,
+            accounts,
+            notes,
+        })
     }
 
-    /// Replaces the rankings by those of one file of comparisons; returns what is to be said about it.
+    /// Replaces the rankings by those of one file of comparisons that name their sides; returns what is to be said about
+    /// it.
     ///
     /// # Errors
     /// Those of the file.
     pub fn load_rankings(&mut self, settings: &Settings, path: &Path) -> Result<Vec<String>> {
-        let loaded = data::load_comparisons(path, &InstructionTemplate::default())?;
-        let mut notes = Vec::new();
-        if !loaded.skipped.is_empty() {
-            notes.push(format!("{}: {}", path.display(), loaded.summary()));
-        }
-        let comparisons = split(loaded.records, settings, "comparisons", &mut notes);
-        self.rankings = Encoder::new(&self.tokenizer, settings).rankings(&comparisons, &mut notes)?;
+        let (mut notes, mut accounts) = (Vec::new(), Vec::new());
+        let comparisons = records::collected(settings, path, &mut notes)?;
+        self.rankings = Encoder::new(&self.tokenizer, settings).rankings(comparisons, &mut accounts)?;
+        notes.extend(accounts.iter().map(Account::to_string));
         Ok(notes)
     }
-}
 
-fn from_world(world: &World, settings: &Settings) -> Records {
-    let counts = &settings.world;
-    let fraction = f64::from(settings.data.validation_fraction);
-    let held_out = |n: usize| ((n as f64 * fraction) as usize).max(16);
-    let documents = world.pretraining_documents(counts.documents + held_out(counts.documents));
-    let (train, validation) = documents.split_at(counts.documents);
-    let prompts = |n: usize, held_out: usize| Split {
-        train: world.prompts(n, world::Part::Train),
-        validation: world.prompts(held_out, world::Part::Validation),
-    };
-    let ranked = |n: usize, split| {
-        (0..n as u64)
-            .map(|index| world.comparison(index, split, 2..=2))
-            .map(|comparison| Prompt { prompt: comparison.prompt, user: comparison.user })
-            .collect()
-    };
-    let n = counts.comparisons;
-    Records {
-        text: Split { train: train.to_vec(), validation: validation.to_vec() },
-        demonstrations: Split {
-            train: world.demonstrations(counts.demonstrations, world::Part::Train),
-            validation: world.demonstrations(held_out(counts.demonstrations), world::Part::Validation),
-        },
-        comparisons: Split::default(),
-        prompts: prompts(counts.prompts, held_out(counts.prompts).max(settings.ppo.eval_prompts)),
-        ranking_prompts: Split {
-            train: ranked(n, world::Part::Train),
-            validation: ranked(held_out(n), world::Part::Validation),
-        },
-        notes: vec![format!(
-            "the miniature: {} documents, {} demonstrations, {} ranked prompts, {} prompts",
-            counts.documents, counts.demonstrations, counts.comparisons, counts.prompts
-        )],
+    /// Where the records of a kind went; `None` if there were none.
+    pub fn account(&self, kind: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.kind == kind && account.read > 0)
     }
-}
-
-fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
-    let files = &settings.data;
-    let template = InstructionTemplate::default();
-    let mut records = Records::default();
-    let mut documents = Vec::new();
-    for path in &files.pretraining {
-        let loaded = data::load_text(&root.join(path))?;
-        records.notes.push(format!("{path}: {}", loaded.summary()));
-        documents.extend(loaded.records.into_iter().flat_map(|text| cut(&text)));
-    }
-    records.text = split(documents, settings, "documents", &mut records.notes);
-
-    let demonstrations = load_all(&files.demonstrations, root, &mut records.notes, |path| {
-        data::load_demonstrations(path, &template)
-    })?;
-    let comparisons = load_all(&files.comparisons, root, &mut records.notes, |path| {
-        data::load_comparisons(path, &template)
-    })?;
-    let mut prompts =
-        load_all(&files.prompts, root, &mut records.notes, |path| data::load_prompts(path, &template))?;
-    if files.prompts.is_empty() {
-        prompts = demonstrations
-            .iter()
-            .map(|record| Prompt { prompt: record.prompt.clone(), user: record.user.clone() })
-            .collect();
-    }
-    let (prompts, over) = data::cap_per_user(prompts, files.prompts_per_user);
-    if over > 0 {
-        records
-            .notes
-            .push(format!("{over} prompts left out: more than {} of one user", files.prompts_per_user));
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    let prompts: Vec<Prompt> =
-        prompts.into_iter().filter(|record| seen.insert(record.prompt.clone())).collect();
-    records.demonstrations = split(demonstrations, settings, "demonstrations", &mut records.notes);
-    records.comparisons = split(comparisons, settings, "comparisons", &mut records.notes);
-    records.prompts = split(prompts, settings, "prompts", &mut records.notes);
-    Ok(records)
-}
-
-fn load_all<T>(
-    paths: &[String],
-    root: &Path,
-    notes: &mut Vec<String>,
-    load: impl Fn(&Path) -> Result<Loaded<T>>,
-) -> Result<Vec<T>> {
-    let mut records = Vec::new();
-    for path in paths {
-        let loaded = load(&root.join(path))?;
-        notes.push(format!("{path}: {}", loaded.summary()));
-        records.extend(loaded.records);
-    }
-    Ok(records)
-}
-
-fn split<T: Record>(records: Vec<T>, settings: &Settings, what: &str, notes: &mut Vec<String>) -> Split<T> {
-    let fraction = f64::from(settings.data.validation_fraction);
-    let (split, left_out) = data::split(records, fraction, settings.seed);
-    if left_out > 0 {
-        notes.push(format!("{left_out} validation {what} left out: their prompt is also in training"));
-    }
-    split
-}
-
-/// Cuts a book into parts of some 8 KiB at blank lines, so that a split can hold out parts of every book;
-/// a shorter document stays whole.
-fn cut(text: &str) -> Vec<String> {
-    const PART: usize = 8 << 10;
-    if text.len() < 4 * PART {
-        return vec![text.to_string()];
-    }
-    let (mut parts, mut part) = (Vec::new(), String::new());
-    for paragraph in text.split_inclusive("\n\n") {
-        part.push_str(paragraph);
-        if part.len() >= PART {
-            parts.push(core::mem::take(&mut part));
-        }
-    }
-    if !part.is_empty() {
-        parts.push(part);
-    }
-    parts
 }
 
 /// The tokenizer of another model directory, or one trained on all training text.
@@ -301,9 +168,10 @@ fn tokenizer(settings: &Settings, root: &Path, records: &Records) -> Result<Toke
             Error::format(directory.display(), "", "a tokenizer", found, "")
         });
     }
-    let demonstrations =
-        records.demonstrations.train.iter().flat_map(|record| [&record.prompt, &record.response]);
-    let documents = records.text.train.iter().chain(demonstrations).map(String::as_str);
+    let demonstrations = &records.demonstrations.sides.train;
+    let demonstrations = demonstrations.iter().flat_map(|record| [&record.prompt, &record.response]);
+    let text = records.text.sides.train.iter().map(|passage| &passage.text);
+    let documents = text.chain(demonstrations).map(String::as_str);
     if documents.clone().next().is_none() {
         return Err(Error::usage(
             "data",
@@ -314,3 +182,6 @@ fn tokenizer(settings: &Settings, root: &Path, records: &Records) -> Result<Toke
     }
     Tokenizer::train(documents, settings.tokenizer.vocab_size)
 }
+
+#[cfg(test)]
+mod tests;

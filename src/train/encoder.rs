@@ -1,7 +1,10 @@
 //! From records to tokens, as far as they fit.
 
+use super::account::Account;
 use super::dataset::{Example, Ranking};
-use crate::data::{Comparison, ComparisonTokens, Demonstration, Prompt, Split};
+use super::records::{Kind, rule};
+use super::stream::TextStream;
+use crate::data::{Comparison, ComparisonTokens, Demonstration, Passage, Prompt, Side, Split};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::text::Tokenizer;
@@ -11,6 +14,8 @@ pub(super) struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
     max_prompt: usize,
     max_response: usize,
+    /// The share of the records that each side should have.
+    shares: Split<f64>,
 }
 
 impl<'a> Encoder<'a> {
@@ -19,17 +24,25 @@ impl<'a> Encoder<'a> {
             tokenizer,
             max_prompt: settings.data.max_prompt_tokens,
             max_response: settings.data.max_response_tokens,
+            shares: Split::from_fn(|side| rule(settings).share(side)),
         }
     }
 
-    /// Documents one after another, each ended by the end-of-text token.
-    pub fn stream(&self, documents: &[String]) -> Vec<u32> {
-        let mut tokens = Vec::new();
-        for document in documents {
-            tokens.extend(self.tokenizer.encode(document));
-            tokens.push(self.tokenizer.end_of_text());
-        }
-        tokens
+    /// Passages one after another; the last of a document is ended by the end-of-text token.
+    pub fn text(&self, text: Kind<Passage>, accounts: &mut Vec<Account>) -> Split<TextStream> {
+        let Kind { sides, mut account, keys } = text;
+        account.close(sides.map(Vec::len), self.shares, &keys);
+        accounts.push(account);
+        sides.map(|passages| {
+            let (mut stream, mut complete) = (TextStream::default(), true);
+            for passage in passages {
+                let mut tokens = self.tokenizer.encode(&passage.text);
+                tokens.extend(passage.ends.then(|| self.tokenizer.end_of_text()));
+                stream.push(&tokens, !(complete && passage.begins));
+                complete = passage.ends;
+            }
+            stream
+        })
     }
 
     /// Prompt and response are encoded apart: that is also how a policy meets them. `None` if either is too
@@ -51,27 +64,64 @@ impl<'a> Encoder<'a> {
         (1..=self.max_prompt).contains(&prompt) && response <= self.max_response
     }
 
-    /// The demonstrations that fit; `left_out` counts the others.
-    pub fn demonstrations(&self, records: &[Demonstration], left_out: &mut usize) -> Vec<Example> {
-        let examples: Vec<Example> =
-            records.iter().filter_map(|record| self.example(&record.prompt, &record.response)).collect();
-        *left_out += records.len() - examples.len();
-        examples
+    /// The demonstrations that fit.
+    pub fn demonstrations(
+        &self,
+        records: Kind<Demonstration>,
+        accounts: &mut Vec<Account>,
+    ) -> Split<Vec<Example>> {
+        let encode = |record: &Demonstration| Ok(self.example(&record.prompt, &record.response));
+        self.encode(records, &self.limits(), accounts, encode).expect("encoding a text cannot fail")
     }
 
-    /// The comparisons that fit; the others are noted.
-    pub fn rankings(&self, records: &Split<Comparison>, notes: &mut Vec<String>) -> Result<Split<Ranking>> {
-        let mut left_out = 0;
-        let mut rankings = |records: &[Comparison]| {
-            let rankings: Vec<Option<Ranking>> =
-                records.iter().map(|record| self.ranking(record)).collect::<Result<_>>()?;
-            let rankings: Vec<Ranking> = rankings.into_iter().flatten().collect();
-            left_out += records.len() - rankings.len();
-            Ok(rankings)
-        };
-        let rankings = Split { train: rankings(&records.train)?, validation: rankings(&records.validation)? };
-        self.note("comparisons", left_out, notes);
-        Ok(rankings)
+    /// The comparisons that fit.
+    pub fn rankings(
+        &self,
+        records: Kind<Comparison>,
+        accounts: &mut Vec<Account>,
+    ) -> Result<Split<Vec<Ranking>>> {
+        self.encode(records, &self.limits(), accounts, |record| self.ranking(record))
+    }
+
+    /// The prompts of at most `limit` tokens, a limit that is called `key`.
+    pub fn prompts(
+        &self,
+        records: Kind<Prompt>,
+        key: &str,
+        limit: usize,
+        accounts: &mut Vec<Account>,
+    ) -> Split<Vec<Vec<u32>>> {
+        let reason = format!("longer than {limit} tokens ({key}), or empty");
+        let fits = |prompt: &Vec<u32>| (1..=limit).contains(&prompt.len());
+        let encode = |record: &Prompt| Ok(Some(self.tokenizer.encode(&record.prompt)).filter(fits));
+        self.encode(records, &reason, accounts, encode).expect("encoding a text cannot fail")
+    }
+
+    fn limits(&self) -> String {
+        let (prompt, response) = (self.max_prompt, self.max_response);
+        format!("longer than {prompt} prompt or {response} response tokens (data.max_*_tokens), or empty")
+    }
+
+    /// What `encode` makes of each record; those of which it makes nothing are left out for `reason`.
+    fn encode<T, U>(
+        &self,
+        records: Kind<T>,
+        reason: &str,
+        accounts: &mut Vec<Account>,
+        encode: impl Fn(&T) -> Result<Option<U>>,
+    ) -> Result<Split<Vec<U>>> {
+        let Kind { sides, mut account, keys } = records;
+        let mut encoded = Split::<Vec<U>>::default();
+        for side in Side::ALL {
+            for record in sides.of(side) {
+                encoded.of_mut(side).extend(encode(record)?);
+            }
+        }
+        let left_out = Split::from_fn(|side| sides.of(side).len() - encoded.of(side).len());
+        account.leave_out_by_side(left_out, reason);
+        account.close(encoded.map(Vec::len), self.shares, &keys);
+        accounts.push(account);
+        Ok(encoded)
     }
 
     /// Sampled tokens are taken as they are, texts are encoded. `None` if anything is too long.
@@ -95,26 +145,5 @@ impl<'a> Encoder<'a> {
         let expected = format!("token ids of this run's tokenizer, below {vocab_size}");
         let hint = "comparisons that carry tokens belong to the tokenizer they were sampled with";
         Err(Error::usage("data.comparisons", expected, largest, hint))
-    }
-
-    /// The prompts of at most `limit` tokens; `left_out` counts the others.
-    pub fn prompts(&self, records: &[Prompt], limit: usize, left_out: &mut usize) -> Vec<Vec<u32>> {
-        let prompts: Vec<Vec<u32>> = records
-            .iter()
-            .map(|record| self.tokenizer.encode(&record.prompt))
-            .filter(|tokens| (1..=limit).contains(&tokens.len()))
-            .collect();
-        *left_out += records.len() - prompts.len();
-        prompts
-    }
-
-    /// Says how many were left out, if any.
-    pub fn note(&self, what: &str, left_out: usize, notes: &mut Vec<String>) {
-        if left_out > 0 {
-            let (prompt, response) = (self.max_prompt, self.max_response);
-            notes.push(format!(
-                "{left_out} {what} left out: longer than {prompt} prompt or {response} response tokens, or empty"
-            ));
-        }
     }
 }

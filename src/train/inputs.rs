@@ -2,6 +2,7 @@
 
 use super::dataset::Dataset;
 use super::held_out;
+use crate::data::Side;
 use crate::engine::Engine;
 use crate::model::Network;
 use crate::num::rng::{Purpose, Rng, Stage};
@@ -57,14 +58,19 @@ impl<'a> Inputs<'a> {
         order.into_iter().skip(place * batch).take(batch).collect()
     }
 
-    /// Mean loss on held-out text, in nats per token; `None` without any.
-    pub fn text_loss<E: Engine>(&self, network: &mut Network<E>) -> Option<f64> {
-        held_out::text_loss(network, &self.data.text.validation, self.eval_tokens)
+    /// Mean loss on the text of a side, in nats per token; `None` without any.
+    pub fn text_loss<E: Engine>(&self, network: &mut Network<E>, side: Side) -> Option<f64> {
+        held_out::text_loss(network, self.data.text.of(side), self.eval_tokens)
     }
 
-    /// Mean loss on the first `limit` held-out demonstrations, in nats per response token; `None` without any.
-    pub fn demonstration_loss<E: Engine>(&self, network: &mut Network<E>, limit: usize) -> Option<f64> {
-        held_out::demonstration_loss(network, &self.data.demonstrations.validation, limit)
+    /// Mean loss on the first `limit` demonstrations of a side, in nats per response token; `None` without any.
+    pub fn demonstration_loss<E: Engine>(
+        &self,
+        network: &mut Network<E>,
+        side: Side,
+        limit: usize,
+    ) -> Option<f64> {
+        held_out::demonstration_loss(network, self.data.demonstrations.of(side), limit)
     }
 }
 

@@ -2,10 +2,12 @@
 //! init), [`collect`], [`reward_model`], [`sft_selection`], [`ppo`]; the driver in [`crate::run`] does what they
 //! have in common, and [`crate::recipe`] says which follows which.
 //!
-//! Below them: [`dataset`] with its encoder (files or miniature to tokens), [`inputs`] (what every stage is given), [`rollouts`] and
+//! Below them: [`dataset`] (files or miniature to records to tokens; [`stream`] is its text, [`account`] says where records
+//! went), [`inputs`] (what every stage is given), [`rollouts`] and
 //! [`episodes`] (what is sampled, and what it is worth), [`reward`], [`held_out`] losses, [`monitors`] and
 //! [`ppo_metrics`].
 
+pub mod account;
 pub mod collect;
 pub mod dataset;
 mod encoder;
@@ -16,8 +18,10 @@ pub mod monitors;
 pub mod ppo;
 pub mod ppo_metrics;
 pub mod pretrain;
+mod records;
 pub mod reward;
 pub mod reward_model;
 pub mod rollouts;
 pub mod sft;
 pub mod sft_selection;
+pub mod stream;

@@ -77,13 +77,13 @@ pub struct LengthBaseline {
     pub prefers_longer: bool,
     /// Its accuracy on the training pairs.
     pub train: Estimate,
-    /// Its accuracy on the validation pairs.
-    pub validation: Estimate,
+    /// Its accuracy on the others.
+    pub held_out: Estimate,
 }
 
 /// Fits the baseline on pairs of lengths `(preferred, other)` and measures it on others. Equal lengths
 /// count half, as a coin would.
-pub fn length_baseline(train: &[(usize, usize)], validation: &[(usize, usize)]) -> LengthBaseline {
+pub fn length_baseline(train: &[(usize, usize)], held_out: &[(usize, usize)]) -> LengthBaseline {
     let longer = |pairs: &[(usize, usize)]| {
         pairs.iter().fold(0.0, |sum, (preferred, other)| match preferred.cmp(other) {
             std::cmp::Ordering::Greater => sum + 1.0,
@@ -96,7 +96,7 @@ pub fn length_baseline(train: &[(usize, usize)], validation: &[(usize, usize)]) 
         let right = longer(pairs);
         wilson(if prefers_longer { right } else { pairs.len() as f64 - right }, pairs.len())
     };
-    LengthBaseline { prefers_longer, train: accuracy(train), validation: accuracy(validation) }
+    LengthBaseline { prefers_longer, train: accuracy(train), held_out: accuracy(held_out) }
 }
 
 #[cfg(test)]
@@ -140,7 +140,7 @@ mod tests {
         let b = length_baseline(&shorter_wins, &[(9, 1), (4, 4), (1, 2), (1, 2)]);
         assert!(!b.prefers_longer);
         assert_eq!(b.train.value, 2.0 / 3.0);
-        assert_eq!(b.validation.value, 2.5 / 4.0);
+        assert_eq!(b.held_out.value, 2.5 / 4.0);
         assert!(length_baseline(&[(5, 1)], &[]).prefers_longer);
     }
 }

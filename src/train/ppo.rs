@@ -20,6 +20,7 @@ use super::ppo_metrics::{Sampled, Sums, fields};
 use super::pretrain::window;
 use super::reward::RewardFunction;
 use super::rollouts::Rollouts;
+use crate::data::Side;
 use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
 use crate::loss::advantage::{Whitening, whiten};
@@ -192,7 +193,7 @@ impl<'a, E: Engine> Ppo<'a, E> {
         if prompts.is_empty() {
             return Err(Error::usage("data.prompts", "prompts shorter than the context", "none", ""));
         }
-        if has_ptx(s) && inputs.data.text.train.len() < 2 {
+        if has_ptx(s) && inputs.data.text.train.predictions() == 0 {
             let hint = "set ppo.ptx_coef = 0 for plain PPO";
             return Err(Error::usage("data.pretraining", "text for the pretraining gradient", "none", hint));
         }
@@ -273,9 +274,9 @@ impl<'a, E: Engine> Ppo<'a, E> {
         Ok(())
     }
 
-    /// The policy on held-out text, and its rewards on held-out prompts.
+    /// The policy on text and prompts for validation.
     fn validate(&mut self, iteration: u64, fields: &mut Vec<(&'static str, Value)>) {
-        let loss = self.inputs.text_loss(&mut self.policy.network);
+        let loss = self.inputs.text_loss(&mut self.policy.network, Side::Validation);
         fields.extend(loss.map(|loss| ("validation_pretraining_loss", loss.into())));
         let context = self.policy.network.config.context.min(self.value.network.config.context);
         let mut prompts = fitting(&self.inputs.data.prompts.validation, context);

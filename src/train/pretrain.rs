@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::inputs::{Inputs, schedule};
+use super::stream::TextStream;
+use crate::data::Side;
 use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
 use crate::loss::cross_entropy::CrossEntropy;
@@ -27,7 +29,7 @@ impl<'a, E: Engine> Pretrain<'a, E> {
     /// # Errors
     /// [`Error::Usage`] without text.
     pub fn new(inputs: Inputs<'a>, s: &'a PretrainSettings, network: Network<E>) -> Result<Self> {
-        if s.steps > 0 && inputs.data.text.train.len() < 2 {
+        if s.steps > 0 && inputs.data.text.train.predictions() == 0 {
             let hint = "or set pretrain.steps = 0 and pretrain.init_from";
             return Err(Error::usage("data.pretraining", "text to pretrain on", "none", hint));
         }
@@ -67,7 +69,7 @@ impl<E: Engine> Stage for Pretrain<'_, E> {
             ("gradient_norm", norm.into()),
         ];
         if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == s.steps {
-            let loss = inputs.text_loss(&mut learner.network);
+            let loss = inputs.text_loss(&mut learner.network, Side::Validation);
             fields.extend(loss.map(|loss| ("validation_loss", loss.into())));
         }
         Ok(Step { fields, line: format!("loss {:.3}", loss.mean()), tokens: loss.tokens })
@@ -84,16 +86,22 @@ impl<E: Engine> Stage for Pretrain<'_, E> {
     fn finish(mut self) -> Result<Finished<E>> {
         let (text, network) = (&self.inputs.data.text, &mut self.learner.network);
         let results = json!({ "steps": self.s.steps, "parameters": network.layout.len,
-            "validation_loss": self.inputs.text_loss(network),
-            "train_tokens": text.train.len(), "validation_tokens": text.validation.len() });
+            "validation_loss": self.inputs.text_loss(network, Side::Validation),
+            "test_loss": self.inputs.text_loss(network, Side::Test),
+            "train_tokens": text.train.len(), "validation_tokens": text.validation.len(),
+            "test_tokens": text.test.len() });
         Ok(Finished::network(self.learner.network, results))
     }
 }
 
 /// Window `i` of a step: `context` predictions from a random place of the text.
-pub fn window(text: &[u32], context: usize, seed: u64, stage: Address, step: u64, i: u64) -> Sequence<'_> {
-    let length = (context + 1).min(text.len());
-    let mut rng = Rng::at(seed, stage, Purpose::Pretraining, step, i, 0);
-    let start = rng.below(text.len() - length + 1);
-    Sequence::text(&text[start..start + length])
+pub fn window(
+    text: &TextStream,
+    context: usize,
+    seed: u64,
+    stage: Address,
+    step: u64,
+    i: u64,
+) -> Sequence<'_> {
+    text.window(context, &mut Rng::at(seed, stage, Purpose::Pretraining, step, i, 0))
 }

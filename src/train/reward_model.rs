@@ -105,8 +105,8 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
     fn finish(self) -> Result<Finished<E>> {
         let (steps, data) = (self.steps(), self.inputs.data);
         let mut network = self.learner.network;
-        let (training, validation) = (&data.rankings.train, &data.rankings.validation);
-        let (_, accuracy) = validate(&mut network, validation, usize::MAX);
+        let (training, test) = (&data.rankings.train, &data.rankings.test);
+        let (_, accuracy) = validate(&mut network, test, usize::MAX);
         // Demonstrations average 0: the loss does not mind a shift, PPO's value function and its reader do.
         let demonstrations = &data.demonstrations.train;
         let shift = if self.s.center_on_demonstrations && !demonstrations.is_empty() {
@@ -114,10 +114,10 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
         } else {
             0.0
         };
-        let baseline = length_baseline(&length_pairs(training), &length_pairs(validation)).validation;
+        let baseline = length_baseline(&length_pairs(training), &length_pairs(test)).held_out;
         let interval = wilson(accuracy.correct, accuracy.pairs as usize);
         let results = json!({ "steps": steps, "rankings": training.len(),
-            "validation_rankings": validation.len(), "validation_pairs": accuracy.pairs,
+            "test_rankings": test.len(), "test_pairs": accuracy.pairs,
             "accuracy": interval.value, "accuracy_low": interval.low, "accuracy_high": interval.high,
             "length_baseline": baseline.value, "length_baseline_low": baseline.low,
             "length_baseline_high": baseline.high, "shift": shift });

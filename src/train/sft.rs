@@ -9,6 +9,7 @@ use super::dataset::{Example, check_lengths};
 use super::inputs::{Inputs, schedule};
 use super::pretrain::window;
 use crate::checkpoint::save_model_directory;
+use crate::data::Side;
 use crate::engine::{Cpu, Dropout, Engine};
 use crate::error::{Error, Result};
 use crate::loss::cross_entropy::CrossEntropy;
@@ -55,13 +56,13 @@ impl<'a, E: Engine> Sft<'a, E> {
             return Err(Error::usage("data.demonstrations", "demonstrations to learn from", "none", ""));
         }
         check_lengths(examples, network.config.context)?;
-        let texts = match inputs.data.text.train.len() {
-            0 | 1 => 0,
+        let texts = match inputs.data.text.train.predictions() {
+            0 => 0,
             _ => (s.batch as f32 * text_share).round() as usize,
         };
         let demonstrations = (s.batch - texts.min(s.batch - 1)).max(1);
         let mut learner = inputs.learner(network, inputs.optimizer(None, s.weight_decay, s.gradient_clip));
-        let loss_before = inputs.demonstration_loss(&mut learner.network, s.eval_examples);
+        let loss_before = inputs.demonstration_loss(&mut learner.network, Side::Test, s.eval_examples);
         let schedule = schedule(s.schedule, s.final_fraction, s.warmup_steps);
         Ok(Sft { id, s, inputs, learner, schedule, demonstrations, texts, loss_before, best: None, epochs })
     }
@@ -86,7 +87,8 @@ impl<'a, E: Engine> Sft<'a, E> {
 
     /// After an epoch: how it does on demonstrations it has not seen, and whether it is to be kept.
     fn end_of_epoch(&mut self, epoch: u64) -> Result<Option<f64>> {
-        let loss = self.inputs.demonstration_loss(&mut self.learner.network, self.s.eval_examples);
+        let network = &mut self.learner.network;
+        let loss = self.inputs.demonstration_loss(network, Side::Validation, self.s.eval_examples);
         if let Some(loss) = loss {
             let better = self.best.as_ref().is_none_or(|(least, _)| loss < *least);
             if self.s.select == Select::ValidationLoss && better {
@@ -164,8 +166,8 @@ impl<E: Engine> Stage for Sft<'_, E> {
         }
         let results = json!({ "steps": steps, "demonstrations": demonstrations,
             "demonstration_loss_before": loss_before,
-            "demonstration_loss_after": inputs.demonstration_loss(&mut learner.network, s.eval_examples),
-            "text_loss": inputs.text_loss(&mut learner.network) });
+            "demonstration_loss_after": inputs.demonstration_loss(&mut learner.network, Side::Test, s.eval_examples),
+            "text_loss": inputs.text_loss(&mut learner.network, Side::Test) });
         Ok(Finished::network(self.learner.network, results))
     }
 }

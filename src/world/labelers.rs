@@ -2,8 +2,9 @@
 //! the gold score as each of them sees it. The noise is set so that two labelers agree on about 73 % of
 //! the pairs on which both have a preference (the paper's training labelers: 72.6 +- 1.5 %, section 3.4).
 
+use super::World;
 use super::gold::Metadata;
-use super::{Part, World};
+use crate::data::Side;
 use crate::num::hash::{EMPTY, fnv1a};
 use crate::num::rng::{Purpose, Rng, Stage};
 
@@ -19,8 +20,8 @@ pub trait Labeler {
 /// Which prompt is labelled: an address for draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Item {
-    /// The part of the data that it is in.
-    pub part: Part,
+    /// The side of the split that it is on.
+    pub side: Side,
     /// Its number there.
     pub index: u64,
 }
@@ -109,13 +110,13 @@ impl Person {
 /// The world's people: everybody writes, and one of them, drawn anew for each prompt, ranks.
 impl Labeler for World {
     fn write(&mut self, item: Item, prompt: &str, count: usize) -> Vec<String> {
-        let (set, index) = (item.part as u64, item.index);
+        let (set, index) = (item.side as u64, item.index);
         let mut rng = Rng::at(self.seed, Stage::RewardModel, Purpose::Text, set, index, 0);
         self.candidate_responses(prompt, count, &mut rng).unwrap_or_default()
     }
 
     fn rank(&mut self, item: Item, prompt: &str, responses: &[String]) -> Judgement {
-        let (set, index) = (item.part as u64, item.index);
+        let (set, index) = (item.side as u64, item.index);
         let mut rng = Rng::at(self.seed, Stage::RewardModel, Purpose::Labeler, set, index, 1);
         let person = LABELERS[rng.below(LABELERS.len())];
         let ranks = World::rank(self, prompt, responses, &person, self.seed);

@@ -5,8 +5,8 @@
 //! it), [`requests`] (what users ask for), [`gold`] (how good a response is), [`answers`] (perfect and
 //! flawed ones), [`labelers`] (who demonstrates and ranks).
 //!
-//! Every item is a function of (world seed, part, index): item 7 is the same whether or not item 6 was
-//! made. Parts differ in users and in prompts (paper, section 3.2: split by user).
+//! Every item is a function of (world seed, side, index): item 7 is the same whether or not item 6 was
+//! made. Sides differ in users and in prompts (paper, section 3.2: split by user).
 
 pub mod answers;
 pub mod gold;
@@ -17,7 +17,7 @@ pub mod stories;
 
 use core::ops::RangeInclusive;
 
-use crate::data::{Comparison, Demonstration, Prompt};
+use crate::data::{Comparison, Demonstration, Prompt, Side};
 use crate::num::rng::{Purpose, Rng, Stage};
 use answers::{Flaw, answer};
 use gold::{Metadata, judge};
@@ -25,29 +25,13 @@ use labelers::{LABELERS, Person, hash};
 use requests::{GREETINGS, Kind, Request};
 use stories::{Facts, document, pick, pick_weighted};
 
-/// Part of the data, with its own users and its own prompts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u64)]
-pub enum Part {
-    /// 8 users in 10, 8 prompts in 10.
-    Train = 0,
-    /// 1 in 10.
-    Validation = 1,
-    /// 1 in 10.
-    Test = 2,
-}
-
-impl Part {
-    /// All of them.
-    pub const ALL: [Part; 3] = [Part::Train, Part::Validation, Part::Test];
-
-    /// The part of a number drawn or hashed evenly.
-    fn of(number: u64) -> Part {
-        match number % 10 {
-            0..=7 => Part::Train,
-            8 => Part::Validation,
-            _ => Part::Test,
-        }
+/// The side of a number drawn or hashed evenly: of 10 users, and of 10 prompts, 8 train, 1 is for validation and 1 for the
+/// test.
+fn side_of(number: u64) -> Side {
+    match number % 10 {
+        0..=7 => Side::Train,
+        8 => Side::Validation,
+        _ => Side::Test,
     }
 }
 
@@ -93,9 +77,9 @@ impl World {
         (0..n as u64).map(|index| self.pretraining_document(index)).collect()
     }
 
-    /// Demonstration `index` of a part: one labeler's answer to one user's request.
-    pub fn demonstration(&self, index: u64, part: Part) -> Demonstration {
-        let (user, request, mut rng) = self.request(Series::Demonstrations, part, index);
+    /// Demonstration `index` of a side: one labeler's answer to one user's request.
+    pub fn demonstration(&self, index: u64, side: Side) -> Demonstration {
+        let (user, request, mut rng) = self.request(Series::Demonstrations, side, index);
         let labeler = pick(&mut rng, &LABELERS);
         let flaw = Flaw::ALL[pick_weighted(&mut rng, &labeler.flaws)];
         let response = format!(" {}", answer(&self.facts, &request, flaw, &mut rng));
@@ -107,16 +91,16 @@ impl World {
         }
     }
 
-    /// The first `n` demonstrations of a part.
-    pub fn demonstrations(&self, n: usize, part: Part) -> Vec<Demonstration> {
-        (0..n as u64).map(|index| self.demonstration(index, part)).collect()
+    /// The first `n` demonstrations of a side.
+    pub fn demonstrations(&self, n: usize, side: Side) -> Vec<Demonstration> {
+        (0..n as u64).map(|index| self.demonstration(index, side)).collect()
     }
 
-    /// Comparison `index` of a part: K scripted responses ranked by one labeler, K uniform in `k`
+    /// Comparison `index` of a side: K scripted responses ranked by one labeler, K uniform in `k`
     /// (the paper's is 4 to 9), not all of them tied.
-    pub fn comparison(&self, index: u64, part: Part, k: RangeInclusive<usize>) -> Comparison {
+    pub fn comparison(&self, index: u64, side: Side, k: RangeInclusive<usize>) -> Comparison {
         assert!(*k.start() >= 2 && k.start() <= k.end(), "a ranking needs 2 responses or more, got {k:?}");
-        let (user, request, mut rng) = self.request(Series::Comparisons, part, index);
+        let (user, request, mut rng) = self.request(Series::Comparisons, side, index);
         let labeler = pick(&mut rng, &LABELERS);
         let prompt = request.prompt();
         let k = k.start() + rng.below(k.end() - k.start() + 1);
@@ -131,26 +115,26 @@ impl World {
                     user: Some(user),
                     labeler: Some(labeler.id.into()),
                     tokens: None,
-                    validation: None,
+                    side: None,
                 };
             }
         }
     }
 
-    /// The first `n` comparisons of a part.
-    pub fn comparisons(&self, n: usize, part: Part, k: RangeInclusive<usize>) -> Vec<Comparison> {
-        (0..n as u64).map(|index| self.comparison(index, part, k.clone())).collect()
+    /// The first `n` comparisons of a side.
+    pub fn comparisons(&self, n: usize, side: Side, k: RangeInclusive<usize>) -> Vec<Comparison> {
+        (0..n as u64).map(|index| self.comparison(index, side, k.clone())).collect()
     }
 
-    /// Prompt `index` of a part, for PPO and evaluation.
-    pub fn prompt(&self, index: u64, part: Part) -> Prompt {
-        let (user, request, _) = self.request(Series::Prompts, part, index);
+    /// Prompt `index` of a side, for PPO and evaluation.
+    pub fn prompt(&self, index: u64, side: Side) -> Prompt {
+        let (user, request, _) = self.request(Series::Prompts, side, index);
         Prompt { prompt: request.prompt(), user: Some(user) }
     }
 
-    /// The first `n` prompts of a part.
-    pub fn prompts(&self, n: usize, part: Part) -> Vec<Prompt> {
-        (0..n as u64).map(|index| self.prompt(index, part)).collect()
+    /// The first `n` prompts of a side.
+    pub fn prompts(&self, n: usize, side: Side) -> Vec<Prompt> {
+        (0..n as u64).map(|index| self.prompt(index, side)).collect()
     }
 
     /// How good a response is. A prompt that is no request of this world earns nothing.
@@ -194,19 +178,19 @@ impl World {
     }
 
     /// User, request and further draws of an item. Users and requests are drawn until both belong to the
-    /// part; the kind is kept, so that the shares of the kinds are the same in every part.
-    fn request(&self, series: Series, part: Part, index: u64) -> (String, Request, Rng) {
-        let step = series as u64 * Part::ALL.len() as u64 + part as u64;
+    /// side; the kind is kept, so that the shares of the kinds are the same on every side.
+    fn request(&self, series: Series, side: Side, index: u64) -> (String, Request, Rng) {
+        let step = series as u64 * Side::ALL.len() as u64 + side as u64;
         let mut rng = Rng::at(self.seed, Stage::World, Purpose::Prompt, step, index, 0);
         let kind = Kind::draw(&mut rng);
         loop {
             let user = rng.below(USERS as usize) as u64;
-            if Part::of(user) != part {
+            if side_of(user) != side {
                 continue;
             }
             let greeting = GREETINGS[(user / 10) as usize % GREETINGS.len()];
             let request = Request::draw(kind, greeting, &self.facts, &mut rng);
-            if Part::of(hash(&request.prompt())) == part {
+            if side_of(hash(&request.prompt())) == side {
                 return (format!("user-{user}"), request, rng);
             }
         }

@@ -26,13 +26,13 @@ fn the_same_seed_gives_the_same_world() {
     let everything = |seed| {
         let world = World::new(seed);
         let mut text = world.pretraining_documents(50).concat();
-        for item in world.demonstrations(50, Part::Train) {
+        for item in world.demonstrations(50, Side::Train) {
             text += &format!("{}{}{:?}{:?}", item.prompt, item.response, item.user, item.labeler);
         }
-        for item in world.comparisons(20, Part::Validation, 4..=9) {
+        for item in world.comparisons(20, Side::Validation, 4..=9) {
             text += &format!("{}{:?}{:?}{:?}", item.prompt, item.responses, item.ranks, item.labeler);
         }
-        for item in world.prompts(50, Part::Test) {
+        for item in world.prompts(50, Side::Test) {
             text += &format!("{}{:?}", item.prompt, item.user);
         }
         text
@@ -44,16 +44,16 @@ fn the_same_seed_gives_the_same_world() {
 #[test]
 fn an_item_depends_on_no_other() {
     let world = World::new(3);
-    assert_eq!(world.demonstrations(20, Part::Train)[13], world.demonstration(13, Part::Train));
-    assert_eq!(world.comparisons(9, Part::Test, 4..=6)[8], world.comparison(8, Part::Test, 4..=6));
-    assert_eq!(world.prompts(20, Part::Validation)[7], world.prompt(7, Part::Validation));
+    assert_eq!(world.demonstrations(20, Side::Train)[13], world.demonstration(13, Side::Train));
+    assert_eq!(world.comparisons(9, Side::Test, 4..=6)[8], world.comparison(8, Side::Test, 4..=6));
+    assert_eq!(world.prompts(20, Side::Validation)[7], world.prompt(7, Side::Validation));
     assert_eq!(world.pretraining_documents(20)[19], world.pretraining_document(19));
 }
 
 #[test]
 fn splits_share_neither_users_nor_prompts() {
     let world = World::new(4);
-    let parts = Part::ALL.map(|split| {
+    let parts = Side::ALL.map(|split| {
         let mut users = BTreeSet::new();
         let mut prompts = BTreeSet::new();
         for demonstration in world.demonstrations(600, split) {
@@ -80,7 +80,7 @@ fn splits_share_neither_users_nor_prompts() {
 fn kinds_have_the_shares_of_table_1() {
     let world = World::new(5);
     let mut counts = [0; 9];
-    for prompt in world.prompts(6000, Part::Train) {
+    for prompt in world.prompts(6000, Side::Train) {
         let kind = Request::read(&prompt.prompt).expect("a request").task.kind();
         counts[Kind::ALL.iter().position(|known| *known == kind).unwrap()] += 1;
     }
@@ -149,7 +149,7 @@ fn pretraining_text_is_of_the_language_and_mostly_clean() {
 #[test]
 fn labelers_agree_as_the_papers_do_and_length_alone_says_little() {
     let world = World::new(9);
-    let comparisons = world.comparisons(400, Part::Train, 4..=9);
+    let comparisons = world.comparisons(400, Side::Train, 4..=9);
     let rank = |comparison: &Comparison, labeler: &Person| {
         world.rank(&comparison.prompt, &comparison.responses, labeler, 9)
     };
@@ -184,12 +184,12 @@ fn labelers_agree_as_the_papers_do_and_length_alone_says_little() {
 #[test]
 fn rankings_have_a_preference_and_scripted_candidates_differ() {
     let world = World::new(10);
-    for comparison in world.comparisons(200, Part::Train, 4..=9) {
+    for comparison in world.comparisons(200, Side::Train, 4..=9) {
         assert!((4..=9).contains(&comparison.responses.len()));
         assert_eq!(comparison.responses.len(), comparison.ranks.len());
         assert!(comparison.ranks.iter().any(|rank| *rank != comparison.ranks[0]));
     }
-    let prompt = world.prompt(0, Part::Train).prompt;
+    let prompt = world.prompt(0, Side::Train).prompt;
     let candidates = world.candidate_responses(&prompt, 9, &mut rng(0)).expect("a request");
     assert_eq!(candidates.iter().collect::<BTreeSet<_>>().len(), 9);
     assert_eq!(world.candidate_responses("Hello?", 4, &mut rng(0)), None);
@@ -198,7 +198,7 @@ fn rankings_have_a_preference_and_scripted_candidates_differ() {
 #[test]
 fn demonstrations_leave_room_above_them() {
     let world = World::new(11);
-    let demonstrations = world.demonstrations(2000, Part::Train);
+    let demonstrations = world.demonstrations(2000, Side::Train);
     let gold: Vec<Metadata> = demonstrations.iter().map(|d| world.gold(&d.prompt, &d.response)).collect();
     let mean = gold.iter().map(|gold| gold.overall).sum::<f32>() / 2000.0;
     println!("mean gold of demonstrations: {mean:.2}");

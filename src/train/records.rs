@@ -1,0 +1,221 @@
+//! The records of a run before they become tokens: read from files or made by the miniature, filtered as in the paper,
+//! and split over all kinds together.
+
+use std::path::Path;
+
+use super::account::Account;
+use crate::data::{
+    self, Comparison, Demonstration, InstructionTemplate, Loaded, NormalForm, Passage, Prompt, Record, Side,
+    Sides, Split, SplitRule, split::view,
+};
+use crate::error::{Error, Result};
+use crate::settings::Settings;
+use crate::world::World;
+
+/// The records of one kind, by side, and where the others went.
+pub(super) struct Kind<T> {
+    pub sides: Split<Vec<T>>,
+    pub account: Account,
+    /// What the split goes by: "3 users", "users and prompts".
+    pub keys: String,
+}
+
+impl<T> Kind<T> {
+    fn new(kind: &'static str, sides: Split<Vec<T>>, keys: &str) -> Self {
+        let read = sides.train.len() + sides.validation.len() + sides.test.len();
+        Kind { sides, account: Account::new(kind, read), keys: keys.to_string() }
+    }
+}
+
+/// Everything that was read or made.
+pub(super) struct Records {
+    pub text: Kind<Passage>,
+    pub demonstrations: Kind<Demonstration>,
+    pub comparisons: Kind<Comparison>,
+    pub prompts: Kind<Prompt>,
+    /// Prompts whose responses labelers will rank (miniature only).
+    pub ranking_prompts: Kind<Prompt>,
+    /// What was read.
+    pub notes: Vec<String>,
+}
+
+/// The split that the settings ask for.
+pub(super) fn rule(settings: &Settings) -> SplitRule {
+    SplitRule {
+        seed: settings.seed,
+        validation: f64::from(settings.data.validation_fraction),
+        test: f64::from(settings.data.test_fraction()),
+        form: NormalForm {
+            template: InstructionTemplate::default(),
+            prefix: settings.data.deduplicate_prefix,
+        },
+    }
+}
+
+/// The miniature's. Its sides share neither users nor prompts, and its people ask the same more than once: nothing is
+/// filtered but documents that are on two sides.
+pub(super) fn from_world(world: &World, settings: &Settings) -> Records {
+    let (counts, rule) = (&settings.world, rule(settings));
+    // The settings count what trains; a share of as many is held out, never so few that a mean of them says nothing.
+    let count = |train: usize, side: Side| match side {
+        Side::Train => train,
+        _ if rule.share(side) == 0.0 => 0,
+        _ => ((train as f64 * rule.share(side)) as usize).max(16),
+    };
+    let mut next = 0;
+    let mut documents = Split::from_fn(|side| {
+        let range = next..next + count(counts.documents, side);
+        next = range.end;
+        range.map(|index| Passage::document(world.pretraining_document(index as u64))).collect()
+    });
+    let repeated = data::leave_out_repeated(&mut documents);
+    let mut text = Kind::new("documents", documents, "texts");
+    text.account.leave_out_by_side(repeated, "they repeat a document of an earlier side");
+    let prompts = |side| match (count(counts.prompts, side), side) {
+        (0, _) => 0,
+        (count, Side::Train) => count,
+        (count, _) => count.max(settings.ppo.eval_prompts),
+    };
+    let ranked = |side| {
+        let comparisons =
+            (0..count(counts.comparisons, side) as u64).map(|i| world.comparison(i, side, 2..=2));
+        comparisons.map(|comparison| Prompt { prompt: comparison.prompt, user: comparison.user }).collect()
+    };
+    let keys = "users";
+    Records {
+        text,
+        demonstrations: Kind::new(
+            "demonstrations",
+            Split::from_fn(|side| world.demonstrations(count(counts.demonstrations, side), side)),
+            keys,
+        ),
+        comparisons: Kind::new("comparisons", Split::default(), keys),
+        prompts: Kind::new("prompts", Split::from_fn(|side| world.prompts(prompts(side), side)), keys),
+        ranking_prompts: Kind::new("prompts to be ranked", Split::from_fn(ranked), keys),
+        notes: vec!["the data are the miniature's".to_string()],
+    }
+}
+
+/// Those of the files that the settings name, relative to `root`.
+///
+/// # Errors
+/// Those of the files; [`Error::Usage`] if most prompts would go as duplicates.
+pub(super) fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
+    let (files, rule, mut notes) = (&settings.data, rule(settings), Vec::new());
+    let template = &rule.form.template;
+    let documents = load_all(&files.pretraining, root, &mut notes, data::load_text)?;
+    let demonstrations =
+        load_all(&files.demonstrations, root, &mut notes, |path| data::load_demonstrations(path, template))?;
+    let comparisons =
+        load_all(&files.comparisons, root, &mut notes, |path| data::load_comparisons(path, template))?;
+    let mut prompts = load_all(&files.prompts, root, &mut notes, |path| data::load_prompts(path, template))?;
+    if files.prompts.is_empty() {
+        prompts = demonstrations
+            .iter()
+            .map(|record| Prompt { prompt: record.prompt.clone(), user: record.user.clone() })
+            .collect();
+    }
+
+    let (demonstrations, of_demonstrations) = filter("demonstrations", demonstrations, settings, &rule)?;
+    let (comparisons, of_comparisons) = filter("comparisons", comparisons, settings, &rule)?;
+    let (prompts, mut of_prompts) = filter("prompts", prompts, settings, &rule)?;
+    let (prompts, repeated) = data::each_prompt_once(prompts, &rule.form);
+    of_prompts.leave_out(repeated, "an earlier prompt is the same");
+
+    let sides = Sides::new(&rule, &[view(&demonstrations), view(&comparisons), view(&prompts)]);
+    Ok(Records {
+        text: split_text(documents, &rule),
+        demonstrations: split(demonstrations, &sides, of_demonstrations),
+        comparisons: split(comparisons, &sides, of_comparisons),
+        prompts: split(prompts, &sides, of_prompts),
+        ranking_prompts: Kind::new("prompts to be ranked", Split::default(), ""),
+        notes,
+    })
+}
+
+/// Comparisons that name their sides, from one file.
+///
+/// # Errors
+/// Those of the file.
+pub(super) fn collected(
+    settings: &Settings,
+    path: &Path,
+    notes: &mut Vec<String>,
+) -> Result<Kind<Comparison>> {
+    let rule = rule(settings);
+    let loaded = data::load_comparisons(path, &rule.form.template)?;
+    if !loaded.skipped.is_empty() {
+        notes.push(format!("{}: {}", path.display(), loaded.summary()));
+    }
+    let sides = Sides::new(&rule, &[view(&loaded.records)]);
+    let account = Account::new("comparisons", loaded.records.len());
+    Ok(split(loaded.records, &sides, account))
+}
+
+fn load_all<T>(
+    paths: &[String],
+    root: &Path,
+    notes: &mut Vec<String>,
+    load: impl Fn(&Path) -> Result<Loaded<T>>,
+) -> Result<Vec<T>> {
+    let mut records = Vec::new();
+    for path in paths {
+        let loaded = load(&root.join(path))?;
+        notes.push(format!("{path}: {}", loaded.summary()));
+        records.extend(loaded.records);
+    }
+    Ok(records)
+}
+
+/// The paper's filters (section 3.2), each kind of data for itself: one prompt may serve several kinds.
+fn filter<T: Record>(
+    kind: &'static str,
+    records: Vec<T>,
+    settings: &Settings,
+    rule: &SplitRule,
+) -> Result<(Vec<T>, Account)> {
+    let mut account = Account::new(kind, records.len());
+    let prefix = rule.form.prefix;
+    let (records, alike) = data::deduplicate_by_prefix(records, &rule.form);
+    if alike > records.len() {
+        let expected = format!("{kind} that mostly differ in the first {prefix} characters of their prompts");
+        let found = format!("{alike} of {} that begin like an earlier one", account.read);
+        let hint = "if they have a head in common, take a length beyond it, or 0 to keep them all";
+        return Err(Error::usage("data.deduplicate_prefix", expected, found, hint));
+    }
+    let reason =
+        format!("their first {prefix} characters are those of an earlier prompt (data.deduplicate_prefix)");
+    account.leave_out(alike, &reason);
+    let limit = settings.data.prompts_per_user;
+    let (records, over) = data::cap_per_user(records, limit, &rule.form);
+    account.leave_out(over, &format!("their user has {limit} other prompts (data.prompts_per_user)"));
+    Ok((records, account))
+}
+
+fn split<T: Record>(records: Vec<T>, sides: &Sides, mut account: Account) -> Kind<T> {
+    let (users, prompts) = sides.keys(&records);
+    let keys = [counted(users, "user"), counted(prompts, "prompt")];
+    let keys = keys.into_iter().flatten().collect::<Vec<_>>().join(" and ");
+    let (sides, left_out) = sides.split(records);
+    account.leave_out_by_side(left_out, "their user or prompt is on an earlier side, too");
+    Kind { sides, account, keys }
+}
+
+fn split_text(documents: Vec<String>, rule: &SplitRule) -> Kind<Passage> {
+    let mut account = Account::new("documents", documents.len());
+    let keys = counted(documents.len(), "text").unwrap_or_default();
+    let (sides, cut) = data::split_text(documents, rule);
+    if cut > 0 {
+        account.remark(format!("{cut} cut: their ends are held out"));
+    }
+    Kind { sides, account, keys }
+}
+
+/// `3 users`; nothing of none.
+fn counted(count: usize, what: &str) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        count => Some(format!("{count} {what}s")),
+    }
+}
