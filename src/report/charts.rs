@@ -64,7 +64,7 @@ const CHARTS: &[Chart] = &[
     },
     Chart {
         title: "Clip fraction",
-        about: "share of tokens whose probability ratio left the clip range",
+        about: "share of tokens on which the clipped term decides, so that their gradient is zero",
         series: &[("clip_fraction", "policy"), ("value_clip_fraction", "value function")],
     },
     Chart {
