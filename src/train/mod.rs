@@ -3,8 +3,8 @@
 //! have in common, and [`crate::recipe`] says which follows which.
 //!
 //! Below them: [`dataset`] with its encoder (files or miniature to tokens), [`inputs`] (what every stage is given), [`rollouts`] and
-//! [`episodes`] (what is sampled, and what it is worth), [`reward`], [`held_out`] losses, [`monitors`] and
-//! [`ppo_metrics`].
+//! [`episodes`] (what is sampled, and what it is worth), [`reward`], the [`mixture`] of demonstrations and text,
+//! [`held_out`] losses, [`monitors`] and [`ppo_metrics`].
 
 pub mod collect;
 pub mod dataset;
@@ -12,6 +12,7 @@ mod encoder;
 pub mod episodes;
 pub mod held_out;
 pub mod inputs;
+pub mod mixture;
 pub mod monitors;
 pub mod ppo;
 pub mod ppo_metrics;
