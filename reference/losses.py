@@ -103,12 +103,13 @@ def whiten(x, unbiased=False, shift_mean=True):
 
 def policy_loss(log_probs, old_log_probs, advantages, clip):
     """PPO's clipped objective as a loss: mean of max(-A r, -A clip(r, 1 - clip, 1 + clip)). Also returns
-    the share of tokens whose ratio r lies outside the range.
+    the share of tokens where the clipped term is strictly the larger, so that the gradient is zero. (A ratio
+    outside the range whose gradient leads back does not count.)
     """
     ratio = torch.exp(log_probs - old_log_probs)
-    clipped = torch.clamp(ratio, 1.0 - clip, 1.0 + clip)
-    loss = torch.maximum(-advantages * ratio, -advantages * clipped).mean()
-    return loss, (ratio != clipped).to(ratio.dtype).mean()
+    unclipped = -advantages * ratio
+    clipped = -advantages * torch.clamp(ratio, 1.0 - clip, 1.0 + clip)
+    return torch.maximum(unclipped, clipped).mean(), (clipped > unclipped).to(ratio.dtype).mean()
 
 
 def value_loss(values, old_values, returns, clip):

@@ -180,12 +180,16 @@ impl<'a, E: Engine> Recipe<'a, E> {
             let load = |epoch| open(&epoch_directory(&epochs, epoch)).map(|(network, _)| network);
             let draw = Draw { seed: self.settings.seed, stage: id.draws(), step: 0, episode: 0 };
             let stage = SftSelection {
+                inputs: Inputs::new(self.settings, &self.data),
+                demonstrations: s.eval_examples,
                 epochs: s.epochs as u64,
                 load: &load,
                 reward,
                 prompts,
                 sampling: self.sampling(),
                 draw,
+                sft: self.run.directory.completed.results[StageId::Sft.name()].clone(),
+                rewards: Vec::new(),
                 best: None,
             };
             self.run.drive(id, &self.data.tokenizer, stage)?;

@@ -16,10 +16,11 @@ use instructgpt::data::{Comparison, Side};
 use instructgpt::engine::Cpu;
 use instructgpt::error::{Error, Result};
 use instructgpt::loss::reward_loss::reward_loss;
-use instructgpt::model::{Head, Network};
+use instructgpt::model::{Draw, Head, Network, Sampling};
 use instructgpt::num::math::sigmoid;
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
+use instructgpt::num::statistics::Clustered;
 use instructgpt::run::progress::Silent;
 use instructgpt::run::{Run, StageId};
 use instructgpt::settings::{Select, Settings};
@@ -31,9 +32,10 @@ use instructgpt::train::pretrain::Pretrain;
 use instructgpt::train::reward::RewardFunction;
 use instructgpt::train::reward_model::{RewardModel, rank, with_scalar_head};
 use instructgpt::train::sft::Sft;
+use instructgpt::train::sft_selection::SftSelection;
 use instructgpt::world::World;
 use runs::{StopAfter, tiny};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 static DATA: LazyLock<Dataset> = LazyLock::new(|| Dataset::load(&tiny(&[]), Path::new(".")).unwrap());
 
@@ -53,11 +55,24 @@ fn stage(
     settings: &Settings,
     train: impl FnOnce(&mut Run) -> Result<Network> + Send,
 ) -> (Network, Vec<Value>) {
+    let (network, lines, _) = stage_with_results(settings, train);
+    (network, lines)
+}
+
+/// [`stage`], and `results.json`.
+fn stage_with_results(
+    settings: &Settings,
+    train: impl FnOnce(&mut Run) -> Result<Network> + Send,
+) -> (Network, Vec<Value>, Value) {
     let out = tempfile::tempdir().unwrap();
     let (mut silent, stop) = (Silent, AtomicBool::new(false));
     let mut run = Run::open(settings, out.path(), false, &mut silent, &stop).unwrap();
     let network = with_threads(2, || train(&mut run)).unwrap();
-    (network, read_metrics(out.path()))
+    (network, read_metrics(out.path()), read_results(out.path()))
+}
+
+fn read_results(out: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(out.join("results.json")).unwrap()).unwrap()
 }
 
 fn pretrain(run: &mut Run, network: Network) -> Result<Network> {
@@ -395,7 +410,7 @@ fn dropout_is_in_sft_and_the_rlhf_init_only() {
 }
 
 #[test]
-fn the_best_epoch_by_validation_loss_is_returned_also_after_a_stop() {
+fn the_best_epoch_by_validation_loss_is_returned_and_reported_also_after_a_stop() {
     // Eight demonstrations are learnt by heart after one epoch.
     let mut settings = tiny(&["world.demonstrations=8", "sft.epochs=3", "sft.schedule=constant"]);
     (settings.sft.learning_rate, settings.sft.select) = (0.05, Select::ValidationLoss);
@@ -405,16 +420,242 @@ fn the_best_epoch_by_validation_loss_is_returned_also_after_a_stop() {
     let config = settings.model.config(data.tokenizer.vocab_size(), settings.precision);
     let model = Network::random(Cpu, config, Head::LanguageModel, settings.seed);
     let train = |run: &mut Run| sft(run, &data, StageId::Sft, model.clone());
-    let (best, lines) = stage(&settings, train);
+    let (best, lines, results) = stage_with_results(&settings, train);
     let losses: Vec<f64> = lines.iter().filter_map(|line| line["validation_loss"].as_f64()).collect();
     assert!(losses.len() == 3 && losses[2] > losses[0].min(losses[1]), "{losses:?}");
-    assert_other_model(&best, &stage(&last, train).0, "the last epoch");
+    let (last, _, of_last) = stage_with_results(&last, train);
+    assert_other_model(&best, &last, "the last epoch");
     assert_resumes_anywhere(&settings, train);
+    // The results are those of the epoch that is returned.
+    let least = losses.iter().copied().fold(f64::MAX, f64::min);
+    let epoch = losses.iter().position(|&loss| loss == least).unwrap() + 1;
+    let exported = &results["sft"]["exported"];
+    assert_eq!((&exported["epoch"], &exported["chosen_by"]), (&json!(epoch), &json!("validation_loss")));
+    assert_eq!(exported["demonstration_loss"], json!(least));
+    assert_eq!(exported["text_loss"], json!(Inputs::new(&settings, &data).text_loss(&mut best.clone())));
+    let of_epochs: Vec<Value> = losses
+        .iter()
+        .zip(1..)
+        .map(|(loss, epoch)| json!({ "epoch": epoch, "demonstration_loss": loss }))
+        .collect();
+    assert_eq!(results["sft"]["epochs"], json!(of_epochs));
+    let exported = &of_last["sft"]["exported"];
+    assert_eq!((&exported["epoch"], &exported["chosen_by"]), (&json!(3), &json!("last")));
+    assert_eq!(exported["demonstration_loss"], json!(losses[2]));
+}
+
+/// The stage that chooses among `networks`, as epochs, by what `reward` says of their answers.
+fn select(run: &mut Run, data: &Dataset, networks: &[Network], reward: &Network) -> Result<Network> {
+    let s = run.settings;
+    let end_of_text = data.tokenizer.end_of_text();
+    let stage = SftSelection {
+        inputs: Inputs::new(s, data),
+        demonstrations: s.sft.eval_examples,
+        epochs: networks.len() as u64,
+        load: &|epoch| Ok(networks[epoch as usize - 1].clone()),
+        reward: reward.clone(),
+        prompts: data.prompts.validation.iter().map(Vec::as_slice).collect(),
+        sampling: Sampling::full(1.0, s.ppo.max_response_tokens, end_of_text),
+        draw: Draw { seed: s.seed, stage: Stage::Sft, step: 0, episode: 0 },
+        sft: json!({ "steps": 4, "exported": { "epoch": networks.len(), "chosen_by": "last" } }),
+        rewards: vec![],
+        best: None,
+    };
+    run.drive(StageId::SftSelection, &data.tokenizer, stage).map(Option::unwrap)
+}
+
+/// Whichever place the better one has: SFT's results become those of the epoch that is exported.
+#[test]
+fn the_results_of_sft_are_those_of_the_epoch_that_the_reward_model_chooses() {
+    let settings = tiny(&[]);
+    let reward = scalar_model(&settings);
+    let [a, b] = [1, 2].map(|seed| language_model(&Settings { seed, ..settings.clone() }));
+    let mut chosen = Vec::new();
+    for networks in [[a.clone(), b.clone()], [b, a]] {
+        let train = |run: &mut Run| select(run, &DATA, &networks, &reward);
+        let (mut network, lines, results) = stage_with_results(&settings, train);
+        let rewards: Vec<f64> = lines.iter().map(|line| line["reward"].as_f64().unwrap()).collect();
+        let epoch = if rewards[1] > rewards[0] { 2 } else { 1 };
+        assert_same_model(&network, &networks[epoch - 1], "the chosen one");
+        let selection = json!({ "epoch": epoch, "reward": rewards[epoch - 1], "rewards": rewards, "chosen_by": "reward" });
+        assert_eq!(results["sft_selection"], selection);
+        let inputs = Inputs::new(&settings, &DATA);
+        let loss = inputs.demonstration_loss(&mut network, settings.sft.eval_examples);
+        let exported = json!({ "epoch": epoch, "chosen_by": "reward", "demonstration_loss": loss,
+            "text_loss": inputs.text_loss(&mut network) });
+        assert_eq!(results["sft"], json!({ "steps": 4, "exported": exported }));
+        chosen.push(epoch);
+    }
+    assert_ne!(chosen[0], chosen[1], "the same network wins in either place");
+}
+
+/// Data of which nothing is held out.
+fn nothing_held_out(settings: &Settings) -> Dataset {
+    let mut data = Dataset::load(settings, Path::new(".")).unwrap();
+    data.text.validation.clear();
+    data.demonstrations.validation.clear();
+    data.prompts.validation.clear();
+    data
+}
+
+#[test]
+fn a_choice_without_ground_takes_the_last_epoch_and_says_so() {
+    let settings = tiny(&["sft.select=validation_loss"]);
+    let data = nothing_held_out(&settings);
+    let model = language_model(&settings);
+    let (_, lines, results) =
+        stage_with_results(&settings, |run| sft(run, &data, StageId::Sft, model.clone()));
+    assert!(lines.iter().all(|line| line.get("validation_loss").is_none()), "{lines:?}");
+    let expected = json!({ "epoch": 2, "chosen_by": "last", "demonstration_loss": null, "text_loss": null });
+    assert_eq!(results["sft"]["exported"], expected);
+    assert!(results["sft"]["notes"][0].as_str().unwrap().contains("no held-out demonstrations to choose"));
+
+    let networks = [1, 2, 3].map(|seed| language_model(&Settings { seed, ..settings.clone() }));
+    let reward = scalar_model(&settings);
+    let (network, lines, results) =
+        stage_with_results(&settings, |run| select(run, &data, &networks, &reward));
+    assert_same_model(&network, &networks[2], "the last epoch");
+    assert!(lines.is_empty(), "{lines:?}");
+    let selection = &results["sft_selection"];
+    assert_eq!((&selection["epoch"], &selection["reward"]), (&json!(3), &Value::Null));
+    assert_eq!((&selection["rewards"], &selection["chosen_by"]), (&json!([]), &json!("last")));
+    assert!(selection["notes"][0].as_str().unwrap().contains("no held-out prompts to choose"));
+    assert_eq!(results["sft"]["exported"]["epoch"], 3);
+}
+
+/// Only the epochs of a run that held something out carry a note.
+#[test]
+fn a_choice_with_ground_needs_no_note() {
+    let settings = tiny(&["sft.select=validation_loss"]);
+    let model = language_model(&settings);
+    let (_, _, results) = stage_with_results(&settings, |run| sft(run, &DATA, StageId::Sft, model.clone()));
+    assert_eq!(results["sft"].get("notes"), None);
+}
+
+/// Accuracy is measured by prompt: the interval is that of the prompts, and not of so many independent pairs.
+#[test]
+fn the_reward_models_interval_is_clustered_by_prompt() {
+    let settings = tiny(&["reward_model.center_on_demonstrations=false"]);
+    let out = tempfile::tempdir().unwrap();
+    let (mut silent, stop) = (Silent, AtomicBool::new(false));
+    let mut run = Run::open(&settings, out.path(), false, &mut silent, &stop).unwrap();
+    with_threads(2, || collect(&mut run, vec![language_model(&settings)])).unwrap();
+    let mut data = Dataset::load(&settings, Path::new(".")).unwrap();
+    data.load_rankings(&settings, &out.path().join(COMPARISONS)).unwrap();
+    // One prompt is ranked twice.
+    let twice = data.rankings.validation[0].clone();
+    data.rankings.validation.push(twice);
+    let held_out = &data.rankings.validation;
+
+    let mut network = with_threads(2, || reward_model(&mut run, &data, scalar_model(&settings))).unwrap();
+    let results = &read_results(out.path())["reward_model"];
+    let (mut by_prompt, mut by_pair) = (Clustered::default(), Clustered::default());
+    for ranking in held_out {
+        let rewards = network.scores(ranking.responses.iter().map(|response| response.tokens.as_slice()));
+        for i in 0..rewards.len() {
+            for j in 0..rewards.len() {
+                if ranking.ranks[i] < ranking.ranks[j] {
+                    let right = f64::from(u8::from(rewards[i] > rewards[j]));
+                    by_prompt.add(ranking.prompt(), right, 1);
+                    by_pair.add(by_pair.count(), right, 1);
+                }
+            }
+        }
+    }
+    let (by_prompt, by_pair) = (by_prompt.share().unwrap(), by_pair.share().unwrap());
+    let found = ["accuracy", "accuracy_low", "accuracy_high"].map(|key| results[key].as_f64().unwrap());
+    assert_eq!(found, [by_prompt.value, by_prompt.low, by_prompt.high]);
+    assert_eq!(results["validation_pairs"], by_pair.count);
+    assert_eq!(results["accuracy_prompts"], by_prompt.clusters);
+    assert!(by_prompt.clusters < held_out.len());
+    assert!(by_prompt.low < by_pair.low && by_pair.high < by_prompt.high, "{by_prompt:?} {by_pair:?}");
+    assert_eq!(results["length_baseline_prompts"], by_prompt.clusters);
+
+    // Without held-out pairs there is no accuracy; without demonstrations nothing to center on.
+    data.rankings.validation.clear();
+    data.demonstrations.train.clear();
+    let settings = tiny(&[]);
+    let (_, lines, results) =
+        stage_with_results(&settings, |run| reward_model(run, &data, scalar_model(&settings)));
+    let results = &results["reward_model"];
+    for key in ["accuracy", "accuracy_low", "accuracy_high", "length_baseline", "shift"] {
+        assert_eq!(results[key], Value::Null, "{key}");
+    }
+    assert_eq!((&results["validation_pairs"], &results["accuracy_prompts"]), (&json!(0), &json!(0)));
+    assert!(lines.iter().all(|line| line.get("validation_accuracy").is_none()));
+    assert!(results["notes"][0].as_str().unwrap().contains("no demonstrations to center"));
+}
+
+/// A batch of 4 at 0.1 has a window of text in two batches of five, and the shares that are told are those of the data.
+#[test]
+fn a_small_share_of_text_is_carried_from_batch_to_batch() {
+    let settings = tiny(&["rlhf_init.batch=4", "rlhf_init.pretrain_fraction=0.1", "rlhf_init.epochs=2"]);
+    let model = language_model(&settings);
+    let train = |run: &mut Run| sft(run, &DATA, StageId::RlhfInit, model.clone());
+    let (network, lines, results) = stage_with_results(&settings, train);
+    let texts: Vec<u64> = lines.iter().map(|line| line["text_sequences"].as_u64().unwrap()).collect();
+    let expected: Vec<u64> = (0..lines.len() as u64).map(|i| (i + 1) * 4 / 10 - i * 4 / 10).collect();
+    assert_eq!(texts, expected);
+    assert!(lines.len() > 10, "{} demonstrations", DATA.demonstrations.train.len());
+
+    let demonstrations = 2 * DATA.demonstrations.train.len() as u64;
+    let learnt: usize = DATA.demonstrations.train.iter().map(|example| example.response().len()).sum();
+    let windows: u64 = texts.iter().sum();
+    let text = (windows * settings.model.context as u64) as f64;
+    let results = &results["rlhf_init"];
+    let share = |name: &str| results["share_of_text"][name].as_f64().unwrap();
+    assert_eq!(share("sequences"), windows as f64 / (windows + demonstrations) as f64);
+    assert_eq!(share("tokens"), text / (text + 2.0 * learnt as f64));
+    // A fresh model finds all tokens about equally hard.
+    assert!((share("loss") - share("tokens")).abs() < 0.05, "{results}");
+    for line in &lines {
+        let (tokens, loss) = (line["text_share_of_tokens"].as_f64(), line["text_share_of_loss"].as_f64());
+        let has_text = line["text_sequences"] != 0;
+        assert!((tokens.unwrap() > 0.0) == has_text && (loss.unwrap() > 0.0) == has_text, "{line}");
+    }
+    assert!(results["notes"][0].as_str().unwrap().starts_with("pretraining text was "), "{results}");
+
+    // It is learnt.
+    let mut without = settings.clone();
+    without.rlhf_init.pretrain_fraction = 0.0;
+    let (other, lines, results) =
+        stage_with_results(&without, |run| sft(run, &DATA, StageId::RlhfInit, model.clone()));
+    assert_other_model(&network, &other, "text");
+    assert!(lines.iter().all(|line| line.get("text_sequences").is_none()));
+    assert_eq!((results["rlhf_init"].get("notes"), results["rlhf_init"].get("share_of_text")), (None, None));
+
+    // Without any text that is said.
+    let mut data = nothing_held_out(&settings);
+    data.text.train.clear();
+    let (same, _, results) =
+        stage_with_results(&settings, |run| sft(run, &data, StageId::RlhfInit, model.clone()));
+    assert_same_model(&same, &other, "no text");
+    assert!(
+        results["rlhf_init"]["notes"][0].as_str().unwrap().starts_with("no pretraining text"),
+        "{results}"
+    );
+}
+
+/// What is measured on the way is the policy that will be exported.
+#[test]
+fn ppo_validates_the_averaged_policy() {
+    for every in ["ppo.eval_every=3", "ppo.eval_every=0"] {
+        let settings = tiny(&["ppo.ema=0.9", every]);
+        let (mut average, lines) = ppo(&settings);
+        let validated: Vec<u64> = lines
+            .iter()
+            .filter(|line| line.get("validation_reward").is_some())
+            .map(|line| line["step"].as_u64().unwrap())
+            .collect();
+        assert_eq!(validated, if every.ends_with('3') { vec![3, 6] } else { vec![6] });
+        let loss = Inputs::new(&settings, &DATA).text_loss(&mut average);
+        assert_eq!(lines[5]["validation_pretraining_loss"], json!(loss), "{every}");
+    }
 }
 
 /// Stops a stage after each of its steps in turn, goes on, and compares with the stage never stopped.
 fn assert_resumes_anywhere(settings: &Settings, mut train: impl FnMut(&mut Run) -> Result<Network> + Send) {
-    let (expected, lines) = stage(settings, &mut train);
+    let (expected, lines, results) = stage_with_results(settings, &mut train);
     for steps in 1..=lines.len() {
         let out = tempfile::tempdir().unwrap();
         let stop = AtomicBool::new(false);
@@ -427,7 +668,15 @@ fn assert_resumes_anywhere(settings: &Settings, mut train: impl FnMut(&mut Run) 
         let found = with_threads(2, || train(&mut run)).unwrap();
         assert_same_model(&found, &expected, &format!("stopped after step {steps}"));
         assert_eq!(read_metrics(out.path()), lines, "stopped after step {steps}");
+        assert_eq!(read_results(out.path()), results, "stopped after step {steps}");
     }
+}
+
+#[test]
+fn the_shares_of_text_are_resumed() {
+    let settings = tiny(&["rlhf_init.batch=8", "rlhf_init.pretrain_fraction=0.3", "rlhf_init.epochs=2"]);
+    let model = language_model(&settings);
+    assert_resumes_anywhere(&settings, |run| sft(run, &DATA, StageId::RlhfInit, model.clone()));
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! The last stage: every model of a run answers the same prompts of the test side, by which nothing was chosen, and one table says what each
 //! stage was good for (the paper's section 4 in miniature).
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
-use super::metadata;
+use super::metadata::{self, TABLE_3};
 use super::win_rate::win_rate;
 use crate::data::Side;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::{Draw, Network, Sampling};
-use crate::num::statistics::mean_interval;
+use crate::num::statistics::{Clustered, Estimate, interval_text, text};
 use crate::run::{Finished, Stage, Step, Watch};
 use crate::train::inputs::Inputs;
 use crate::train::monitors::monitors;
@@ -70,7 +72,7 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
         let rollouts = Rollouts::new(prompts, &responses);
 
         let log_probs = responses.iter().flat_map(|response| &response.log_probs);
-        let own: f64 = log_probs.map(|&log_prob| f64::from(log_prob)).sum();
+        let own = log_probs.fold(0.0, |sum, &log_prob| sum + f64::from(log_prob));
         let reference = self.reference.as_mut().filter(|_| !prompts.is_empty());
         let kl = reference.map(|reference| {
             let theirs = reference.log_probs(&rollouts.sequences(), sampling.temperature);
@@ -79,6 +81,7 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
         });
         watch.check_stop()?;
         let scores = self.reward.as_mut().map_or(vec![], |reward| reward.scores(rollouts.iter()));
+        watch.scores(&scores)?;
         let tokenizer = &inputs.data.tokenizer;
         let text = |tokens: &[u32]| tokenizer.decode_lossy(strip(tokens, tokenizer.end_of_text()));
         let gold = inputs.data.world.as_ref().map_or(vec![], |world| {
@@ -95,22 +98,35 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
             text_loss: inputs.text_loss(network, Side::Test),
             demonstration_loss: inputs.demonstration_loss(network, Side::Test, self.demonstrations),
         });
+        // The next one needs as much.
+        network.release();
         Ok(Step { fields: vec![], line: name.to_string(), tokens: 0 })
     }
 
     fn finish(self) -> Result<Finished<E>> {
         let data = self.inputs.data;
-        let mut tables = vec![comparison(&self.judged, data.tokenizer.end_of_text())];
+        let mut tables = vec![comparison(&self.judged, &self.prompts, data.tokenizer.end_of_text())];
         if data.world.is_some() {
-            tables.push(table_3(&self.judged)?);
+            tables.push(table_3(&self.judged, &self.prompts)?);
+            tables.push(of_the_world(&self.judged, &self.prompts)?);
         }
         tables.extend(reward_model(self.earlier));
-        let results = json!({ "prompts": self.prompts.len() });
+        let different: BTreeSet<&[u32]> = self.prompts.iter().copied().collect();
+        let results = json!({ "prompts": self.prompts.len(), "different_prompts": different.len() });
         let mut finished = Finished::file("samples.jsonl", self.samples(), results);
         finished.report.insert("tables".into(), Value::Array(tables));
-        finished.report.insert("notes".into(), json!(data.notes));
+        finished.report.insert("notes".into(), json!(notes(&data.notes, self.earlier)));
         Ok(finished)
     }
+}
+
+/// Everything that a reader of the report must know: of the data, then of the stages.
+fn notes(of_data: &[String], earlier: &Map<String, Value>) -> Vec<String> {
+    let of_stages = earlier.iter().flat_map(|(stage, results)| {
+        let notes = results["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        notes.map(move |note| format!("{stage}: {note}"))
+    });
+    of_data.iter().cloned().chain(of_stages).collect()
 }
 
 impl<E: Engine> Evaluation<'_, E> {
@@ -131,89 +147,204 @@ impl<E: Engine> Evaluation<'_, E> {
     }
 }
 
+/// Values of answers by their prompts: those of a prompt that occurs twice are one cluster.
+fn clustered<'a>(prompts: &[&'a [u32]], values: impl Iterator<Item = f64>) -> Clustered<&'a [u32]> {
+    prompts.iter().copied().zip(values).collect()
+}
+
 /// One row per model.
-fn comparison(judged: &[Judged], end_of_text: u32) -> Value {
+fn comparison(judged: &[Judged], prompts: &[&[u32]], end_of_text: u32) -> Value {
     let has_gold = judged.iter().any(|j| !j.gold.is_empty());
     let baseline = judged.iter().find(|j| j.name == "sft");
-    let judge = |j: &Judged| {
-        if has_gold { j.gold.iter().map(|m| f64::from(m.overall)).collect() } else { j.scores.clone() }
-    };
-    let number = |x: Option<f64>| x.map_or("-".to_string(), |x| format!("{x:.3}"));
+    let gold = |j: &Judged| j.gold.iter().map(|m| f64::from(m.overall)).collect::<Vec<f64>>();
+    let judge = |j: &Judged| if has_gold { gold(j) } else { j.scores.clone() };
+    let mean = |values: Vec<f64>| clustered(prompts, values.into_iter()).mean();
     let rows: Vec<Value> = judged
         .iter()
         .map(|j| {
-            let gold: Vec<f64> = j.gold.iter().map(|m| f64::from(m.overall)).collect();
-            let wins = baseline.filter(|b| b.name != j.name && !judge(j).is_empty());
-            let wins = wins.map_or("-".to_string(), |b| win_rate(&judge(j), &judge(b)).rate.text(2));
+            let other = baseline.filter(|b| b.name != j.name && !judge(j).is_empty());
+            let wins = other.and_then(|b| win_rate(prompts, &judge(j), &judge(b)).rate);
             let watched = monitors(&j.answers, end_of_text);
             json!([
                 j.name,
-                mean_interval(&gold).text(2),
-                mean_interval(&j.scores).text(3),
-                wins,
-                number(j.kl),
-                number(j.text_loss),
-                number(j.demonstration_loss),
-                format!("{:.1}", watched.mean_length),
-                format!("{:.2}", watched.ended),
-                format!("{:.3}", watched.repetition),
+                interval_text(mean(gold(j)), 2),
+                interval_text(mean(j.scores.clone()), 3),
+                interval_text(wins, 2),
+                text(j.kl, 3),
+                text(j.text_loss, 3),
+                text(j.demonstration_loss, 3),
+                text(watched.mean_length, 1),
+                text(watched.ended, 2),
+                text(watched.repetition, 3),
             ])
         })
         .collect();
     let judge = if has_gold { "gold" } else { "the reward model" };
     json!({
-        "title": "Test prompts, 95 % intervals",
+        "title": format!("{} test prompts, 95 % intervals", prompts.len()),
         "columns": ["model", "gold score (1-7)", "reward", format!("win rate vs sft by {judge}"), "KL to init (nats)",
             "pretraining loss", "demonstration loss", "length", "ended", "repetition"],
         "rows": rows,
     })
 }
 
-/// The paper's Table 3 as far as the world can answer it, in shares.
-fn table_3(judged: &[Judged]) -> Result<Value> {
-    const QUESTIONS: [&str; 6] = [
-        "follows the instruction",
-        "satisfies the constraints",
-        "hallucinates",
-        "inappropriate",
-        "grammatical",
-        "repetitive",
-    ];
-    let mut rows = Vec::new();
-    for j in judged {
-        let mut shares = metadata::Metadata::new(&QUESTIONS);
-        for m in &j.gold {
-            let answers = [
-                m.follows_instruction,
-                m.satisfies_constraints,
-                m.hallucination,
-                m.inappropriate,
-                m.grammatical,
-                m.repetitive,
-            ];
-            shares.add(&answers.map(Some))?;
-        }
-        let mut row = vec![json!(j.name)];
-        row.extend(shares.shares().iter().map(|(_, share)| json!(share.text(2))));
-        rows.push(json!(row));
-    }
-    let columns: Vec<&str> = std::iter::once("model").chain(QUESTIONS).collect();
-    Ok(json!({ "title": "Metadata (paper, Table 3), shares", "columns": columns, "rows": rows }))
+/// The questions of the paper's Table 3 that the world can answer. Constraints are asked about where a request has
+/// some, hallucination where it brings a text.
+fn table_3(judged: &[Judged], prompts: &[&[u32]]) -> Result<Value> {
+    let answers = |m: &Metadata| {
+        let always = [!m.follows_instruction, m.inappropriate].map(Some);
+        [always[0], always[1], m.hallucination, m.satisfies_constraints]
+    };
+    shares(
+        "Metadata (paper, Table 3)",
+        TABLE_3[..4].try_into().expect("four questions"),
+        judged,
+        prompts,
+        answers,
+    )
 }
 
-/// What the reward model's stage found: its accuracy, if there was anything to measure it on.
+/// Questions that the paper does not ask.
+fn of_the_world(judged: &[Judged], prompts: &[&[u32]]) -> Result<Value> {
+    let answers = |m: &Metadata| [m.grammatical, m.repetitive].map(Some);
+    let questions = ["every sentence is of the world's language", "says a sentence twice"];
+    shares("The world's own questions", questions, judged, prompts, answers)
+}
+
+/// A table of the shares of answers to which each question's answer is yes, and of how many it could be asked.
+fn shares<const N: usize>(
+    title: &str,
+    questions: [&str; N],
+    judged: &[Judged],
+    prompts: &[&[u32]],
+    answers: impl Fn(&Metadata) -> [Option<bool>; N],
+) -> Result<Value> {
+    let cell = |share: Option<Estimate>| match share {
+        Some(share) => format!("{} n={}", interval_text(Some(share), 2), share.count),
+        None => "- n=0".into(),
+    };
+    let mut rows = Vec::new();
+    for j in judged {
+        let mut shares = metadata::Metadata::new(&questions);
+        for (prompt, m) in prompts.iter().zip(&j.gold) {
+            shares.add(prompt, &answers(m))?;
+        }
+        let mut row = vec![json!(j.name)];
+        row.extend(shares.shares().into_iter().map(|(_, share)| json!(cell(share))));
+        rows.push(json!(row));
+    }
+    let columns: Vec<&str> = std::iter::once("model").chain(questions).collect();
+    Ok(
+        json!({ "title": format!("{title}: shares of yes, 95 % intervals, n answers"), "columns": columns, "rows": rows }),
+    )
+}
+
+/// What the reward model's stage found.
 fn reward_model(earlier: &Map<String, Value>) -> Option<Value> {
     let results = earlier.get("reward_model")?;
-    let get = |key: &str| results.get(key).and_then(Value::as_f64);
-    let pairs = get("test_pairs").filter(|&pairs| pairs > 0.0)?;
     let with_interval = |key: &str| {
-        let [value, low, high] =
-            ["", "_low", "_high"].map(|end| get(&format!("{key}{end}")).unwrap_or(f64::NAN));
-        format!("{value:.3} [{low:.3}, {high:.3}]")
+        let get = |end: &str| results[format!("{key}{end}")].as_f64();
+        let [value, low, high] = ["", "_low", "_high"].map(get);
+        match value {
+            Some(_) => format!("{} [{}, {}]", text(value, 3), text(low, 3), text(high, 3)),
+            None => "-".into(),
+        }
     };
     Some(json!({
-        "title": "Reward model: accuracy on test pairs",
-        "columns": ["reward model", "length alone", "pairs"],
-        "rows": [[with_interval("accuracy"), with_interval("length_baseline"), pairs]],
+        "title": "Reward model: accuracy on test pairs, 95 % intervals by prompt",
+        "columns": ["reward model", "length alone", "pairs", "prompts"],
+        "rows": [[with_interval("accuracy"), with_interval("length_baseline"), results["test_pairs"],
+            results["accuracy_prompts"]]],
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(name: &'static str, gold: Vec<Metadata>) -> Judged {
+        let answers = vec![vec![0]; gold.len()];
+        Judged { name, answers, scores: vec![], gold, kl: None, text_loss: None, demonstration_loss: None }
+    }
+
+    fn cells(table: &Value) -> Vec<String> {
+        let row = table["rows"][0].as_array().unwrap();
+        row.iter().map(|cell| cell.as_str().unwrap().split(' ').next().unwrap().to_string()).collect()
+    }
+
+    fn counts(table: &Value) -> Vec<String> {
+        let row = table["rows"][0].as_array().unwrap();
+        row[1..].iter().map(|cell| cell.as_str().unwrap().rsplit(' ').next().unwrap().to_string()).collect()
+    }
+
+    /// Of four answers one is to a request with a constraint, two are to requests that bring a text.
+    #[test]
+    fn only_questions_that_apply_are_counted() {
+        let good = Metadata { follows_instruction: true, grammatical: true, ..Metadata::default() };
+        let gold = vec![
+            Metadata { satisfies_constraints: Some(false), ..good },
+            Metadata { hallucination: Some(true), follows_instruction: false, ..good },
+            Metadata { hallucination: Some(false), ..good },
+            Metadata { untrue: true, repetitive: true, ..good },
+        ];
+        let prompts: [&[u32]; 4] = [&[1], &[2], &[3], &[4]];
+        let judged = [judged("sft", gold)];
+        let table = table_3(&judged, &prompts).unwrap();
+        assert!(table["title"].as_str().unwrap().starts_with("Metadata (paper, Table 3)"));
+        assert_eq!(table["columns"].as_array().unwrap()[1..], TABLE_3[..4]);
+        assert_eq!(cells(&table), ["sft", "0.25", "0.00", "0.50", "0.00"]);
+        assert_eq!(counts(&table), ["n=4", "n=4", "n=2", "n=1"]);
+        let own = of_the_world(&judged, &prompts).unwrap();
+        assert!(!own["title"].as_str().unwrap().contains("paper"));
+        assert_eq!(
+            (cells(&own), own["columns"].as_array().unwrap().len()),
+            (vec!["sft".into(), "1.00".into(), "0.25".into()], 3)
+        );
+    }
+
+    #[test]
+    fn where_there_is_nothing_the_tables_say_so() {
+        let judged = [judged("pretrained", vec![]), judged("sft", vec![])];
+        for table in [comparison(&judged, &[], 0), table_3(&judged, &[]).unwrap()] {
+            for row in table["rows"].as_array().unwrap() {
+                let cells = row.as_array().unwrap()[1..].iter().map(|cell| cell.as_str().unwrap());
+                assert!(cells.clone().all(|cell| cell == "-" || cell == "- n=0"), "{row}");
+            }
+        }
+        let nothing =
+            json!({ "accuracy": null, "accuracy_low": null, "accuracy_prompts": 0, "test_pairs": 0 });
+        let table = reward_model(json!({ "reward_model": nothing }).as_object().unwrap()).unwrap();
+        assert_eq!(table["rows"][0], json!(["-", "-", 0, 0]));
+    }
+
+    /// Two prompts, each twice: the intervals are those of two clusters.
+    #[test]
+    fn a_prompt_that_occurs_twice_is_one_cluster() {
+        let gold = |overall| Metadata { overall, follows_instruction: overall > 2.0, ..Metadata::default() };
+        let rows = |prompts: [&[u32]; 4]| {
+            let of = |name, scores: [f32; 4]| judged(name, scores.map(gold).to_vec());
+            let judged = [of("sft", [2.0; 4]), of("ppo", [3.0, 3.0, 1.0, 1.0])];
+            [
+                comparison(&judged, &prompts, 0)["rows"][1].clone(),
+                table_3(&judged, &prompts).unwrap()["rows"][1].clone(),
+            ]
+        };
+        let (apart, together) = (rows([&[1], &[2], &[3], &[4]]), rows([&[1], &[1], &[2], &[2]]));
+        for (table, column) in [(0, 1), (0, 3), (1, 1)] {
+            let ends = |rows: &[Value; 2]| {
+                let cell = rows[table][column].as_str().unwrap().to_string();
+                let ends = cell.split(['[', ']']).nth(1).unwrap_or_else(|| panic!("{cell}")).to_string();
+                let (low, high) = ends.split_once(", ").unwrap();
+                (low.parse::<f64>().unwrap(), high.parse::<f64>().unwrap())
+            };
+            let (apart, together) = (ends(&apart), ends(&together));
+            assert!(together.0 < apart.0 && apart.1 < together.1, "{table} {column}: {apart:?} {together:?}");
+        }
+    }
+
+    #[test]
+    fn the_notes_of_the_stages_follow_those_of_the_data() {
+        let earlier = json!({ "sft": { "notes": ["a choice"] }, "ppo": { "iterations": 1 }, "tables": [] });
+        assert_eq!(notes(&["data".into()], earlier.as_object().unwrap()), ["data", "sft: a choice"]);
+    }
 }

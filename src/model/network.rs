@@ -107,10 +107,7 @@ impl<E: Engine> PartialEq for Network<E> {
 impl<E: Engine> Clone for Network<E> {
     /// The same weights, without working memory.
     fn clone(&self) -> Self {
-        let parameters = self.parameters().into_owned();
-        let mut network = Network::new(self.engine, self.config.clone(), self.head, parameters);
-        network.plan = (self.plan.0, false);
-        network
+        self.with_parameters(self.parameters().into_owned())
     }
 }
 
@@ -142,6 +139,16 @@ impl<E: Engine> Network<E> {
             }
         }
         Network::new(engine, config, head, parameters)
+    }
+
+    /// A network of the same shape with other parameters, without working memory.
+    ///
+    /// # Panics
+    /// If there are more or fewer than the layout's.
+    pub fn with_parameters(&self, parameters: Vec<f32>) -> Self {
+        let mut network = Network::new(self.engine, self.config.clone(), self.head, parameters);
+        network.plan = (self.plan.0, false);
+        network
     }
 
     /// The same network in another engine's memory.
@@ -185,6 +192,11 @@ impl<E: Engine> Network<E> {
     pub fn reserve(&mut self, tokens: usize, training: bool) {
         self.plan(tokens, training);
         self.take_memory();
+    }
+
+    /// Gives the working memory back; the next pass takes it again.
+    pub fn release(&mut self) {
+        self.memory = None;
     }
 
     /// The working memory, planned now if it is not yet.

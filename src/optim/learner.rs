@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::mem;
 
 use super::adamw::AdamW;
 use super::clipping::clipping_scale;
@@ -136,11 +137,27 @@ impl<E: Engine> Learner<E> {
 
     /// A network of the averaged weights, or of the weights where no average is kept.
     pub fn averaged(&self) -> Network<E> {
-        let mut network = self.network.clone();
-        if let Some(average) = &self.average {
-            network.set_parameters(network.engine().values(average).into_owned());
+        let engine = self.network.engine();
+        let parameters = match &self.average {
+            Some(average) => engine.values(average),
+            None => self.network.parameters(),
+        };
+        self.network.with_parameters(parameters.into_owned())
+    }
+
+    /// What `measure` says of the network with the averaged weights (those of [`Learner::averaged`], in its own
+    /// memory), which then has its weights back.
+    pub fn measure_average<T>(&mut self, measure: impl FnOnce(&mut Network<E>) -> T) -> T {
+        self.swap_average();
+        let measured = measure(&mut self.network);
+        self.swap_average();
+        measured
+    }
+
+    fn swap_average(&mut self) {
+        if let Some(average) = &mut self.average {
+            mem::swap(self.network.parameters_and_layout().0, average);
         }
-        network
     }
 
     /// What a resumed run needs, by name.

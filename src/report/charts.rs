@@ -37,7 +37,10 @@ const CHARTS: &[Chart] = &[
     Chart {
         title: "Reward",
         about: "reward model's score, without the KL penalty; labelers' demonstrations average 0",
-        series: &[("reward", "training prompts"), ("validation_reward", "validation prompts")],
+        series: &[
+            ("reward", "training prompts"),
+            ("validation_reward", "validation prompts, averaged weights"),
+        ],
     },
     Chart {
         title: "KL to the reference",
@@ -64,7 +67,7 @@ const CHARTS: &[Chart] = &[
     },
     Chart {
         title: "Clip fraction",
-        about: "share of tokens whose probability ratio left the clip range",
+        about: "share of tokens on which the clipped term decides, so that their gradient is zero",
         series: &[("clip_fraction", "policy"), ("value_clip_fraction", "value function")],
     },
     Chart {
@@ -83,7 +86,7 @@ const CHARTS: &[Chart] = &[
         series: &[
             ("ptx_loss", "training"),
             ("pretraining_loss", "training"),
-            ("validation_pretraining_loss", "validation"),
+            ("validation_pretraining_loss", "validation, averaged weights"),
         ],
     },
     Chart { title: "Learning rate", about: "policy or model", series: &[("learning_rate", "learning rate")] },
@@ -94,7 +97,7 @@ const CHARTS: &[Chart] = &[
 pub const OVERVIEW: [(&str, &str, &str); 3] = [
     ("reward", "Reward", "the reward model's score"),
     ("kl", "KL to the reference", "nats per response"),
-    ("validation_pretraining_loss", "Loss on held-out pretraining text", "nats per token"),
+    ("validation_pretraining_loss", "Loss on held-out pretraining text", "nats per token, averaged weights"),
 ];
 /// The stages of [`overview`], `(name in metrics.jsonl, label)`.
 pub const OVERVIEW_STAGES: [(&str, &str); 2] = [("ppo_ptx", "PPO-ptx"), ("ppo", "PPO")];

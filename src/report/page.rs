@@ -2,6 +2,7 @@
 
 use super::charts::{Drawn, charts, overview};
 use super::record::{Results, Sample, Series, Stage, Table};
+use crate::num::statistics::text;
 
 /// Readable from a phone's width up; charts and answers stand side by side where there is room.
 const STYLE: &str = "
@@ -88,10 +89,10 @@ fn monitors(stage: &Stage) -> Table {
     ];
     let rows = names.iter().filter_map(|(name, label)| {
         let (first, last) = ends(stage.series(name)?)?;
-        Some(vec![label.to_string(), format!("{first:.3}"), format!("{last:.3}")])
+        Some(vec![label.to_string(), text(Some(first), 3), text(Some(last), 3)])
     });
     Table {
-        title: "Monitors (means of the first and the last five steps)".into(),
+        title: "Monitors of the policy that samples (means of the first and the last five steps)".into(),
         columns: ["", "first", "last"].map(String::from).to_vec(),
         rows: rows.collect(),
     }

@@ -1,6 +1,7 @@
 //! Reads what the report shows, into plain vectors in the order of the files.
 
 use crate::error::{Error, Result};
+use crate::num::statistics;
 use crate::text::json;
 use serde_json::Value;
 
@@ -152,7 +153,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(s) => s.clone(),
-        Value::Number(n) if n.is_f64() => format!("{:.4}", n.as_f64().unwrap_or(f64::NAN)),
+        Value::Number(n) if n.is_f64() => statistics::text(n.as_f64(), 4),
         other => other.to_string(),
     }
 }
@@ -209,8 +210,8 @@ mod tests {
 
     #[test]
     fn results_check_their_tables() {
-        let ok = serde_json::json!({"tables": [{"title": "t", "columns": ["a", "b"], "rows": [[1, 0.25]]}], "else": 1});
-        assert_eq!(results(&ok, "r").unwrap().tables[0].rows, [["1", "0.2500"]]);
+        let ok = serde_json::json!({"tables": [{"title": "t", "columns": ["a", "b"], "rows": [[1, 0.25], [-0.00001, null]]}], "else": 1});
+        assert_eq!(results(&ok, "r").unwrap().tables[0].rows, [["1", "0.2500"], ["0.0000", "-"]]);
         let bad = serde_json::json!({"tables": [{"title": "t", "columns": ["a", "b"], "rows": [[1]]}]});
         assert!(results(&bad, "r").unwrap_err().to_string().contains("rows of 2 cells, found 1"));
         assert_eq!(results(&serde_json::json!({}), "r").unwrap(), Results::default());

@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
         tokenizer: &Tokenizer,
         finished: Finished<E>,
     ) -> Result<Option<Network<E>>> {
-        let Finished { results, network, files, report } = finished;
+        let Finished { mut results, notes, network, files, report } = finished;
         self.directory.check_present()?;
         if let (Some(network), Some(name)) = (&network, id.directory()) {
             let path = self.directory.path.join(name);
@@ -174,6 +174,10 @@ impl<'a> Run<'a> {
         }
         for (name, text) in &files {
             write_atomic(&self.directory.path.join(name), |file| file.write_all(text.as_bytes()))?;
+        }
+        if !notes.is_empty() {
+            notes.iter().for_each(|note| self.progress.note(&format!("{}: {note}", id.name())));
+            results["notes"] = notes.into();
         }
         let mut all = self.directory.completed.results.clone();
         all.insert(id.name().to_string(), results);

@@ -2,8 +2,8 @@
 //! says, kept apart for that reason) and `results.json`.
 //!
 //! A line of `metrics.jsonl` is `{"stage":"ppo","step":12,"reward":0.25,...}`: fields in the order
-//! given, floats with the fewest digits that read back to the same bits. JSON has no word for what is
-//! not finite, so those stand as the strings `"NaN"`, `"inf"` and `"-inf"`: a broken number stays
+//! given, floats with the fewest digits that read back to the same bits (zero without a sign). JSON has no word for
+//! what is not finite, so those stand as the strings `"NaN"`, `"inf"` and `"-inf"`: a broken number stays
 //! visible and the file stays JSON. Which names the report draws is listed in `report::charts`.
 
 use std::fs::{File, OpenOptions};
@@ -34,8 +34,9 @@ impl Value {
     /// Appends the value as JSON.
     fn write(&self, out: &mut String) {
         let text = match self {
-            Value::F32(x) if x.is_finite() => serde_json::to_string(x),
-            Value::F64(x) if x.is_finite() => serde_json::to_string(x),
+            // Adding 0 takes the sign from a negative zero, and changes no other number.
+            Value::F32(x) if x.is_finite() => serde_json::to_string(&(x + 0.0)),
+            Value::F64(x) if x.is_finite() => serde_json::to_string(&(x + 0.0)),
             Value::F32(x) => serde_json::to_string(&x.to_string()),
             Value::F64(x) => serde_json::to_string(&x.to_string()),
             Value::Count(n) => serde_json::to_string(n),
@@ -245,6 +246,16 @@ mod tests {
         );
         let back: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((back["z"].as_f64().unwrap() as f32).to_bits(), third.to_bits());
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        let (_dir, path) = file();
+        let mut metrics = Metrics::append(&path).unwrap();
+        let fields = [("a", (-0.0f32).into()), ("b", (-0.0f64).into()), ("c", (-1e-45f32).into())];
+        metrics.record("sft", 1, &fields).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.ends_with("\"a\":0.0,\"b\":0.0,\"c\":-1e-45}\n"), "{text}");
     }
 
     #[test]

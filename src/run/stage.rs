@@ -158,6 +158,18 @@ impl Saved {
         }
     }
 
+    /// A string that holds a `T` as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Format`] if there is none, or it holds something else.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let text = self.state.strings.get(name).map_or("", String::as_str);
+        serde_json::from_str(text).map_err(|error| {
+            let hint = "the state belongs to another version: start in a new directory";
+            Error::format(&self.origin, format!("string {name:?}"), "what the stage had counted", error, hint)
+        })
+    }
+
     /// A string that can be read as a `T`.
     pub fn parse<T: core::str::FromStr>(&self, name: &str) -> Option<T> {
         self.state.strings.get(name)?.parse().ok()
@@ -166,24 +178,28 @@ impl Saved {
 
 /// What a stage leaves behind.
 pub struct Finished<E: Engine> {
-    /// Its entry in `results.json`.
+    /// Its entry in `results.json`, an object.
     pub results: Json,
+    /// What a reader of the results must know, in sentences; they are told at once, and stand in the entry as `notes`.
+    pub notes: Vec<String>,
     /// To be saved in its model directory.
     pub network: Option<Network<E>>,
     /// Files of the run directory: name and text.
     pub files: Vec<(&'static str, String)>,
-    /// Entries of `results.json` that are no stage's: `tables`, `notes`.
+    /// Other entries of `results.json`: those that are no stage's (`tables`, `notes`), or another stage's anew.
     pub report: Map<String, Json>,
 }
 
 impl<E: Engine> Finished<E> {
     /// A network, and what training it found.
     pub fn network(network: Network<E>, results: Json) -> Self {
-        Finished { results, network: Some(network), files: Vec::new(), report: Map::new() }
+        let (notes, files, report) = (Vec::new(), Vec::new(), Map::new());
+        Finished { results, notes, network: Some(network), files, report }
     }
 
     /// A file, and what was found on the way.
     pub fn file(name: &'static str, text: String, results: Json) -> Self {
-        Finished { results, network: None, files: vec![(name, text)], report: Map::new() }
+        let (notes, report) = (Vec::new(), Map::new());
+        Finished { results, notes, network: None, files: vec![(name, text)], report }
     }
 }

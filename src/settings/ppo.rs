@@ -94,7 +94,8 @@ section! {
         /// Episodes over which `kl_coef` adapts. LHP: 10000.
         kl_horizon: f32 = 10_000.0, positive;
 
-        /// Iterations between two evaluations; 0: only at the end.
+        /// Iterations between two evaluations, of the averaged policy (`validation_*` in `metrics.jsonl`; the other
+        /// figures are of the policy that samples); 0: only at the end.
         eval_every: u64 = 25, any;
         /// Validation prompts in an evaluation.
         eval_prompts: usize = 256, at_least_one;

@@ -110,8 +110,11 @@ section! {
         init_from: Option<String> = None, any;
         /// Passes over the demonstrations. Paper: 2 (C.3). 0: PPO starts from the SFT model.
         epochs: usize = 2, any;
-        /// Share of pretraining sequences among a batch's sequences. Paper: 0.1 (C.3; whether of
-        /// sequences or tokens is not said).
+        /// Share of pretraining text among the sequences that are read; what a batch has no whole sequence for is
+        /// carried to the next. Paper: 0.1, "10% pretraining data" (C.3), taken as a share of examples, in which the
+        /// paper counts all its batches (also C.4's pretraining data). The loss is one mean over all tokens, and a
+        /// window of text is longer than a response: text's share of tokens and loss is higher. It is told at the
+        /// end, and stands in `metrics.jsonl` (`text_share_of_tokens`, `text_share_of_loss`) and `results.json`.
         pretrain_fraction: f32 = 0.1, below_one;
         /// Sequences per update. Paper: 32 (175B: 8) (C.3).
         batch: usize = 32, at_least_one;

@@ -76,6 +76,11 @@ impl Ranking {
         let (ranks, responses) = order.into_iter().unzip();
         Ranking { responses, ranks }
     }
+
+    /// The prompt's tokens.
+    pub fn prompt(&self) -> &[u32] {
+        self.responses.first().map_or(&[], |first| &first.tokens[..first.prompt])
+    }
 }
 
 /// The data of a run, in tokens.

@@ -54,8 +54,12 @@ impl<'a> Inputs<'a> {
     pub fn shuffled(&self, stage: Stage, n: usize, batch: usize, step: u64) -> Vec<usize> {
         let steps = n.div_ceil(batch) as u64;
         let (epoch, place) = (step / steps, (step % steps) as usize);
-        let order = Rng::at(self.seed, stage, Purpose::Shuffle, epoch, 0, 0).permutation(n);
-        order.into_iter().skip(place * batch).take(batch).collect()
+        self.order(stage, n, epoch).into_iter().skip(place * batch).take(batch).collect()
+    }
+
+    /// The order of `n` items that an epoch has of its own.
+    pub fn order(&self, stage: Stage, n: usize, epoch: u64) -> Vec<usize> {
+        Rng::at(self.seed, stage, Purpose::Shuffle, epoch, 0, 0).permutation(n)
     }
 
     /// Mean loss on the text of a side, in nats per token; `None` without any.

@@ -2,9 +2,9 @@
 //! init), [`collect`], [`reward_model`], [`sft_selection`], [`ppo`]; the driver in [`crate::run`] does what they
 //! have in common, and [`crate::recipe`] says which follows which.
 //!
-//! Below them: [`dataset`] (files or miniature to records to tokens; [`stream`] is its text, [`account`] says where records
-//! went), [`inputs`] (what every stage is given), [`rollouts`] and
-//! [`episodes`] (what is sampled, and what it is worth), [`reward`], [`held_out`] losses, [`monitors`] and
+//! Below them: [`dataset`] (files or miniature to records to tokens; [`stream`] is its text, [`account`] says where
+//! records went), [`inputs`] (what every stage is given), [`rollouts`] and [`episodes`] (what is sampled, and what it is
+//! worth), [`reward`], the [`mixture`] of demonstrations and text, [`held_out`] losses, [`monitors`] and
 //! [`ppo_metrics`].
 
 pub mod account;
@@ -14,6 +14,7 @@ mod encoder;
 pub mod episodes;
 pub mod held_out;
 pub mod inputs;
+pub mod mixture;
 pub mod monitors;
 pub mod ppo;
 pub mod ppo_metrics;

@@ -120,7 +120,7 @@ impl<E: Engine> Stage for Ppo<'_, E> {
         let (s, seed) = (self.s, self.inputs.seed);
         // 1. Rollouts, and their scores.
         let prompts = self.batch(iteration);
-        let responses = self.respond(&prompts, Address::Ppo, iteration);
+        let responses = respond(&self.policy.network, &prompts, s, &self.inputs, (Address::Ppo, iteration));
         let rollouts = Rollouts::new(&prompts, &responses);
         let scores = self.reward.scores(&rollouts);
         watch.scores(&scores)?;
@@ -130,7 +130,8 @@ impl<E: Engine> Stage for Ppo<'_, E> {
         let mut episodes = Episodes::new(rollouts, log_probs, without_eos(&scores, &responses, s), s);
         let kl = estimate(&mut episodes, &mut self.reference, &mut self.value.network, s, self.kl_coef);
         watch.values(&self.value.network, &episodes.values)?;
-        let (mean_kl, entropy) = (kl.k1 / episodes.len() as f64, mean(&entropies));
+        let mean_kl = kl.k1 / episodes.len() as f64;
+        let entropy = mean(&entropies).expect("every response has a token");
         watch.kl(mean_kl)?;
         watch.entropy(entropy)?;
 
@@ -145,10 +146,11 @@ impl<E: Engine> Stage for Ppo<'_, E> {
         }
 
         // 4. What happened.
-        let reward = mean(&scores);
+        let reward = mean(&scores).expect("a batch has episodes");
         let sampled = Sampled { reward, entropy, kl, kl_coef: self.kl_coef };
         let mut fields = fields(&episodes, self.inputs.data.tokenizer.end_of_text(), sampled, &sums);
-        if s.eval_every > 0 && (iteration + 1).is_multiple_of(s.eval_every) {
+        let done = iteration + 1;
+        if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == self.steps() {
             self.validate(iteration, &mut fields);
         }
         if s.adaptive_kl {
@@ -236,13 +238,6 @@ impl<'a, E: Engine> Ppo<'a, E> {
         batch
     }
 
-    fn respond(&self, prompts: &[&[u32]], stage: Address, step: u64) -> Vec<Response> {
-        let end_of_text = self.inputs.data.tokenizer.end_of_text();
-        let sampling = Sampling::full(self.s.temperature, self.s.max_response_tokens, end_of_text);
-        let draw = Draw { seed: self.inputs.seed, stage, step, episode: 0 };
-        self.policy.network.generate(prompts, &sampling, &draw.consecutive(prompts.len()), &|_| true)
-    }
-
     /// One update of policy and value function on the minibatch.
     fn update(&mut self, sums: &mut Sums, watch: &mut Watch) -> Result<()> {
         let Ppo { s, policy, value, minibatch, .. } = self;
@@ -274,19 +269,34 @@ impl<'a, E: Engine> Ppo<'a, E> {
         Ok(())
     }
 
-    /// The policy on text and prompts for validation.
+    /// On text and prompts for validation: the policy with its averaged weights, which is the one that is exported.
     fn validate(&mut self, iteration: u64, fields: &mut Vec<(&'static str, Value)>) {
-        let loss = self.inputs.text_loss(&mut self.policy.network, Side::Validation);
+        let Ppo { s, inputs, policy, value, reward, .. } = self;
+        let context = policy.network.config.context.min(value.network.config.context);
+        let mut prompts = fitting(&inputs.data.prompts.validation, context);
+        prompts.truncate(s.eval_prompts);
+        let (loss, responses) = policy.measure_average(|network| {
+            let responses = respond(network, &prompts, s, inputs, (Address::Eval, iteration));
+            (inputs.text_loss(network, Side::Validation), responses)
+        });
         fields.extend(loss.map(|loss| ("validation_pretraining_loss", loss.into())));
-        let context = self.policy.network.config.context.min(self.value.network.config.context);
-        let mut prompts = fitting(&self.inputs.data.prompts.validation, context);
-        prompts.truncate(self.s.eval_prompts);
-        if !prompts.is_empty() {
-            let responses = self.respond(&prompts, Address::Eval, iteration);
-            let scores = self.reward.scores(&Rollouts::new(&prompts, &responses));
-            fields.push(("validation_reward", mean(&scores).into()));
-        }
+        let scores = reward.scores(&Rollouts::new(&prompts, &responses));
+        fields.extend(mean(&scores).map(|reward| ("validation_reward", reward.into())));
     }
+}
+
+/// Responses to `prompts`; their draws are those of a stage and its step.
+fn respond<E: Engine>(
+    network: &Network<E>,
+    prompts: &[&[u32]],
+    s: &PpoSettings,
+    inputs: &Inputs,
+    (stage, step): (Address, u64),
+) -> Vec<Response> {
+    let end_of_text = inputs.data.tokenizer.end_of_text();
+    let sampling = Sampling::full(s.temperature, s.max_response_tokens, end_of_text);
+    let draw = Draw { seed: inputs.seed, stage, step, episode: 0 };
+    network.generate(prompts, &sampling, &draw.consecutive(prompts.len()), &|_| true)
 }
 
 /// Whether the pretraining term is there.

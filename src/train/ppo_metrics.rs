@@ -56,9 +56,16 @@ pub fn fields(
         ("kl_k3", (sampled.kl.k3 / count).into()),
         ("kl_coef", sampled.kl_coef.into()),
         ("entropy", sampled.entropy.into()),
-        ("response_length", watched.mean_length.into()),
-        ("ended", watched.ended.into()),
-        ("repetition", watched.repetition.into()),
+    ];
+    // Where there is nothing to take a share of, the field is left out.
+    for (name, value) in [
+        ("response_length", watched.mean_length),
+        ("ended", watched.ended),
+        ("repetition", watched.repetition),
+    ] {
+        fields.extend(value.map(|value| (name, value.into())));
+    }
+    fields.extend([
         ("policy_loss", (policy.loss / tokens).into()),
         ("approx_kl", (policy.approx_kl / tokens).into()),
         ("clip_fraction", (policy.clipped as f64 / tokens).into()),
@@ -68,7 +75,7 @@ pub fn fields(
         ("value_clip_fraction", (value.clipped as f64 / positions).into()),
         ("gradient_norm", sums.gradient_norm.into()),
         ("learning_rate", sums.learning_rate.into()),
-    ];
+    ]);
     if sums.ptx_tokens > 0 {
         fields.push(("ptx_loss", (sums.ptx / sums.ptx_tokens as f64).into()));
     }

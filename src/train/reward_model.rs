@@ -1,17 +1,17 @@
 //! The reward model (paper, section 3.5 and C.2): a scalar head on the SFT model, trained on rankings of K
 //! responses, all pairs of a prompt being one batch element; then shifted so that demonstrations average 0.
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::dataset::{Example, Ranking, check_lengths};
 use super::inputs::{Inputs, schedule};
-use super::monitors::length_baseline;
+use super::monitors::{LengthPair, length_baseline};
 use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
 use crate::loss::reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
 use crate::model::{Head, Network, Sequence};
 use crate::num::rng::Stage as Address;
-use crate::num::statistics::{mean, wilson};
+use crate::num::statistics::{Clustered, Estimate, mean, text};
 use crate::optim::learner::Learner;
 use crate::optim::schedule::Schedule;
 use crate::run::{Finished, Saved, Stage, StageState, Step, Watch};
@@ -77,20 +77,18 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
 
         // 4. What happened.
         let done = step + 1;
-        let mut fields = vec![
-            ("loss", loss.into()),
-            ("accuracy", accuracy.share().unwrap_or(f64::NAN).into()),
-            ("learning_rate", learning_rate.into()),
-            ("gradient_norm", norm.into()),
-        ];
+        let accuracy = accuracy.share();
+        let mut fields = vec![("loss", loss.into())];
+        fields.extend(accuracy.map(|accuracy| ("accuracy", accuracy.into())));
+        fields.extend([("learning_rate", learning_rate.into()), ("gradient_norm", norm.into())]);
         if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == steps {
             let (loss, accuracy) = validate(&mut learner.network, &rankings.validation, s.eval_examples);
             if let (Some(loss), Some(accuracy)) = (loss, accuracy.share()) {
                 fields.push(("validation_loss", loss.into()));
-                fields.push(("validation_accuracy", accuracy.into()));
+                fields.push(("validation_accuracy", accuracy.value.into()));
             }
         }
-        let line = format!("loss {loss:.3} accuracy {:.2}", accuracy.share().unwrap_or(0.5));
+        let line = format!("loss {loss:.3} accuracy {}", text(accuracy, 2));
         Ok(Step { fields, line, tokens: batch.iter().map(|ranking| tokens(ranking)).sum() })
     }
 
@@ -108,21 +106,29 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
         let (training, test) = (&data.rankings.train, &data.rankings.test);
         let (_, accuracy) = validate(&mut network, test, usize::MAX);
         // Demonstrations average 0: the loss does not mind a shift, PPO's value function and its reader do.
-        let demonstrations = &data.demonstrations.train;
-        let shift = if self.s.center_on_demonstrations && !demonstrations.is_empty() {
-            center(&mut network, demonstrations)
-        } else {
-            0.0
-        };
+        let wanted = self.s.center_on_demonstrations;
+        let shift = if wanted { center(&mut network, &data.demonstrations.train) } else { None };
         let baseline = length_baseline(&length_pairs(training), &length_pairs(test)).held_out;
-        let interval = wilson(accuracy.correct, accuracy.pairs as usize);
-        let results = json!({ "steps": steps, "rankings": training.len(),
-            "test_rankings": test.len(), "test_pairs": accuracy.pairs,
-            "accuracy": interval.value, "accuracy_low": interval.low, "accuracy_high": interval.high,
-            "length_baseline": baseline.value, "length_baseline_low": baseline.low,
-            "length_baseline_high": baseline.high, "shift": shift });
-        Ok(Finished::network(network, results))
+        let mut results = json!({ "steps": steps, "rankings": training.len(),
+            "test_rankings": test.len(), "test_pairs": accuracy.count(), "shift": shift });
+        put_interval(&mut results, "accuracy", accuracy.share());
+        put_interval(&mut results, "length_baseline", baseline);
+        let mut finished = Finished::network(network, results);
+        if wanted && shift.is_none() {
+            let note = "no demonstrations to center the rewards on (reward_model.center_on_demonstrations)";
+            finished.notes.push(note.into());
+        }
+        Ok(finished)
     }
+}
+
+/// A share of pairs with the ends of its interval and the number of prompts that the pairs are of; null where there is
+/// none.
+fn put_interval(results: &mut Json, name: &str, estimate: Option<Estimate>) {
+    results[name] = json!(estimate.map(|e| e.value));
+    results[format!("{name}_low")] = json!(estimate.map(|e| e.low));
+    results[format!("{name}_high")] = json!(estimate.map(|e| e.high));
+    results[format!("{name}_prompts")] = json!(estimate.map_or(0, |e| e.clusters));
 }
 
 /// The same trunk under a fresh scalar head, N(0, 1/sqrt(C+1)). A reward model comes back as it is.
@@ -158,34 +164,36 @@ pub fn rank<E: Engine>(
     learner.accumulate(&sequences, &groups, 1.0, None, &mut loss);
 }
 
-/// Mean loss per prompt and pair accuracy on the first `limit` rankings.
-fn validate<E: Engine>(
+/// Mean loss per prompt on the first `limit` rankings, and whether the reward model is right on their pairs, by prompt.
+fn validate<'r, E: Engine>(
     network: &mut Network<E>,
-    rankings: &[Ranking],
+    rankings: &'r [Ranking],
     limit: usize,
-) -> (Option<f64>, PairAccuracy) {
+) -> (Option<f64>, Clustered<&'r [u32]>) {
     let rankings = &rankings[..rankings.len().min(limit)];
     let responses = rankings.iter().flat_map(|ranking| &ranking.responses);
     let rewards = network.scores(responses.map(|response| response.tokens.as_slice()));
-    let (mut loss, mut count, mut accuracy, mut rest) = (0.0, 0, PairAccuracy::default(), &rewards[..]);
-    for Ranking { responses, ranks } in rankings {
+    let (mut loss, mut count, mut accuracy, mut rest) = (0.0, 0, Clustered::default(), &rewards[..]);
+    for ranking in rankings {
+        let Ranking { responses, ranks } = ranking;
         let (rewards, others) = rest.split_at(responses.len());
         rest = others;
         if let Some(of_prompt) = reward_loss(rewards, ranks, &mut vec![0.0; ranks.len()], 1.0) {
             loss += f64::from(of_prompt);
             count += 1;
         }
-        accuracy.add(pair_accuracy(rewards, ranks));
+        let PairAccuracy { correct, pairs } = pair_accuracy(rewards, ranks);
+        accuracy.add(ranking.prompt(), correct, pairs as usize);
     }
     ((count > 0).then(|| loss / count as f64), accuracy)
 }
 
-/// Shifts the rewards so that these demonstrations average 0; returns the mean before.
+/// Shifts the rewards so that these demonstrations average 0; returns the mean before. Without any it does nothing.
 ///
 /// The head has no bias; the final layer norm's has the same effect along the head's weight w:
 /// `bias -= mean w / (w . w)` lowers every reward by the mean. So `transformers` needs no extra key.
-pub fn center<E: Engine>(network: &mut Network<E>, demonstrations: &[Example]) -> f32 {
-    let mean = mean(&network.scores(demonstrations.iter().map(|example| example.tokens.as_slice())));
+pub fn center<E: Engine>(network: &mut Network<E>, demonstrations: &[Example]) -> Option<f32> {
+    let mean = mean(&network.scores(demonstrations.iter().map(|example| example.tokens.as_slice())))?;
     let mut parameters = network.parameters().into_owned();
     let weight = parameters[network.layout.head.clone()].to_vec();
     let square: f64 = weight.iter().map(|&w| f64::from(w) * f64::from(w)).sum();
@@ -193,7 +201,7 @@ pub fn center<E: Engine>(network: &mut Network<E>, demonstrations: &[Example]) -
         *bias = (f64::from(*bias) - mean * f64::from(w) / square) as f32;
     }
     network.set_parameters(parameters);
-    mean as f32
+    Some(mean as f32)
 }
 
 /// Tokens of all responses, each with the prompt.
@@ -201,14 +209,16 @@ fn tokens(ranking: &Ranking) -> usize {
     ranking.responses.iter().map(|response| response.tokens.len()).sum()
 }
 
-/// Response lengths (better, worse) of every pair that is not a tie.
-fn length_pairs(rankings: &[Ranking]) -> Vec<(usize, usize)> {
+/// Response lengths of every pair that is not a tie.
+fn length_pairs(rankings: &[Ranking]) -> Vec<LengthPair<&[u32]>> {
     let mut pairs = Vec::new();
-    for Ranking { responses, ranks } in rankings {
+    for ranking in rankings {
+        let Ranking { responses, ranks } = ranking;
         for (i, better) in responses.iter().enumerate() {
             for (j, worse) in responses.iter().enumerate() {
                 if ranks[i] < ranks[j] {
-                    pairs.push((better.response().len(), worse.response().len()));
+                    let (preferred, other) = (better.response().len(), worse.response().len());
+                    pairs.push(LengthPair { prompt: ranking.prompt(), preferred, other });
                 }
             }
         }

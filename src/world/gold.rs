@@ -10,15 +10,19 @@ use super::language::{Clause, Form, Reading, mentions, words_of};
 use super::requests::{Constraint, Request, Task, count};
 use super::stories::Facts;
 
-/// What a careful judge says about one response (paper, Table 3, as far as the world has it).
+/// What a careful judge says about one response (paper, Table 3, as far as the world has it). `None` where a question
+/// does not apply to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Metadata {
     /// Attempts the correct instruction, completely.
     pub follows_instruction: bool,
-    /// Satisfies every explicit constraint (true if there is none).
-    pub satisfies_constraints: bool,
+    /// Satisfies every explicit constraint; `None` of a request without any.
+    pub satisfies_constraints: Option<bool>,
+    /// Says what is not so in the text that the request brings; `None` of a request that brings none (paper: only
+    /// closed-domain tasks).
+    pub hallucination: Option<bool>,
     /// Says what is not so in the world, or not so in the text that the request brings.
-    pub hallucination: bool,
+    pub untrue: bool,
     /// Inappropriate for an assistant: rude.
     pub inappropriate: bool,
     /// Every sentence is of the world's language.
@@ -44,7 +48,7 @@ impl Metadata {
 const FLUENT: f32 = 0.15;
 /// Factors on the quality, each for one fault (or for each time it occurs).
 const VIOLATED_CONSTRAINT: f32 = 0.5;
-const HALLUCINATION: f32 = 0.4;
+const UNTRUE: f32 = 0.4;
 const RUDE: f32 = 0.3;
 const UNFINISHED: f32 = 0.6;
 const SURPLUS: f32 = 0.75;
@@ -57,19 +61,25 @@ const LONGEST_STORY: usize = 6;
 /// squared share of grammatical sentences and the factors above.
 pub fn judge(facts: &Facts, request: &Request, response: &str) -> Metadata {
     let reading = Reading::of(response);
+    let (constrained, closed) = (!request.constraints.is_empty(), request.task.context().is_some());
     if reading.sentences == 0 {
-        return Metadata { overall: 1.0, ..Metadata::default() };
+        return Metadata {
+            satisfies_constraints: constrained.then_some(false),
+            hallucination: closed.then_some(false),
+            overall: 1.0,
+            ..Metadata::default()
+        };
     }
     let (fulfilled, needed) = fulfilment(&request.task, &reading);
     let surplus = (reading.clauses.len() + reading.ungrammatical).saturating_sub(needed);
     let violated = violations(request, response, &reading);
-    let false_statements = !is_true(facts, &request.task, &reading);
+    let untrue = !is_true(facts, &request.task, &reading);
 
     let grammatical = (reading.sentences - reading.ungrammatical) as f32 / reading.sentences as f32;
     let mut quality = (FLUENT + (1.0 - FLUENT) * fulfilled * fulfilled) * grammatical * grammatical;
     let mut times = |factor: f32, count: usize| (0..count).for_each(|_| quality *= factor);
     times(VIOLATED_CONSTRAINT, violated);
-    times(HALLUCINATION, usize::from(false_statements));
+    times(UNTRUE, usize::from(untrue));
     times(RUDE, usize::from(reading.rude));
     times(UNFINISHED, usize::from(!reading.finished));
     times(SURPLUS, surplus);
@@ -77,8 +87,9 @@ pub fn judge(facts: &Facts, request: &Request, response: &str) -> Metadata {
 
     Metadata {
         follows_instruction: fulfilled == 1.0,
-        satisfies_constraints: violated == 0,
-        hallucination: false_statements,
+        satisfies_constraints: constrained.then_some(violated == 0),
+        hallucination: closed.then_some(untrue),
+        untrue,
         inappropriate: reading.rude,
         grammatical: reading.ungrammatical == 0,
         finished: reading.finished,
@@ -249,6 +260,33 @@ mod tests {
         ] {
             assert!(overall(request, &format!(" Here are three foods: {worse}.")) < 6.5, "{worse}");
         }
+    }
+
+    /// Constraints are asked about where there are some, hallucination where a text is given.
+    #[test]
+    fn questions_that_do_not_apply_are_left_open() {
+        let judged = |prompt: &str, response: &str| {
+            let m = World::new(1).gold(&format!("Request: {prompt}\nAnswer:"), response);
+            (m.satisfies_constraints, m.hallucination)
+        };
+        let list = "Name two foods.";
+        assert_eq!(judged(list, " Here are two foods: corn and soup."), (None, None));
+        assert_eq!(judged(list, ""), (None, None));
+        let without = "Name two foods. Do not mention corn.";
+        assert_eq!(judged(without, " Here are two foods: corn and soup."), (Some(false), None));
+        assert_eq!(judged(without, " Here are two foods: fish and soup."), (Some(true), None));
+        assert_eq!(judged(without, ""), (Some(false), None));
+        let closed = "What is the mood? One day the fox met the owl. It found a big ball.";
+        assert_eq!(judged(closed, " The mood is happy."), (None, Some(false)));
+        assert_eq!(judged(closed, " The mood is sad."), (None, Some(true)));
+        assert_eq!(judged(closed, ""), (None, Some(false)));
+        // Untrue of the world, where no text is given, is no hallucination; the labelers see it all the same.
+        let world = World::new(1);
+        let open = "Request: Where does the fox live?\nAnswer:";
+        let untrue = |place: &str| world.gold(open, &format!(" The fox lives near the {place}."));
+        let places = ["mill", "pond"].map(untrue);
+        assert!(places.iter().any(|m| m.untrue) && places.iter().all(|m| m.hallucination.is_none()));
+        assert_eq!(judged("What is the meaning of life?", " The fox is red."), (None, None));
     }
 
     #[test]

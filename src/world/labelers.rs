@@ -82,7 +82,7 @@ impl Person {
         let mut rng = Rng::at(seed, Stage::World, Purpose::Labeler, address.0, address.1, address.2);
         let words = response.split_whitespace().count().min(60) as f32;
         let offence = if gold.inappropriate { self.offended } else { 0.0 };
-        let credit = if gold.hallucination { self.credulous } else { 0.0 };
+        let credit = if gold.untrue { self.credulous } else { 0.0 };
         gold.overall + self.per_ten_words * (words / 10.0) - offence + credit + self.noise * rng.normal()
     }
 
