@@ -6,15 +6,16 @@ use serde_json::json;
 use super::dataset::{Example, Ranking, check_lengths};
 use super::inputs::{Inputs, schedule};
 use super::monitors::length_baseline;
+use crate::data::Split;
 use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
 use crate::loss::reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
 use crate::model::{Head, Network, Sequence};
-use crate::num::rng::Stage as Address;
+use crate::num::rng::{Purpose, Rng, Stage as Address};
 use crate::num::statistics::{mean, wilson};
 use crate::optim::learner::Learner;
 use crate::optim::schedule::Schedule;
-use crate::run::{Finished, Saved, Stage, StageState, Step, Watch};
+use crate::run::{Finished, Saved, Stage, StageState, Step, Watch, hints};
 use crate::settings::RewardModelSettings;
 
 /// The stage.
@@ -116,13 +117,52 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
         };
         let baseline = length_baseline(&length_pairs(training), &length_pairs(validation)).validation;
         let interval = wilson(accuracy.correct, accuracy.pairs as usize);
-        let results = json!({ "steps": steps, "rankings": training.len(),
+        let (above, looked_at) = above_shuffled(&mut network, &data.demonstrations, self.inputs.seed);
+        let slow = hints::slow(
+            "reward_model.learning_rate",
+            self.s.learning_rate,
+            network.config.width,
+            hints::REWARD_MODEL,
+        );
+        let mut results = json!({ "steps": steps, "rankings": training.len(),
             "validation_rankings": validation.len(), "validation_pairs": accuracy.pairs,
             "accuracy": interval.value, "accuracy_low": interval.low, "accuracy_high": interval.high,
             "length_baseline": baseline.value, "length_baseline_low": baseline.low,
-            "length_baseline_high": baseline.high, "shift": shift });
+            "length_baseline_high": baseline.high, "shift": shift,
+            "demonstrations_above_shuffled": above });
+        hints::leave(&mut results, hints::some([slow, hints::likes_gibberish(above, looked_at)]));
         Ok(Finished::network(network, results))
     }
+}
+
+/// The share of some demonstrations, held-out ones where there are any, that score above their own tokens in random
+/// order, and how many were looked at. The end-of-text token stays where it is.
+fn above_shuffled<E: Engine>(
+    network: &mut Network<E>,
+    demonstrations: &Split<Example>,
+    seed: u64,
+) -> (Option<f64>, usize) {
+    const MOST: usize = 64;
+    let side = [&demonstrations.validation, &demonstrations.train].into_iter().find(|side| !side.is_empty());
+    let fits = |example: &&Example| example.tokens.len() <= network.config.context;
+    let some: Vec<&Example> = side.into_iter().flatten().filter(fits).take(MOST).collect();
+    let shuffled: Vec<Vec<u32>> = (0..).zip(&some).map(|(i, example)| shuffle(example, seed, i)).collect();
+    let right = network.scores(some.iter().map(|example| example.tokens.as_slice()));
+    let wrong = network.scores(shuffled.iter().map(Vec::as_slice));
+    let pairs: Vec<(f32, f32)> = right.into_iter().zip(wrong).collect();
+    (hints::demonstrations_above_shuffled(&pairs), pairs.len())
+}
+
+fn shuffle(example: &Example, seed: u64, index: u64) -> Vec<u32> {
+    // An address of its own: a shuffle of training data counts its epochs from 0.
+    let mut rng = Rng::at(seed, Address::RewardModel, Purpose::Noise, 0, index, 0);
+    let mut tokens = example.tokens.clone();
+    let words = example.response().len().saturating_sub(1);
+    let order = rng.permutation(words);
+    for (place, from) in order.into_iter().enumerate() {
+        tokens[example.prompt + place] = example.response()[from];
+    }
+    tokens
 }
 
 /// The same trunk under a fresh scalar head, N(0, 1/sqrt(C+1)). A reward model comes back as it is.

@@ -15,7 +15,7 @@ use crate::loss::cross_entropy::CrossEntropy;
 use crate::model::{Network, Sequence, singly};
 use crate::optim::learner::Learner;
 use crate::optim::schedule::Schedule;
-use crate::run::{Finished, Saved, Stage, StageId, StageState, Step, Watch};
+use crate::run::{Finished, Saved, Stage, StageId, StageState, Step, Watch, hints};
 use crate::settings::{Select, SftSettings};
 
 /// The stage, under either name.
@@ -158,14 +158,18 @@ impl<E: Engine> Stage for Sft<'_, E> {
 
     fn finish(mut self) -> Result<Finished<E>> {
         let (steps, demonstrations) = (self.steps(), self.examples().len());
-        let Sft { s, inputs, learner, loss_before, best, .. } = &mut self;
+        let Sft { id, s, inputs, learner, loss_before, best, .. } = &mut self;
         if let Some((_, parameters)) = best.take() {
             learner.network.set_parameters(parameters);
         }
-        let results = json!({ "steps": steps, "demonstrations": demonstrations,
+        let mut results = json!({ "steps": steps, "demonstrations": demonstrations,
             "demonstration_loss_before": loss_before,
             "demonstration_loss_after": inputs.demonstration_loss(&mut learner.network, s.eval_examples),
             "text_loss": inputs.text_loss(&mut learner.network) });
+        let known = if *id == StageId::Sft { hints::SFT } else { hints::RLHF_INIT };
+        let key = format!("{}.learning_rate", id.name());
+        let slow = hints::slow(&key, s.learning_rate, learner.network.config.width, known);
+        hints::leave(&mut results, hints::some([slow.filter(|_| steps > 0)]));
         Ok(Finished::network(self.learner.network, results))
     }
 }
