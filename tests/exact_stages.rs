@@ -30,6 +30,7 @@ use instructgpt::train::ppo::{Networks, Ppo};
 use instructgpt::train::pretrain::Pretrain;
 use instructgpt::train::reward::RewardFunction;
 use instructgpt::train::reward_model::{RewardModel, rank, with_scalar_head};
+use instructgpt::train::rollouts::Rollouts;
 use instructgpt::train::sft::Sft;
 use instructgpt::world::{self, World};
 use runs::{StopAfter, tiny};
@@ -194,6 +195,71 @@ fn ppo_with_learning_rates_of_0_changes_nothing() {
         assert_eq!(bits(&saved.state.buffers[name]), bits(&model.parameters()), "{name}");
     }
     assert!(saved.state.buffers["policy.first_moment"].iter().any(|&m| m != 0.0), "there was a gradient");
+}
+
+/// The paper's value function has a fixed learning rate (C.4), which was once warmed up with the policy's.
+#[test]
+fn the_warm_up_is_the_policys_alone_unless_asked_for() {
+    let rates = |more: &[&str]| -> Vec<(f32, f32)> {
+        let changes = [
+            "ppo.learning_rate=4e-3",
+            "ppo.value_learning_rate=2e-3",
+            "ppo.episodes=24",
+            "ppo.batch=8",
+            "ppo.minibatches=2",
+            "ppo.inner_epochs=1",
+            "ppo.warmup_iterations=2",
+            "ppo.warmup_start=0.1",
+        ];
+        let (_, lines) = ppo(&tiny(&[&changes[..], more].concat()));
+        let rate = |line: &Value, name: &str| line[name].as_f64().unwrap() as f32;
+        lines.iter().map(|line| (rate(line, "learning_rate"), rate(line, "value_learning_rate"))).collect()
+    };
+    // An iteration's last update is the second of four in the warm-up, the fourth, and one behind it.
+    assert_eq!(rates(&[]), [(1.3e-3, 2e-3), (3.1e-3, 2e-3), (4e-3, 2e-3)]);
+    assert_eq!(rates(&["ppo.value_warmup=true"]), [(1.3e-3, 6.5e-4), (3.1e-3, 1.55e-3), (4e-3, 2e-3)]);
+}
+
+/// The last iteration is validated whatever `eval_every` is.
+#[test]
+fn ppo_ends_with_a_validation() {
+    for (every, validated) in [(0, vec![3]), (2, vec![2, 3]), (7, vec![3])] {
+        let (_, lines) = ppo(&tiny(&["ppo.episodes=24", "ppo.batch=8", &format!("ppo.eval_every={every}")]));
+        let found: Vec<u64> = lines
+            .iter()
+            .filter(|line| line.get("validation_reward").is_some())
+            .map(|line| line["step"].as_u64().unwrap())
+            .collect();
+        assert_eq!(found, validated, "every {every}");
+    }
+}
+
+/// A reward function of a user's that forgets some responses, invents some, or divides by zero.
+#[test]
+fn a_wrong_number_of_scores_is_an_error_and_drops_no_episode() {
+    struct Scores(fn(usize) -> Vec<f32>);
+    impl RewardFunction for Scores {
+        fn scores(&mut self, rollouts: &Rollouts) -> Vec<f32> {
+            (self.0)(rollouts.len())
+        }
+    }
+    let settings = tiny(&["ppo.batch=8", "ppo.eval_every=1", "ppo.eval_prompts=5"]);
+    let cases: [(fn(usize) -> Vec<f32>, &str); 5] = [
+        (|n| vec![0.5; n - 1], "the number of scores that the reward function gave is 7, for 8 responses"),
+        (|n| vec![0.5; n + 1], "the number of scores that the reward function gave is 9, for 8 responses"),
+        (|_| vec![], "the number of scores that the reward function gave is 0, for 8 responses"),
+        (|n| [vec![0.5; n - 1], vec![f32::NAN]].concat(), "a response's score is NaN"),
+        // Of the validation alone.
+        (|n| vec![0.5; n.max(6)], "the number of scores that the reward function gave is 6, for 5 responses"),
+    ];
+    for (scores, said) in cases {
+        let out = tempfile::tempdir().unwrap();
+        let (mut silent, stop) = (Silent, AtomicBool::new(false));
+        let mut run = Run::open(&settings, out.path(), false, &mut silent, &stop).unwrap();
+        let error = ppo_in(&mut run, &mut Scores(scores)).err().unwrap().to_string();
+        assert!(error.starts_with(&format!("ppo: step 1: {said}")), "{error}");
+        assert!(read_metrics(out.path()).is_empty(), "nothing was learnt from it");
+    }
 }
 
 #[test]

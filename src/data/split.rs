@@ -25,6 +25,18 @@ impl<T> Default for Split<T> {
     }
 }
 
+impl<T> Split<T> {
+    /// All of it, whichever the side.
+    pub fn all(&self) -> impl Iterator<Item = &T> {
+        self.train.iter().chain(self.held_out())
+    }
+
+    /// What is not trained on.
+    pub fn held_out(&self) -> impl Iterator<Item = &T> {
+        self.validation.iter()
+    }
+}
+
 /// Splits `records`, about `fraction` (0 to 1) of the keys into validation (paper section 3.2: no
 /// validation user is in training). Also returns how many validation records were left out because another user has
 /// the same prompt in training.

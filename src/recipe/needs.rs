@@ -68,6 +68,12 @@ pub fn check_data(settings: &Settings, data: &Dataset) -> Result<()> {
             "demonstrations to learn from",
         ),
         (rankings, data.rankings.train.is_empty(), "data.comparisons", "rankings to learn from"),
+        (
+            policy && ppo.has_ptx(),
+            data.text.train.len() < 2,
+            "data.pretraining",
+            "text for PPO's pretraining gradient (or ppo.ptx_coef = 0)",
+        ),
         (policy, data.prompts.train.is_empty(), "data.prompts", "prompts to answer"),
     ];
     match needs.iter().find(|(needed, missing, ..)| *needed && *missing) {
