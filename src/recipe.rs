@@ -71,8 +71,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
     /// Those of the stages.
     pub fn all(&mut self) -> Result<()> {
         needs::check_data(self.settings, &self.data)?;
-        let shapes = self.check_models(&StageId::ALL)?;
-        notes::before(self.settings, &self.data, &shapes).iter().for_each(|note| self.run.note(note));
+        self.look_ahead(&StageId::ALL)?;
         self.pretrain()?;
         // Step 1: demonstrations, and a policy that imitates them.
         self.sft()?;
@@ -99,7 +98,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
             }
             _ => &[],
         };
-        self.check_models(&[also, &[stage]].concat())?;
+        self.look_ahead(&[also, &[stage]].concat())?;
         match stage {
             StageId::Pretrain => self.pretrain(),
             StageId::Sft => self.sft(),
@@ -117,6 +116,13 @@ impl<'a, E: Engine> Recipe<'a, E> {
             StageId::Ppo | StageId::PpoToCompare | StageId::PpoPtx => self.ppo(),
             StageId::Evaluation => self.evaluation(),
         }
+    }
+
+    /// What can be said of these stages before the first of them begins.
+    fn look_ahead(&mut self, stages: &[StageId]) -> Result<()> {
+        let shapes = self.check_models(stages)?;
+        notes::before(self.settings, &self.data, &shapes).iter().for_each(|note| self.run.note(note));
+        Ok(())
     }
 
     fn pretrain(&mut self) -> Result<()> {
