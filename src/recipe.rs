@@ -1,8 +1,11 @@
 //! Figure 2 of the paper: which stage follows which, from which model each starts, and what of the configuration each
 //! is given.
 
+mod compatible;
 mod models;
+mod named;
 mod needs;
+mod notes;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -51,11 +54,13 @@ impl<'a, E: Engine> Recipe<'a, E> {
         progress: &'a mut dyn Progress,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
-        let run = Run::open(settings, out, resume, progress, stop)?;
-        let data = Dataset::load(settings, root)?;
+        let mut run = Run::open(settings, out, resume, progress, stop)?;
+        let tokenizer = named::own_tokenizer(&run)?;
+        named::take_inputs(settings, root, &mut run, tokenizer.is_none())?;
+        let data = Dataset::load_with(settings, root, tokenizer)?;
         run.check_stop()?;
         run.progress.finish();
-        data.notes.iter().for_each(|note| run.progress.note(note));
+        data.notes.iter().chain(&settings.unused()).for_each(|note| run.note(note));
         Ok(Recipe { settings, root, engine, data, run })
     }
 
@@ -65,6 +70,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
     /// Those of the stages.
     pub fn all(&mut self) -> Result<()> {
         needs::check_data(self.settings, &self.data)?;
+        self.look_ahead(&StageId::ALL)?;
         self.pretrain()?;
         // Step 1: demonstrations, and a policy that imitates them.
         self.sft()?;
@@ -83,6 +89,15 @@ impl<'a, E: Engine> Recipe<'a, E> {
     /// # Errors
     /// Those of the stage.
     pub fn only(&mut self, stage: StageId) -> Result<()> {
+        let also = match stage {
+            StageId::RewardModel => &[StageId::Collect][..],
+            StageId::RlhfInit => &[StageId::SftSelection],
+            StageId::Ppo | StageId::PpoToCompare | StageId::PpoPtx => {
+                &[StageId::Ppo, StageId::PpoToCompare, StageId::PpoPtx]
+            }
+            _ => &[],
+        };
+        self.look_ahead(&[also, &[stage]].concat())?;
         match stage {
             StageId::Pretrain => self.pretrain(),
             StageId::Sft => self.sft(),
@@ -100,6 +115,13 @@ impl<'a, E: Engine> Recipe<'a, E> {
             StageId::Ppo | StageId::PpoToCompare | StageId::PpoPtx => self.ppo(),
             StageId::Evaluation => self.evaluation(),
         }
+    }
+
+    /// What can be said of these stages before the first of them begins.
+    fn look_ahead(&mut self, stages: &[StageId]) -> Result<()> {
+        let shapes = self.check_models(stages)?;
+        notes::before(self.settings, &self.data, &shapes).iter().for_each(|note| self.run.note(note));
+        Ok(())
     }
 
     fn pretrain(&mut self) -> Result<()> {
@@ -150,7 +172,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
             let path = self.run.directory.path.join(COMPARISONS);
             collect::verify(&path, self.run.directory.completed.results.get(StageId::Collect.name()))?;
             let notes = self.data.load_rankings(self.settings, &path)?;
-            notes.iter().for_each(|note| self.run.progress.note(note));
+            notes.iter().for_each(|note| self.run.note(note));
         }
         let network = match &s.init_from {
             Some(from) => self.load_any(from)?,
@@ -216,7 +238,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         if s.episodes == 0 {
             return Ok(());
         }
-        if s.ptx_coef == 0.0 || s.ptx_examples_per_episode == 0 {
+        if !s.has_ptx() {
             return self.policy(StageId::Ppo, s);
         }
         if s.also_without_ptx {

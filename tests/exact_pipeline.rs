@@ -97,6 +97,31 @@ fn another_seed_changes_every_model() {
     }
 }
 
+/// By default the SFT model writes what is compared; named, it writes the same, and with another others.
+#[test]
+fn the_models_that_are_named_write_the_comparisons() {
+    let comparisons = |models: &str| {
+        let sets = [&format!("collect.models={models}"), "ppo.episodes=0", "sft.select=last"];
+        whole_run(&tiny(&sets), 2)["comparisons.jsonl"].clone()
+    };
+    let by_sft = comparisons("[\"sft\"]");
+    assert_eq!(by_sft, REFERENCE["comparisons.jsonl"]);
+    let by_both = comparisons("[\"sft\", \"pretrain\"]");
+    assert_ne!(by_both, by_sft);
+    // In turns: the first response is still the SFT model's, the second is not.
+    let responses = |bytes: &[u8]| -> Vec<serde_json::Value> {
+        let lines = String::from_utf8(bytes.to_vec()).unwrap();
+        lines
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["response_tokens"].clone())
+            .collect()
+    };
+    let (one, two) = (responses(&by_sft), responses(&by_both));
+    assert!(one.iter().zip(&two).all(|(one, two)| one[0] == two[0]));
+    assert!(one.iter().zip(&two).any(|(one, two)| one[1] != two[1]));
+    assert_ne!(comparisons("[\"pretrain\"]"), by_sft);
+}
+
 #[test]
 fn stopped_after_every_single_step() {
     let settings = tiny(&[]);

@@ -31,6 +31,7 @@ use instructgpt::train::ppo::{Networks, Ppo};
 use instructgpt::train::pretrain::Pretrain;
 use instructgpt::train::reward::RewardFunction;
 use instructgpt::train::reward_model::{RewardModel, rank, with_scalar_head};
+use instructgpt::train::rollouts::Rollouts;
 use instructgpt::train::sft::Sft;
 use instructgpt::train::sft_selection::SftSelection;
 use instructgpt::world::World;
@@ -207,6 +208,71 @@ fn ppo_with_learning_rates_of_0_changes_nothing() {
         assert_eq!(bits(&saved.state.buffers[name]), bits(&model.parameters()), "{name}");
     }
     assert!(saved.state.buffers["policy.first_moment"].iter().any(|&m| m != 0.0), "there was a gradient");
+}
+
+/// The paper's value function has a fixed learning rate (C.4), which was once warmed up with the policy's.
+#[test]
+fn the_warm_up_is_the_policys_alone_unless_asked_for() {
+    let rates = |more: &[&str]| -> Vec<(f32, f32)> {
+        let changes = [
+            "ppo.learning_rate=4e-3",
+            "ppo.value_learning_rate=2e-3",
+            "ppo.episodes=24",
+            "ppo.batch=8",
+            "ppo.minibatches=2",
+            "ppo.inner_epochs=1",
+            "ppo.warmup_iterations=2",
+            "ppo.warmup_start=0.1",
+        ];
+        let (_, lines) = ppo(&tiny(&[&changes[..], more].concat()));
+        let rate = |line: &Value, name: &str| line[name].as_f64().unwrap() as f32;
+        lines.iter().map(|line| (rate(line, "learning_rate"), rate(line, "value_learning_rate"))).collect()
+    };
+    // An iteration's last update is the second of four in the warm-up, the fourth, and one behind it.
+    assert_eq!(rates(&[]), [(1.3e-3, 2e-3), (3.1e-3, 2e-3), (4e-3, 2e-3)]);
+    assert_eq!(rates(&["ppo.value_warmup=true"]), [(1.3e-3, 6.5e-4), (3.1e-3, 1.55e-3), (4e-3, 2e-3)]);
+}
+
+/// The last iteration is validated whatever `eval_every` is.
+#[test]
+fn ppo_ends_with_a_validation() {
+    for (every, validated) in [(0, vec![3]), (2, vec![2, 3]), (7, vec![3])] {
+        let (_, lines) = ppo(&tiny(&["ppo.episodes=24", "ppo.batch=8", &format!("ppo.eval_every={every}")]));
+        let found: Vec<u64> = lines
+            .iter()
+            .filter(|line| line.get("validation_reward").is_some())
+            .map(|line| line["step"].as_u64().unwrap())
+            .collect();
+        assert_eq!(found, validated, "every {every}");
+    }
+}
+
+/// A reward function of a user's that forgets some responses, invents some, or divides by zero.
+#[test]
+fn a_wrong_number_of_scores_is_an_error_and_drops_no_episode() {
+    struct Scores(fn(usize) -> Vec<f32>);
+    impl RewardFunction for Scores {
+        fn scores(&mut self, rollouts: &Rollouts) -> Vec<f32> {
+            (self.0)(rollouts.len())
+        }
+    }
+    let settings = tiny(&["ppo.batch=8", "ppo.eval_every=1", "ppo.eval_prompts=5"]);
+    let cases: [(fn(usize) -> Vec<f32>, &str); 5] = [
+        (|n| vec![0.5; n - 1], "the number of scores that the reward function gave is 7, for 8 responses"),
+        (|n| vec![0.5; n + 1], "the number of scores that the reward function gave is 9, for 8 responses"),
+        (|_| vec![], "the number of scores that the reward function gave is 0, for 8 responses"),
+        (|n| [vec![0.5; n - 1], vec![f32::NAN]].concat(), "a response's score is NaN"),
+        // Of the validation alone.
+        (|n| vec![0.5; n.max(6)], "the number of scores that the reward function gave is 6, for 5 responses"),
+    ];
+    for (scores, said) in cases {
+        let out = tempfile::tempdir().unwrap();
+        let (mut silent, stop) = (Silent, AtomicBool::new(false));
+        let mut run = Run::open(&settings, out.path(), false, &mut silent, &stop).unwrap();
+        let error = ppo_in(&mut run, &mut Scores(scores)).err().unwrap().to_string();
+        assert!(error.starts_with(&format!("ppo: step 1: {said}")), "{error}");
+        assert!(read_metrics(out.path()).is_empty(), "nothing was learnt from it");
+    }
 }
 
 #[test]
@@ -425,14 +491,18 @@ fn the_best_epoch_by_validation_loss_is_returned_and_reported_also_after_a_stop(
     assert!(losses.len() == 3 && losses[2] > losses[0].min(losses[1]), "{losses:?}");
     let (last, _, of_last) = stage_with_results(&last, train);
     assert_other_model(&best, &last, "the last epoch");
+    let of_test = |network: &Network| {
+        let (inputs, mut network) = (Inputs::new(&settings, &data), network.clone());
+        let loss = inputs.demonstration_loss(&mut network, Side::Test, settings.sft.eval_examples);
+        (json!(loss), json!(inputs.text_loss(&mut network, Side::Test)))
+    };
     assert_resumes_anywhere(&settings, train);
     // The results are those of the epoch that is returned.
     let least = losses.iter().copied().fold(f64::MAX, f64::min);
     let epoch = losses.iter().position(|&loss| loss == least).unwrap() + 1;
     let exported = &results["sft"]["exported"];
     assert_eq!((&exported["epoch"], &exported["chosen_by"]), (&json!(epoch), &json!("validation_loss")));
-    assert_eq!(exported["demonstration_loss"], json!(least));
-    assert_eq!(exported["text_loss"], json!(Inputs::new(&settings, &data).text_loss(&mut best.clone())));
+    assert_eq!((exported["demonstration_loss"].clone(), exported["text_loss"].clone()), of_test(&best));
     let of_epochs: Vec<Value> = losses
         .iter()
         .zip(1..)
@@ -441,7 +511,7 @@ fn the_best_epoch_by_validation_loss_is_returned_and_reported_also_after_a_stop(
     assert_eq!(results["sft"]["epochs"], json!(of_epochs));
     let exported = &of_last["sft"]["exported"];
     assert_eq!((&exported["epoch"], &exported["chosen_by"]), (&json!(3), &json!("last")));
-    assert_eq!(exported["demonstration_loss"], json!(losses[2]));
+    assert_eq!((exported["demonstration_loss"].clone(), exported["text_loss"].clone()), of_test(&last));
 }
 
 /// The stage that chooses among `networks`, as epochs, by what `reward` says of their answers.
@@ -480,9 +550,9 @@ fn the_results_of_sft_are_those_of_the_epoch_that_the_reward_model_chooses() {
         let selection = json!({ "epoch": epoch, "reward": rewards[epoch - 1], "rewards": rewards, "chosen_by": "reward" });
         assert_eq!(results["sft_selection"], selection);
         let inputs = Inputs::new(&settings, &DATA);
-        let loss = inputs.demonstration_loss(&mut network, settings.sft.eval_examples);
+        let loss = inputs.demonstration_loss(&mut network, Side::Test, settings.sft.eval_examples);
         let exported = json!({ "epoch": epoch, "chosen_by": "reward", "demonstration_loss": loss,
-            "text_loss": inputs.text_loss(&mut network) });
+            "text_loss": inputs.text_loss(&mut network, Side::Test) });
         assert_eq!(results["sft"], json!({ "steps": 4, "exported": exported }));
         chosen.push(epoch);
     }
@@ -492,8 +562,8 @@ fn the_results_of_sft_are_those_of_the_epoch_that_the_reward_model_chooses() {
 /// Data of which nothing is held out.
 fn nothing_held_out(settings: &Settings) -> Dataset {
     let mut data = Dataset::load(settings, Path::new(".")).unwrap();
-    data.text.validation.clear();
-    data.demonstrations.validation.clear();
+    (data.text.validation, data.text.test) = Default::default();
+    (data.demonstrations.validation, data.demonstrations.test) = Default::default();
     data.prompts.validation.clear();
     data
 }
@@ -626,7 +696,7 @@ fn a_small_share_of_text_is_carried_from_batch_to_batch() {
 
     // Without any text that is said.
     let mut data = nothing_held_out(&settings);
-    data.text.train.clear();
+    data.text.train = Default::default();
     let (same, _, results) =
         stage_with_results(&settings, |run| sft(run, &data, StageId::RlhfInit, model.clone()));
     assert_same_model(&same, &other, "no text");
@@ -648,7 +718,7 @@ fn ppo_validates_the_averaged_policy() {
             .map(|line| line["step"].as_u64().unwrap())
             .collect();
         assert_eq!(validated, if every.ends_with('3') { vec![3, 6] } else { vec![6] });
-        let loss = Inputs::new(&settings, &DATA).text_loss(&mut average);
+        let loss = Inputs::new(&settings, &DATA).text_loss(&mut average, Side::Validation);
         assert_eq!(lines[5]["validation_pretraining_loss"], json!(loss), "{every}");
     }
 }

@@ -493,7 +493,7 @@ fn what_is_wrong_with_the_data_leaves_no_run_behind() {
         (&["data.demonstrations=[\"torn.jsonl\"]"], 1, "line 2"),
         (&["data.comparisons=[\"one.jsonl\"]"], 1, "one.jsonl"),
         (&["data.comparisons=[\"tied.jsonl\"]"], 1, "tied.jsonl"),
-        (&["data.pretraining=[\"text.txt\"]", "tokenizer.from=nowhere"], 1, "nowhere"),
+        (&["data.pretraining=[\"text.txt\"]", "tokenizer.from=nowhere"], 2, "nowhere"),
         (&[], 2, "data"),
         (&["data.demonstrations=[\"good.jsonl\"]"], 2, "data.pretraining"),
         (&["data.demonstrations=[\"good.jsonl\"]", "data.pretraining=[\"text.txt\"]"], 2, "data.comparisons"),
@@ -508,7 +508,8 @@ fn what_is_wrong_with_the_data_leaves_no_run_behind() {
         ),
         (&["data.world=true", "ppo.max_prompt_tokens=1"], 2, "data.prompts"),
         (&["data.world=true", "data.validation_fraction=0.5"], 2, "data.test_fraction"),
-        (&["data.world=true", "pretrain.init_from=nowhere"], 1, "nowhere"),
+        (&["data.world=true", "pretrain.init_from=nowhere"], 2, "nowhere"),
+        (&["data.world=true", "collect.models=[\"nowhere\"]"], 2, "collect.models"),
         (&["sft.epoch=3"], 2, "sft.epochs"),
         (&["reward_model.epochs=0"], 2, "sft.select"),
     ];

@@ -126,7 +126,7 @@ fn the_layer_where_the_numbers_are_left_is_named() {
         let good = Network::random(Cpu, config, head, 1);
         for row in &good.layout.parameters {
             let mut learner = learner(with(good.clone(), row.range(), f32::INFINITY));
-            let text = &DATA.text.train[..20];
+            let text = &DATA.text.train.tokens()[..20];
             assert_eq!(learner.network.blame("the loss"), "the loss");
             match head {
                 Head::LanguageModel => {

@@ -152,7 +152,7 @@ pub struct SampleArgs {
     /// Draw from the K most likely tokens only; 0: from all
     #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
     pub top_k: usize,
-    /// Draw from the most likely tokens that together reach probability P; 1: from all
+    /// Draw from the most likely tokens that together reach probability P, with --top-k P of theirs; 1: from all
     #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
     pub top_p: f32,
     /// The same seed gives the same text

@@ -9,12 +9,12 @@ use serde::Deserialize;
 
 use super::atomic::{read_file, read_text, write_atomic};
 use super::config_json::{config_json, parse_config};
-use super::hugging_face::load_model_with_warnings;
+use super::hugging_face::{inspect_model, load_model_with_warnings};
 use super::read_at::{DiskFile, ReadAt};
 use super::safetensors::{TensorView, encode_to};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::model::Network;
+use crate::model::{Head, ModelConfig, Network};
 use crate::text::{Tokenizer, json};
 
 const CONFIG: &str = "config.json";
@@ -37,6 +37,22 @@ pub fn load_model_directory(path: &Path) -> Result<Network> {
 /// # Errors
 /// As [`load_model_directory`].
 pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Network, Vec<String>)> {
+    with_files(path, load_model_with_warnings)
+}
+
+/// What the model in `path` is, from its configuration and the list of its tensors; no weight is read.
+///
+/// # Errors
+/// As [`load_model_directory`], but for what is wrong with the weights themselves.
+pub fn inspect_model_directory(path: &Path) -> Result<(ModelConfig, Head)> {
+    with_files(path, inspect_model)
+}
+
+/// Opens the files of a model and hands them on: `config.json`, its name, the weights with theirs.
+fn with_files<T>(
+    path: &Path,
+    read: impl FnOnce(&[u8], &str, &[(&str, &dyn ReadAt)]) -> Result<T>,
+) -> Result<T> {
     let config_path = path.join(CONFIG);
     let config_name = config_path.display().to_string();
     let config_bytes = read_file(&config_path, MAX_TEXT)?;
@@ -56,7 +72,7 @@ pub fn load_model_directory_with_warnings(path: &Path) -> Result<(Network, Vec<S
     }
     let shards: Vec<(&str, &dyn ReadAt)> =
         shards.iter().map(|(name, file)| (name.as_str(), file as &dyn ReadAt)).collect();
-    load_model_with_warnings(&config_bytes, &config_name, &shards)
+    read(&config_bytes, &config_name, &shards)
 }
 
 /// The safetensors files of a directory: the single one, or those its index names.
@@ -192,7 +208,7 @@ pub fn load_tokenizer(path: &Path) -> Result<Option<Tokenizer>> {
 mod tests {
     use super::*;
     use crate::engine::Cpu;
-    use crate::model::{Head, Layout, ModelConfig};
+    use crate::model::Layout;
     use proptest::prelude::*;
 
     fn sample(head: Head) -> Network {
@@ -211,6 +227,7 @@ mod tests {
             save_model_directory(&a, &model, None, &[("stage", "sft")]).unwrap();
             let loaded = load_model_directory(&a).unwrap();
             assert_eq!(loaded, model);
+            assert_eq!(inspect_model_directory(&a).unwrap(), (model.config.clone(), head));
             save_model_directory(&b, &loaded, None, &[("stage", "sft")]).unwrap();
             for name in [CONFIG, WEIGHTS] {
                 assert_eq!(fs::read(a.join(name)).unwrap(), fs::read(b.join(name)).unwrap(), "{name}");

@@ -46,26 +46,8 @@ pub fn load_model_with_warnings(
     shards: &[(&str, &dyn ReadAt)],
 ) -> Result<(Network, Vec<String>)> {
     let (mut config, head) = parse_config(config_json, config_name)?;
-    let files: Result<Vec<_>> = shards.iter().map(|(name, bytes)| TensorFile::open(*bytes, name)).collect();
-    let files = files?;
-    let mut plan = || {
-        let tensors = Tensors::collect(config_name, &files)?;
-        let head = head.unwrap_or(match tensors.by_name.contains_key(SCORE) {
-            true => Head::Scalar,
-            false => Head::LanguageModel,
-        });
-        // Whether to drop it shows when it is read.
-        let ask = head == Head::LanguageModel && config.tied_head && tensors.by_name.contains_key(LM_HEAD);
-        config.tied_head &= !ask;
-        check_size(&config, config_name, &tensors)?;
-        let layout = Layout::new(&config, head);
-        tensors.check(&layout)?;
-        Ok((tensors, head, layout, ask))
-    };
-    // Of an altered file it is best said that it was altered.
-    let altered =
-        |error| files.iter().try_for_each(|file| file.read(BTreeMap::new()).map(drop)).and(Err(error));
-    let (tensors, head, mut layout, ask) = plan().or_else(altered)?;
+    let files = open(shards)?;
+    let (tensors, head, mut layout, ask) = plan(&mut config, head, config_name, &files)?;
     let mut parameters = tensors.read(&layout)?;
     let mut warnings = Vec::new();
     if ask {
@@ -85,6 +67,53 @@ pub fn load_model_with_warnings(
         }
     }
     Ok((Network::new(Cpu, config, head, parameters), warnings))
+}
+
+/// What a model is, from its configuration and the names and shapes of its tensors, of which none is read. A head
+/// beside a configuration that ties it counts as untied.
+///
+/// # Errors
+/// As [`load_model_with_warnings`], but for what is wrong with the numbers.
+pub fn inspect_model(
+    config_json: &[u8],
+    config_name: &str,
+    shards: &[(&str, &dyn ReadAt)],
+) -> Result<(ModelConfig, Head)> {
+    let (mut config, head) = parse_config(config_json, config_name)?;
+    let files = open(shards)?;
+    let (_, head, ..) = plan(&mut config, head, config_name, &files)?;
+    Ok((config, head))
+}
+
+fn open<'a>(shards: &[(&'a str, &'a dyn ReadAt)]) -> Result<Vec<TensorFile<'a>>> {
+    shards.iter().map(|(name, bytes)| TensorFile::open(*bytes, name)).collect()
+}
+
+/// The tensors, the head, the layout they fill, and whether there is a head that the configuration ties: whether to
+/// drop it shows when it is read.
+fn plan<'a>(
+    config: &mut ModelConfig,
+    head: Option<Head>,
+    config_name: &'a str,
+    files: &'a [TensorFile<'a>],
+) -> Result<(Tensors<'a>, Head, Layout, bool)> {
+    let mut plan = || {
+        let tensors = Tensors::collect(config_name, files)?;
+        let head = head.unwrap_or(match tensors.by_name.contains_key(SCORE) {
+            true => Head::Scalar,
+            false => Head::LanguageModel,
+        });
+        let ask = head == Head::LanguageModel && config.tied_head && tensors.by_name.contains_key(LM_HEAD);
+        config.tied_head &= !ask;
+        check_size(config, config_name, &tensors)?;
+        let layout = Layout::new(config, head);
+        tensors.check(&layout)?;
+        Ok((tensors, head, layout, ask))
+    };
+    // Of an altered file it is best said that it was altered.
+    let altered =
+        |error| files.iter().try_for_each(|file| file.read(BTreeMap::new()).map(drop)).and(Err(error));
+    plan().or_else(altered)
 }
 
 /// The tensors of all files under their full names.

@@ -26,7 +26,8 @@ pub use hugging_face::{load_model, load_model_with_warnings};
 pub use atomic::{read_file, remove_temporaries, write_atomic};
 #[cfg(feature = "std")]
 pub use directory::{
-    load_model_directory, load_model_directory_with_warnings, load_tokenizer, save_model_directory,
+    inspect_model_directory, load_model_directory, load_model_directory_with_warnings, load_tokenizer,
+    save_model_directory,
 };
 #[cfg(feature = "std")]
 pub use lock::RunLock;

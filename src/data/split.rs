@@ -89,6 +89,18 @@ impl<T> Split<T> {
     }
 }
 
+impl<T> Split<Vec<T>> {
+    /// All of it, whichever the side.
+    pub fn all(&self) -> impl Iterator<Item = &T> {
+        self.train.iter().chain(self.held_out())
+    }
+
+    /// What is not trained on.
+    pub fn held_out(&self) -> impl Iterator<Item = &T> {
+        self.validation.iter().chain(&self.test)
+    }
+}
+
 /// What decides the side of a key.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SplitRule {

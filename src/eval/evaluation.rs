@@ -80,8 +80,11 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
             (own - theirs) / prompts.len() as f64
         });
         watch.check_stop()?;
-        let scores = self.reward.as_mut().map_or(vec![], |reward| reward.scores(rollouts.iter()));
-        watch.scores(&scores)?;
+        let scores = match &mut self.reward {
+            Some(reward) => reward.scores(rollouts.iter()),
+            None => vec![],
+        };
+        watch.scores(&scores, self.reward.as_ref().map_or(0, |_| rollouts.len()))?;
         let tokenizer = &inputs.data.tokenizer;
         let text = |tokens: &[u32]| tokenizer.decode_lossy(strip(tokens, tokenizer.end_of_text()));
         let gold = inputs.data.world.as_ref().map_or(vec![], |world| {

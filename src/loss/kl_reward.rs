@@ -18,11 +18,20 @@ pub enum MissingEos {
     Keep,
     /// `"replace"`: the score becomes `value` (`lm-human-preferences`: -1), which should lie below usual scores.
     Replace,
-    /// `"subtract"`: `value` is subtracted from the score (TRL).
+    /// `"subtract"`: `value`, a penalty from 0 up, is subtracted from the score (TRL).
     Subtract,
 }
 
 impl MissingEos {
+    /// The value where the user gives none: -1 to replace by (`lm-human-preferences`), 1 to subtract (TRL's examples).
+    pub fn usual_value(self) -> f32 {
+        match self {
+            MissingEos::Keep => 0.0,
+            MissingEos::Replace => -1.0,
+            MissingEos::Subtract => 1.0,
+        }
+    }
+
     /// The score to use; `ended` says whether the response has its end-of-text token.
     pub fn apply(self, value: f32, score: f32, ended: bool) -> f32 {
         match self {

@@ -20,7 +20,9 @@ pub struct Sampling {
     pub temperature: f32,
     /// Only the k most probable tokens may be drawn; 0: all.
     pub top_k: usize,
-    /// Only the smallest set of most probable tokens whose probabilities reach p may be drawn; 1: all.
+    /// Only the smallest set of most probable tokens whose probabilities reach p may be drawn, the one that reaches it
+    /// included; 1: all. With top-k these are probabilities among the k tokens, as Hugging Face has it: top-k first,
+    /// then top-p of what is left, renormalised.
     pub top_p: f32,
     /// Most tokens of a response, the end-of-text token included.
     pub max_new_tokens: usize,
@@ -264,8 +266,11 @@ fn draw(p: &mut [f32], sampling: &Sampling, u: f32) -> u32 {
     if most < p.len() || sampling.top_p < 1.0 {
         let mut order: Vec<u32> = (0..p.len() as u32).collect();
         order.sort_unstable_by(|&a, &b| p[b as usize].total_cmp(&p[a as usize]).then(a.cmp(&b)));
+        let probable = |&token: &u32| f64::from(p[token as usize]);
+        // Without top-k the whole is 1 by definition, not by a sum.
+        let whole = if most < p.len() { order[..most].iter().map(probable).sum() } else { 1.0 };
         let (mut kept, mut mass) = (0, 0.0);
-        while kept < most && (kept == 0 || mass < f64::from(sampling.top_p)) {
+        while kept < most && (kept == 0 || mass < f64::from(sampling.top_p) * whole) {
             mass += f64::from(p[order[kept] as usize]);
             kept += 1;
         }
@@ -291,4 +296,41 @@ fn greatest(p: &[f32]) -> u32 {
         }
     }
     best as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which tokens of five can be drawn at all.
+    fn allowed(top_k: usize, top_p: f32) -> Vec<u32> {
+        let sampling = Sampling { temperature: 1.0, top_k, top_p, max_new_tokens: 1, end_of_text: None };
+        let drawn = |i: u32| draw(&mut [0.0625, 0.25, 0.5, 0.125, 0.0625], &sampling, i as f32 / 64.0);
+        let drawn: alloc::collections::BTreeSet<u32> = (0..64).map(drawn).collect();
+        drawn.into_iter().collect()
+    }
+
+    #[test]
+    fn the_token_that_reaches_top_p_is_kept_and_none_after_it() {
+        assert_eq!(allowed(0, 1.0), [0, 1, 2, 3, 4]);
+        assert_eq!(allowed(0, 0.5), [2], "0.5 reaches 0.5");
+        assert_eq!(allowed(0, 0.51), [1, 2], "0.25 crosses 0.51");
+        assert_eq!(allowed(0, 0.75), [1, 2]);
+        assert_eq!(allowed(0, 0.875), [1, 2, 3]);
+        // Of the two least probable tokens the first comes first.
+        assert_eq!(allowed(0, 0.9), [0, 1, 2, 3]);
+        assert_eq!(allowed(0, 1e-9), [2]);
+    }
+
+    #[test]
+    fn top_p_is_measured_among_the_top_k() {
+        // 0.5, 0.25 and 0.125 of 0.875: 4/7, 6/7 and 1.
+        assert_eq!(allowed(3, 1.0), [1, 2, 3]);
+        assert_eq!(allowed(3, 0.571), [2], "4/7 is above 0.571; of the whole, 0.5 would not reach it");
+        assert_eq!(allowed(3, 0.572), [1, 2]);
+        assert_eq!(allowed(3, 0.857), [1, 2]);
+        assert_eq!(allowed(3, 0.858), [1, 2, 3]);
+        assert_eq!(allowed(1, 0.1), [2]);
+        assert_eq!(allowed(9, 0.75), [1, 2]);
+    }
 }

@@ -13,8 +13,8 @@
 //!
 //! So the last step, `T - 1`, is one step's share above the final fraction: a decay to 0 wastes no step.
 //! Steps from `T` on stay at the final fraction.
-//! The paper: SFT and reward model cosine to 10 % without warm-up (C.1, C.2); PPO constant after a warm-up
-//! over 10 iterations from 1/10 of the peak (C.4).
+//! The paper: SFT and reward model cosine to 10 % without warm-up (C.1, C.2); PPO's policy constant after a warm-up
+//! over 10 iterations from 1/10 of the peak, its value function constant from the start (C.4).
 
 use serde::{Deserialize, Serialize};
 

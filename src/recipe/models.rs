@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::named::has;
 use super::{Recipe, needs};
 use crate::checkpoint::load_model_directory_with_warnings;
 use crate::engine::Engine;
@@ -46,7 +47,7 @@ impl<E: Engine> Recipe<'_, E> {
 
     /// Whether the run directory holds that model.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.run.directory.path.join(name).join("config.json").exists()
+        has(&self.run, name)
     }
 
     /// A model of the run directory.
@@ -71,7 +72,7 @@ impl<E: Engine> Recipe<'_, E> {
 
     fn open_noted(&mut self, path: &Path) -> Result<Network<E>> {
         let (network, warnings) = self.opener()(path)?;
-        warnings.iter().for_each(|warning| self.run.progress.note(warning));
+        warnings.iter().for_each(|warning| self.run.note(warning));
         Ok(network)
     }
 

@@ -81,6 +81,13 @@ pub fn check_data(settings: &Settings, data: &Dataset) -> Result<()> {
             "data.comparisons",
             "rankings to learn from",
         ),
+        (
+            policy && ppo.has_ptx(),
+            data.text.train.predictions() == 0,
+            "documents",
+            "data.pretraining",
+            "text for PPO's pretraining gradient (or ppo.ptx_coef = 0)",
+        ),
         (policy, data.prompts.train.is_empty(), "prompts", "data.prompts", "prompts to answer"),
     ];
     match needs.iter().find(|(needed, missing, ..)| *needed && *missing) {

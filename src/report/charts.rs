@@ -89,7 +89,11 @@ const CHARTS: &[Chart] = &[
             ("validation_pretraining_loss", "validation, averaged weights"),
         ],
     },
-    Chart { title: "Learning rate", about: "policy or model", series: &[("learning_rate", "learning rate")] },
+    Chart {
+        title: "Learning rate",
+        about: "of the model; in PPO of the policy and of the value function",
+        series: &[("learning_rate", "learning rate"), ("value_learning_rate", "value function's")],
+    },
 ];
 
 /// The measures of [`overview`], `(name in metrics.jsonl, title, what the y axis counts)`: what PPO raises, what it

@@ -127,6 +127,10 @@ pub fn results(json: &Value, origin: &str) -> Result<Results> {
     for note in list("notes")? {
         results.notes.push(cell(&note));
     }
+    for (stage, entry) in json.as_object().into_iter().flatten() {
+        let hints = entry.get("hints").and_then(Value::as_array).into_iter().flatten();
+        results.notes.extend(hints.map(|hint| format!("{stage}: {}", cell(hint))));
+    }
     for (i, table) in list("tables")?.iter().enumerate() {
         let wrong = |expected: &str, found: &str| {
             Error::format(origin, format!("table {}", i + 1), expected, found, "")

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::fingerprints::Fingerprints;
 use super::metrics::Position;
 use crate::checkpoint::checksum::{UNSET, renew, verify};
 use crate::checkpoint::{read_file, write_atomic};
@@ -16,6 +17,12 @@ use crate::error::{Error, Result};
 pub struct Completed {
     /// The file's checksum, see [`crate::checkpoint::checksum`].
     crc64: String,
+    /// The program's version that began the run: for information.
+    #[serde(default)]
+    pub version: String,
+    /// What the run reads; unknown of a run that an earlier version began.
+    #[serde(default)]
+    pub inputs: Option<Fingerprints>,
     /// Their names, in order.
     pub stages: Vec<String>,
     /// Where `metrics.jsonl` stood after the last of them.
@@ -39,7 +46,7 @@ impl Completed {
     /// [`Error::Format`], also if it was altered.
     pub fn parse(bytes: &[u8], origin: &str) -> Result<Self> {
         let completed: Completed = serde_json::from_slice(bytes).map_err(|error| {
-            let expected = "{\"crc64\", \"stages\", \"metrics\", \"results\"}";
+            let expected = "{\"crc64\", \"version\", \"inputs\", \"stages\", \"metrics\", \"results\"}";
             Error::format(origin, "", expected, error, "start in a new directory")
         })?;
         verify(bytes, &completed.crc64, origin)?;

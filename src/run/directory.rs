@@ -4,7 +4,7 @@
 //! config.toml  metrics.jsonl  results.json  timings.jsonl  comparisons.jsonl  samples.jsonl  report.html
 //! pretrain/ sft/ reward_model/ rlhf_init/ policy/      model directories
 //! state/<stage>/                                       states to resume from, the last two
-//! run.json                                             which stages are done, and what they found
+//! run.json                                             which stages are done, what they found, what the run reads
 //! ```
 //! Everything but `timings.jsonl` repeats to the bit.
 
@@ -74,12 +74,13 @@ impl RunDirectory {
         Ok(directory)
     }
 
-    /// Makes it a run directory: the first thing that is written.
+    /// Makes it a run directory, with the record of what the run reads: the first things that are written.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn write_config(&self, config: &str) -> Result<()> {
-        write_atomic(&self.path.join(CONFIG), |file| file.write_all(config.as_bytes()))
+    pub fn begin(&mut self, config: &str) -> Result<()> {
+        write_atomic(&self.path.join(CONFIG), |file| file.write_all(config.as_bytes()))?;
+        self.completed.write(&self.path.join(COMPLETED))
     }
 
     /// A directory that was removed is not made again: what it held is lost, and half a run is none.

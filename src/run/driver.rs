@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::directory::RunDirectory;
+use super::fingerprints::Fingerprints;
+use super::hints;
 use super::metrics::{Metrics, Value};
 use super::progress::Progress;
 use super::recent_losses::RecentLosses;
@@ -27,6 +29,8 @@ pub struct Run<'a> {
     pub progress: &'a mut dyn Progress,
     /// Open from the first stage's beginning on.
     metrics: Option<Metrics>,
+    /// What was noted, so that it is said once.
+    noted: Vec<String>,
     stop: &'a AtomicBool,
 }
 
@@ -47,7 +51,46 @@ impl<'a> Run<'a> {
         if resume && directory.is_new {
             progress.note(&format!("{}: no run to go on with, so this is its beginning", path.display()));
         }
-        Ok(Run { settings, directory, progress, metrics: None, stop })
+        Ok(Run { settings, directory, progress, metrics: None, noted: Vec::new(), stop })
+    }
+
+    /// Says a sentence, the first time that it comes up.
+    pub fn note(&mut self, text: &str) {
+        if !self.noted.iter().any(|noted| noted == text) {
+            self.progress.note(text);
+            self.noted.push(text.to_string());
+        }
+    }
+
+    /// Compares what the run is to read with what it began with; of a new run that becomes the record. `needed` says
+    /// of a model directory whether a stage to come reads it.
+    ///
+    /// # Errors
+    /// Those of [`Fingerprints::go_on_with`].
+    pub fn take_inputs(&mut self, found: Fingerprints, needed: impl Fn(&str) -> bool) -> Result<()> {
+        let completed = &mut self.directory.completed;
+        let (begun, this) = (!completed.stages.is_empty(), env!("CARGO_PKG_VERSION"));
+        if !begun {
+            completed.version = this.to_string();
+        }
+        let version = completed.version.clone();
+        let known = completed.inputs.is_some();
+        match &mut completed.inputs {
+            Some(record) => record.go_on_with(&found, needed)?,
+            record => *record = Some(found),
+        }
+        if begun && !known {
+            self.note(
+                "this run kept no fingerprints so far: whether its inputs have changed since is not known",
+            );
+        }
+        if version != this {
+            let other = if version.is_empty() { "an earlier version" } else { &version };
+            self.note(&format!(
+                "this run was begun by {other} of the program, and this is {this}: bits may differ"
+            ));
+        }
+        Ok(())
     }
 
     /// Whether a stage was completed earlier.
@@ -86,7 +129,7 @@ impl<'a> Run<'a> {
         let (mut first, mut losses) = (0, RecentLosses::default());
         if let Some(mut saved) = self.resume(name)? {
             losses = self.recall(&saved)?;
-            self.progress.note(&format!("{name}: going on after step {}", saved.step));
+            self.note(&format!("{name}: going on after step {}", saved.step));
             stage.restore(&mut saved)?;
             first = saved.step;
         }
@@ -113,7 +156,7 @@ impl<'a> Run<'a> {
     fn resume(&mut self, stage: &str) -> Result<Option<Saved>> {
         self.directory.check_unfinished(stage)?;
         if self.metrics.is_none() {
-            self.directory.write_config(&self.settings.to_toml())?;
+            self.directory.begin(&self.settings.to_toml())?;
             self.metrics = Some(Metrics::append(&self.directory.path.join("metrics.jsonl"))?);
         }
         let Some((saved, warnings)) = self.directory.load_state(stage)? else {
@@ -121,13 +164,18 @@ impl<'a> Run<'a> {
             self.metrics().truncate_to(&position)?;
             return Ok(None);
         };
-        warnings.iter().for_each(|warning| self.progress.note(warning));
+        warnings.iter().for_each(|warning| self.note(warning));
         Ok(Some(saved))
     }
 
     /// Puts back what the driver itself keeps in a stage's state.
     fn recall(&mut self, saved: &Saved) -> Result<RecentLosses> {
         let strings = &saved.state.strings;
+        let before = strings.get("inputs").and_then(|text| serde_json::from_str::<Fingerprints>(text).ok());
+        if let (Some(mut before), Some(now)) = (before, &self.directory.completed.inputs) {
+            // For a state beside a `run.json` that was lost.
+            before.go_on_with(now, |_| false)?;
+        }
         let position = strings.get("metrics").and_then(|text| serde_json::from_str(text).ok());
         let losses = strings.get("recent_losses").and_then(|text| serde_json::from_str(text).ok());
         let (Some(position), Some(losses)) = (position, losses) else {
@@ -155,6 +203,9 @@ impl<'a> Run<'a> {
         self.directory.check_present()?;
         let position = self.metrics().synced_position()?;
         state.strings.push(("metrics", serde_json::to_string(&position).expect("plain data")));
+        if let Some(inputs) = &self.directory.completed.inputs {
+            state.strings.push(("inputs", serde_json::to_string(inputs).expect("plain data")));
+        }
         state.strings.push(("recent_losses", serde_json::to_string(losses).expect("finite numbers")));
         self.directory.save_state(name, done, &state)
     }
@@ -166,7 +217,7 @@ impl<'a> Run<'a> {
         tokenizer: &Tokenizer,
         finished: Finished<E>,
     ) -> Result<Option<Network<E>>> {
-        let Finished { mut results, notes, network, files, report } = finished;
+        let Finished { mut results, mut notes, network, files, report } = finished;
         self.directory.check_present()?;
         if let (Some(network), Some(name)) = (&network, id.directory()) {
             let path = self.directory.path.join(name);
@@ -175,8 +226,9 @@ impl<'a> Run<'a> {
         for (name, text) in &files {
             write_atomic(&self.directory.path.join(name), |file| file.write_all(text.as_bytes()))?;
         }
+        notes.extend(self.unmoved(id)?);
+        notes.iter().for_each(|note| self.note(&format!("{}: {note}", id.name())));
         if !notes.is_empty() {
-            notes.iter().for_each(|note| self.progress.note(&format!("{}: {note}", id.name())));
             results["notes"] = notes.into();
         }
         let mut all = self.directory.completed.results.clone();
@@ -186,6 +238,16 @@ impl<'a> Run<'a> {
         self.directory.check_present()?;
         self.directory.complete(id.name(), all, position)?;
         Ok(network)
+    }
+
+    /// What the stage's measures say of it, if they did not move the right way.
+    fn unmoved(&mut self, id: StageId) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        for (measure, wanted) in [("loss", hints::Wanted::Less), ("reward", hints::Wanted::More)] {
+            let values = self.metrics().values(id.name(), measure)?;
+            found.extend(hints::unmoved(measure, &values, wanted));
+        }
+        Ok(found)
     }
 
     fn log_time(&self, stage: &str, seconds: f64, tokens: u64) -> Result<()> {

@@ -172,6 +172,19 @@ impl Metrics {
         self.sum.update(line.as_bytes());
         Ok(())
     }
+
+    /// The finite values of a measure in all lines of a stage, in order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn values(&self, stage: &str, measure: &str) -> Result<Vec<f64>> {
+        let text = read_text(&self.path, 4 << 30)?;
+        let value = |line: &str| {
+            let line = json::parse(line.as_bytes()).ok().filter(|line| line["stage"] == stage)?;
+            line[measure].as_f64()
+        };
+        Ok(text.lines().filter_map(value).collect())
+    }
 }
 
 /// The checksum of a file's first `bytes` (or all, if it has fewer), behind which it then stands.

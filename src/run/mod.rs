@@ -1,9 +1,11 @@
 //! Floor 6: a run. [`driver`] drives any [`stage`] and keeps [`watch`] over its steps; below them the [`directory`] with
-//! what is [`completed`], the [`metrics`], the [`recent_losses`], and the [`progress`] that others are told.
+//! what is [`completed`] and the [`fingerprints`] of what is read, the [`metrics`], the [`recent_losses`], and the [`progress`] that others are told.
 
 pub mod completed;
 pub mod directory;
 pub mod driver;
+pub mod fingerprints;
+pub mod hints;
 pub mod metrics;
 pub mod progress;
 pub mod recent_losses;

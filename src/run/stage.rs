@@ -38,6 +38,20 @@ pub enum StageId {
 }
 
 impl StageId {
+    /// All of them, in the order of a run.
+    pub const ALL: [StageId; 10] = [
+        StageId::Pretrain,
+        StageId::Sft,
+        StageId::Collect,
+        StageId::RewardModel,
+        StageId::SftSelection,
+        StageId::RlhfInit,
+        StageId::Ppo,
+        StageId::PpoToCompare,
+        StageId::PpoPtx,
+        StageId::Evaluation,
+    ];
+
     /// Its name on the command line, in `metrics.jsonl`, `results.json`, `run.json`, and of its states.
     pub fn name(self) -> &'static str {
         self.names().0

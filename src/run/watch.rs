@@ -47,12 +47,16 @@ impl Watch<'_> {
         update.map_err(numeric)
     }
 
-    /// Scores of responses.
+    /// Scores of so many responses.
     ///
     /// # Errors
-    /// [`Error::Numeric`] if one is not finite.
-    pub fn scores(&self, scores: &[f32]) -> Result<()> {
+    /// [`Error::Numeric`] if there are more or fewer, or if one is not finite.
+    pub fn scores(&self, scores: &[f32], responses: usize) -> Result<()> {
         let hint = "a reward is a finite number for every response";
+        if scores.len() != responses {
+            let found = format!("{}, for {responses} responses", scores.len());
+            return Err(self.numeric("the number of scores that the reward function gave", found, hint));
+        }
         match scores.iter().find(|score| !score.is_finite()) {
             None => Ok(()),
             Some(score) => Err(self.numeric("a response's score", score, hint)),

@@ -7,6 +7,7 @@
 //! the libraries of these names, GPT-3 is Brown et al. 2020.
 //! Reading files and `--set` overrides is the command line's matter, not this module's.
 
+mod modes;
 mod ppo;
 mod section;
 mod source;
@@ -34,7 +35,8 @@ section! {
         /// What the products with weights round their operands to, forward and backward, in every model of the run,
         /// loaded ones included: "f32" (nothing) or "bf16". Sums, attention, the scalar head, everything between
         /// the products, the weights that the optimizer changes and its moments are f32 in both. The paper trains
-        /// with half-precision weights and activations and f32 copies of the weights (appendix C).
+        /// with half-precision weights and activations and f32 copies of the weights (appendix C; fp16). Off here: it
+        /// changes results a little, and only pays where a processor has the instruction for bf16 pairs.
         precision: Precision = Precision::F32, any;
         /// Updates (PPO: iterations) between two saved states to resume from; 0: only after each stage.
         checkpoint_every: u64 = 200, any;
@@ -100,6 +102,9 @@ impl Settings {
                 reward_model.max_candidates,
                 "",
             ));
+        }
+        if let Some(fault) = self.contradictions().into_iter().next() {
+            return Err(fault);
         }
         self.check_lengths()
     }

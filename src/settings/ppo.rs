@@ -18,7 +18,8 @@ section! {
         /// The KL reference; not set: the policy's first weights (C.4).
         reference_from: Option<String> = None, any;
 
-        /// Episodes in all; one episode is one prompt and its response. Paper: 256000 (C.4).
+        /// Episodes in all; one episode is one prompt and its response. Paper: 256000 (C.4). 0: no PPO. At least
+        /// `batch`; what is left over after whole iterations is not run, and the run says how many that are.
         episodes: u64 = 256_000, any;
         /// Episodes per iteration. Paper: 512 (C.4).
         batch: usize = 512, at_least_one;
@@ -49,18 +50,22 @@ section! {
         learning_rate: f32 = 1.18e-5, not_negative;
         /// Value function's learning rate. Paper: 9e-6 (1.3B and 6B policies), 5e-6 (175B) (C.4).
         value_learning_rate: f32 = 9e-6, not_negative;
-        /// Iterations of linear warm-up of both learning rates; constant after it. Paper: 10 (C.4).
+        /// Iterations of linear warm-up of the policy's learning rate; constant after it. Paper: 10 (C.4).
         warmup_iterations: u64 = 10, any;
         /// Learning rate at the start of the warm-up, as a share of the peak. Paper: 0.1 (C.4).
         warmup_start: f64 = 0.1, fraction;
+        /// Warm up the value function's learning rate as well, in the same way. Paper: no, it is fixed (C.4). LHP, N+
+        /// and TRL have one optimizer, and so one schedule, for both.
+        value_warmup: bool = false, any;
         /// Decoupled weight decay of the matrices. Not printed; LHP: none.
         weight_decay: f64 = 0.0, not_negative;
         /// Largest norm of the gradient; 0: off. Not printed; LHP: off.
         gradient_clip: f32 = 0.0, not_negative;
         /// Adam's style for this stage, where it differs from section `adam`. LHP: "tensorflow".
         adam_style: Option<AdamStyle> = None, any;
-        /// Decay of the average of the policy's weights, per update. Paper: 0.992 (C.4; per update or
-        /// per iteration is not said).
+        /// Decay of the average of the policy's weights, per update. Paper: 0.992 over some 4000 updates (C.4; per
+        /// update or per iteration is not said). A run of few updates needs less, or its average still holds its
+        /// start. 0: the weights themselves.
         ema: f32 = 0.992, below_one;
 
         /// Discount per token. Paper: none, so 1 (C.4).
@@ -81,8 +86,9 @@ section! {
         score_after_eos: bool = false, any;
         /// Score of a response that does not end by itself: "keep", "replace" (LHP, N+) or "subtract" (TRL).
         missing_eos: MissingEos = MissingEos::Keep, any;
-        /// The value that "replace" puts and "subtract" subtracts. LHP, N+: -1 with "replace".
-        missing_eos_value: f32 = -1.0, finite;
+        /// The score that "replace" puts, or the penalty, from 0 up, that "subtract" subtracts. Not set: -1 with
+        /// "replace" (LHP, N+), 1 with "subtract" (TRL's examples).
+        missing_eos_value: Option<f32> = None, |value: &Option<f32>| value.and_then(|value| finite(&value));
         /// Whiten with the variance over n-1 (TRL, VERL) instead of n (LHP).
         unbiased_whitening: bool = false, any;
         /// Divide rewards by their standard deviation, keeping the mean (LHP's default).
@@ -94,10 +100,38 @@ section! {
         /// Episodes over which `kl_coef` adapts. LHP: 10000.
         kl_horizon: f32 = 10_000.0, positive;
 
-        /// Iterations between two evaluations, of the averaged policy (`validation_*` in `metrics.jsonl`; the other
-        /// figures are of the policy that samples); 0: only at the end.
+        /// Iterations between two validations, of the averaged policy (`validation_*` in `metrics.jsonl`; the other
+        /// figures are of the policy that samples); the last iteration has one in any case.
         eval_every: u64 = 25, any;
         /// Validation prompts in an evaluation.
         eval_prompts: usize = 256, at_least_one;
+    }
+}
+
+impl PpoSettings {
+    /// Whether the pretraining term is there: PPO-ptx.
+    pub fn has_ptx(&self) -> bool {
+        self.ptx_coef > 0.0 && self.ptx_examples_per_episode > 0
+    }
+
+    /// Whole iterations that the episodes make.
+    pub fn iterations(&self) -> u64 {
+        self.episodes / self.batch as u64
+    }
+
+    /// Episodes that are too few for another iteration, and so are not run.
+    pub fn episodes_left_over(&self) -> u64 {
+        self.episodes % self.batch as u64
+    }
+
+    /// Updates of the policy, and of the value function.
+    pub fn updates(&self) -> u64 {
+        self.iterations() * (self.minibatches * self.inner_epochs) as u64
+    }
+
+    /// The score of a response that is scored `score`, and which ended by itself or did not.
+    pub fn score(&self, score: f32, ended: bool) -> f32 {
+        let value = self.missing_eos_value.unwrap_or(self.missing_eos.usual_value());
+        self.missing_eos.apply(value, score, ended)
     }
 }

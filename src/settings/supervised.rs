@@ -60,7 +60,7 @@ section! {
         warmup_steps: u64 = 100, any;
         /// Decoupled weight decay of the matrices. GPT-3: 0.1.
         weight_decay: f64 = 0.1, not_negative;
-        /// Largest norm of the gradient; 0: off. GPT-3: 1.0.
+        /// Largest norm of the gradient; 0: off. GPT-3: 1.0; off here, as small models do without.
         gradient_clip: f32 = 0.0, not_negative;
         /// Updates between two validations; 0: only at the end.
         eval_every: u64 = 200, any;
@@ -74,7 +74,7 @@ section! {
     SftSettings = "sft" {
         /// A model directory to start from; not set: the pretrained model.
         init_from: Option<String> = None, any;
-        /// Passes over the demonstrations. Paper: 16 (C.1).
+        /// Passes over the demonstrations. Paper: 16 (C.1). 0: no SFT; later stages start from the pretrained model.
         epochs: usize = 16, any;
         /// Demonstrations per update. Paper: 32 (175B: 8) (C.1).
         batch: usize = 32, at_least_one;
@@ -176,9 +176,10 @@ impl RlhfInitSettings {
 section! {
     /// The reward model: all pairs of a prompt's ranking are one batch element (section 3.5, C.2).
     RewardModelSettings = "reward_model" {
-        /// A model directory to start from; not set: the SFT model (section 3.5).
+        /// A model directory to start from; not set: the SFT model (section 3.5). The paper's own run began with GPT-3
+        /// fine-tuned on public NLP data sets, with similar results (C.2).
         init_from: Option<String> = None, any;
-        /// Passes over the comparisons. Paper: 1, more overfits (C.2).
+        /// Passes over the comparisons. Paper: 1, more overfits (C.2). 0: no reward model.
         epochs: usize = 1, any;
         /// Prompts per update, each with all its pairs. Paper: 64 (C.2).
         batch: usize = 64, at_least_one;

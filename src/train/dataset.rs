@@ -112,12 +112,23 @@ impl Dataset {
     /// # Errors
     /// Those of the files; [`Error::Usage`] if nothing is configured for a part that is needed.
     pub fn load(settings: &Settings, root: &Path) -> Result<Self> {
+        Dataset::load_with(settings, root, None)
+    }
+
+    /// [`Dataset::load`] with the tokenizer of a run that is under way, whose models know no other.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn load_with(settings: &Settings, root: &Path, known: Option<Tokenizer>) -> Result<Self> {
         let world = settings.data.world.then(|| World::new(settings.seed));
         let records = match &world {
             Some(world) => records::from_world(world, settings),
             None => records::from_files(settings, root)?,
         };
-        let tokenizer = tokenizer(settings, root, &records)?;
+        let tokenizer = match known {
+            Some(tokenizer) => tokenizer,
+            None => tokenizer(settings, root, &records)?,
+        };
         let Records { text, demonstrations, comparisons, prompts, ranking_prompts, mut notes } = records;
         if settings.tokenizer.from.is_none() && settings.pretrain.init_from.is_none() {
             notes.extend(tokenizer.shortfall(settings.tokenizer.vocab_size));

@@ -33,7 +33,7 @@ use crate::num::statistics::mean;
 use crate::optim::learner::Learner;
 use crate::optim::schedule::{Decay, Schedule};
 use crate::run::metrics::Value;
-use crate::run::{Finished, Saved, Stage, StageState, Step, Watch};
+use crate::run::{Finished, Saved, Stage, StageState, Step, Watch, hints};
 use crate::settings::PpoSettings;
 
 /// Adds to the policy's gradient that of a loss, the negative of equation 2: a mean over the response tokens of a
@@ -113,7 +113,7 @@ impl<E: Engine> Stage for Ppo<'_, E> {
     type Engine = E;
 
     fn steps(&self) -> u64 {
-        self.s.episodes / self.s.batch as u64
+        self.s.iterations()
     }
 
     fn step(&mut self, iteration: u64, watch: &mut Watch) -> Result<Step> {
@@ -123,7 +123,7 @@ impl<E: Engine> Stage for Ppo<'_, E> {
         let responses = respond(&self.policy.network, &prompts, s, &self.inputs, (Address::Ppo, iteration));
         let rollouts = Rollouts::new(&prompts, &responses);
         let scores = self.reward.scores(&rollouts);
-        watch.scores(&scores)?;
+        watch.scores(&scores, rollouts.len())?;
 
         // 2. What they are worth: KL penalties, values, advantages, returns.
         let (log_probs, entropies) = packed(&responses);
@@ -151,7 +151,7 @@ impl<E: Engine> Stage for Ppo<'_, E> {
         let mut fields = fields(&episodes, self.inputs.data.tokenizer.end_of_text(), sampled, &sums);
         let done = iteration + 1;
         if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == self.steps() {
-            self.validate(iteration, &mut fields);
+            self.validate(iteration, &mut fields, watch)?;
         }
         if s.adaptive_kl {
             let control = AdaptiveKl { target: s.kl_target, horizon: s.kl_horizon };
@@ -177,9 +177,12 @@ impl<E: Engine> Stage for Ppo<'_, E> {
     fn finish(self) -> Result<Finished<E>> {
         let (s, iterations) = (self.s, self.steps());
         let results = json!({ "iterations": iterations, "episodes": iterations * s.batch as u64,
-            "updates": self.policy.updates, "kl_coef": self.kl_coef, "ptx_coef": s.ptx_coef,
+            "episodes_left_over": s.episodes_left_over(), "updates": self.policy.updates, "kl_coef": self.kl_coef, "ptx_coef": s.ptx_coef,
             "prompts": self.prompts.len() });
-        Ok(Finished::network(self.policy.averaged(), results))
+        let width = self.policy.network.config.width;
+        let slow = hints::slow("ppo.learning_rate", s.learning_rate, width, hints::POLICY);
+        let notes = hints::some([slow, hints::holds_start(s.ema, self.policy.updates)]);
+        Ok(Finished { notes, ..Finished::network(self.policy.averaged(), results) })
     }
 }
 
@@ -195,7 +198,7 @@ impl<'a, E: Engine> Ppo<'a, E> {
         if prompts.is_empty() {
             return Err(Error::usage("data.prompts", "prompts shorter than the context", "none", ""));
         }
-        if has_ptx(s) && inputs.data.text.train.predictions() == 0 {
+        if s.has_ptx() && inputs.data.text.train.predictions() == 0 {
             let hint = "set ppo.ptx_coef = 0 for plain PPO";
             return Err(Error::usage("data.pretraining", "text for the pretraining gradient", "none", hint));
         }
@@ -247,6 +250,7 @@ impl<'a, E: Engine> Ppo<'a, E> {
         }
         let update = policy.updates;
         let rate = |peak| self.schedule.learning_rate(peak, update, u64::MAX);
+        let value_rate = if s.value_warmup { rate(s.value_learning_rate) } else { s.value_learning_rate };
 
         let text = text(&self.inputs, s, policy.network.config.context, update);
         let (ptx, ptx_tokens) = (sums.ptx, sums.ptx_tokens);
@@ -257,7 +261,7 @@ impl<'a, E: Engine> Ppo<'a, E> {
             watch.loss("the ptx loss", &policy.network, loss)?;
         }
         watch.ratio(sums.policy.ratio_max)?;
-        sums.learning_rate = rate(s.learning_rate);
+        (sums.learning_rate, sums.value_learning_rate) = (rate(s.learning_rate), value_rate);
         let norm = watch.update(policy.update(sums.learning_rate, s.ema), " (policy)")?;
         sums.gradient_norm = sums.gradient_norm.max(norm);
 
@@ -265,12 +269,17 @@ impl<'a, E: Engine> Ppo<'a, E> {
         value_gradient(value, minibatch, s, sums);
         let loss = (sums.value.loss - before.loss) / (sums.value.tokens - before.tokens).max(1) as f64;
         watch.loss("the value loss", &value.network, loss)?;
-        watch.update(value.update(rate(s.value_learning_rate), 0.0), " (value function)")?;
+        watch.update(value.update(value_rate, 0.0), " (value function)")?;
         Ok(())
     }
 
     /// On text and prompts for validation: the policy with its averaged weights, which is the one that is exported.
-    fn validate(&mut self, iteration: u64, fields: &mut Vec<(&'static str, Value)>) {
+    fn validate(
+        &mut self,
+        iteration: u64,
+        fields: &mut Vec<(&'static str, Value)>,
+        watch: &Watch,
+    ) -> Result<()> {
         let Ppo { s, inputs, policy, value, reward, .. } = self;
         let context = policy.network.config.context.min(value.network.config.context);
         let mut prompts = fitting(&inputs.data.prompts.validation, context);
@@ -280,8 +289,12 @@ impl<'a, E: Engine> Ppo<'a, E> {
             (inputs.text_loss(network, Side::Validation), responses)
         });
         fields.extend(loss.map(|loss| ("validation_pretraining_loss", loss.into())));
-        let scores = reward.scores(&Rollouts::new(&prompts, &responses));
-        fields.extend(mean(&scores).map(|reward| ("validation_reward", reward.into())));
+        if !prompts.is_empty() {
+            let scores = reward.scores(&Rollouts::new(&prompts, &responses));
+            watch.scores(&scores, prompts.len())?;
+            fields.extend(mean(&scores).map(|reward| ("validation_reward", reward.into())));
+        }
+        Ok(())
     }
 }
 
@@ -299,14 +312,9 @@ fn respond<E: Engine>(
     network.generate(prompts, &sampling, &draw.consecutive(prompts.len()), &|_| true)
 }
 
-/// Whether the pretraining term is there.
-fn has_ptx(s: &PpoSettings) -> bool {
-    s.ptx_coef > 0.0 && s.ptx_examples_per_episode > 0
-}
-
 /// An update's windows of pretraining text.
 fn text<'a>(inputs: &Inputs<'a>, s: &PpoSettings, context: usize, update: u64) -> Vec<Sequence<'a>> {
-    let count = if has_ptx(s) { s.batch / s.minibatches * s.ptx_examples_per_episode } else { 0 };
+    let count = if s.has_ptx() { s.batch / s.minibatches * s.ptx_examples_per_episode } else { 0 };
     let window = |i| window(&inputs.data.text.train, context, inputs.seed, Address::Ppo, update, i);
     (0..count as u64).map(window).collect()
 }
@@ -320,9 +328,7 @@ fn packed(responses: &[Response]) -> (Vec<f32>, Vec<f32>) {
 
 /// Scores of responses, of which those that did not end by themselves may have lost something.
 fn without_eos(scores: &[f32], responses: &[Response], s: &PpoSettings) -> Vec<f32> {
-    let apply = |(&score, response): (&f32, &Response)| {
-        s.missing_eos.apply(s.missing_eos_value, score, response.ended)
-    };
+    let apply = |(&score, response): (&f32, &Response)| s.score(score, response.ended);
     scores.iter().zip(responses).map(apply).collect()
 }
 

@@ -23,6 +23,8 @@ pub struct Sums {
     pub gradient_norm: f32,
     /// The policy's latest learning rate.
     pub learning_rate: f32,
+    /// The value function's latest learning rate.
+    pub value_learning_rate: f32,
 }
 
 /// What the rollouts of an iteration say by themselves.
@@ -75,6 +77,7 @@ pub fn fields(
         ("value_clip_fraction", (value.clipped as f64 / positions).into()),
         ("gradient_norm", sums.gradient_norm.into()),
         ("learning_rate", sums.learning_rate.into()),
+        ("value_learning_rate", sums.value_learning_rate.into()),
     ]);
     if sums.ptx_tokens > 0 {
         fields.push(("ptx_loss", (sums.ptx / sums.ptx_tokens as f64).into()));

@@ -12,7 +12,7 @@ use crate::model::{Network, Sequence, singly};
 use crate::num::rng::{Purpose, Rng, Stage as Address};
 use crate::optim::learner::Learner;
 use crate::optim::schedule::Schedule;
-use crate::run::{Finished, Saved, Stage, StageState, Step, Watch};
+use crate::run::{Finished, Saved, Stage, StageState, Step, Watch, hints};
 use crate::settings::PretrainSettings;
 
 /// The stage.
@@ -85,12 +85,15 @@ impl<E: Engine> Stage for Pretrain<'_, E> {
 
     fn finish(mut self) -> Result<Finished<E>> {
         let (text, network) = (&self.inputs.data.text, &mut self.learner.network);
+        let width = network.config.width;
+        let slow = hints::slow("pretrain.learning_rate", self.s.learning_rate, width, hints::PRETRAINING);
+        let notes = hints::some([slow.filter(|_| self.s.steps > 0)]);
         let results = json!({ "steps": self.s.steps, "parameters": network.layout.len,
             "validation_loss": self.inputs.text_loss(network, Side::Validation),
             "test_loss": self.inputs.text_loss(network, Side::Test),
             "train_tokens": text.train.len(), "validation_tokens": text.validation.len(),
             "test_tokens": text.test.len() });
-        Ok(Finished::network(self.learner.network, results))
+        Ok(Finished { notes, ..Finished::network(self.learner.network, results) })
     }
 }
 

@@ -6,8 +6,9 @@ use crate::model::{Head, Network};
 
 /// Anything that scores responses.
 pub trait RewardFunction {
-    /// One score for each rollout; the response ends with the end-of-text token if it ended by itself. Higher is
-    /// better; 0 should be about as good as a demonstration.
+    /// One finite score for each rollout, in their order; the response ends with the end-of-text token if it ended by
+    /// itself. Higher is better; 0 should be about as good as a demonstration. Any other number of scores, or one that
+    /// is not finite, stops the run.
     fn scores(&mut self, rollouts: &Rollouts) -> Vec<f32>;
 }
 

@@ -6,15 +6,16 @@ use serde_json::{Value as Json, json};
 use super::dataset::{Example, Ranking, check_lengths};
 use super::inputs::{Inputs, schedule};
 use super::monitors::{LengthPair, length_baseline};
+use crate::data::Split;
 use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
 use crate::loss::reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
 use crate::model::{Head, Network, Sequence};
-use crate::num::rng::Stage as Address;
+use crate::num::rng::{Purpose, Rng, Stage as Address};
 use crate::num::statistics::{Clustered, Estimate, mean, text};
 use crate::optim::learner::Learner;
 use crate::optim::schedule::Schedule;
-use crate::run::{Finished, Saved, Stage, StageState, Step, Watch};
+use crate::run::{Finished, Saved, Stage, StageState, Step, Watch, hints};
 use crate::settings::RewardModelSettings;
 
 /// The stage.
@@ -109,16 +110,20 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
         let wanted = self.s.center_on_demonstrations;
         let shift = if wanted { center(&mut network, &data.demonstrations.train) } else { None };
         let baseline = length_baseline(&length_pairs(training), &length_pairs(test)).held_out;
+        let (above, looked_at) = above_shuffled(&mut network, &data.demonstrations, self.inputs.seed);
         let mut results = json!({ "steps": steps, "rankings": training.len(),
-            "test_rankings": test.len(), "test_pairs": accuracy.count(), "shift": shift });
+            "test_rankings": test.len(), "test_pairs": accuracy.count(), "shift": shift,
+            "demonstrations_above_shuffled": above });
         put_interval(&mut results, "accuracy", accuracy.share());
         put_interval(&mut results, "length_baseline", baseline);
-        let mut finished = Finished::network(network, results);
-        if wanted && shift.is_none() {
-            let note = "no demonstrations to center the rewards on (reward_model.center_on_demonstrations)";
-            finished.notes.push(note.into());
-        }
-        Ok(finished)
+        let (key, rate, width) = ("reward_model.learning_rate", self.s.learning_rate, network.config.width);
+        let nothing = "no demonstrations to center the rewards on (reward_model.center_on_demonstrations)";
+        let notes = hints::some([
+            hints::slow(key, rate, width, hints::REWARD_MODEL),
+            hints::likes_gibberish(above, looked_at),
+            (wanted && shift.is_none()).then(|| nothing.to_string()),
+        ]);
+        Ok(Finished { notes, ..Finished::network(network, results) })
     }
 }
 
@@ -129,6 +134,37 @@ fn put_interval(results: &mut Json, name: &str, estimate: Option<Estimate>) {
     results[format!("{name}_low")] = json!(estimate.map(|e| e.low));
     results[format!("{name}_high")] = json!(estimate.map(|e| e.high));
     results[format!("{name}_prompts")] = json!(estimate.map_or(0, |e| e.clusters));
+}
+
+/// The share of some demonstrations, held-out ones where there are any, that score above their own tokens in random
+/// order, and how many were looked at. The end-of-text token stays where it is.
+fn above_shuffled<E: Engine>(
+    network: &mut Network<E>,
+    demonstrations: &Split<Vec<Example>>,
+    seed: u64,
+) -> (Option<f64>, usize) {
+    const MOST: usize = 64;
+    let Split { train, validation, test } = demonstrations;
+    let side = [test, validation, train].into_iter().find(|side| !side.is_empty());
+    let fits = |example: &&Example| example.tokens.len() <= network.config.context;
+    let some: Vec<&Example> = side.into_iter().flatten().filter(fits).take(MOST).collect();
+    let shuffled: Vec<Vec<u32>> = (0..).zip(&some).map(|(i, example)| shuffle(example, seed, i)).collect();
+    let right = network.scores(some.iter().map(|example| example.tokens.as_slice()));
+    let wrong = network.scores(shuffled.iter().map(Vec::as_slice));
+    let pairs: Vec<(f32, f32)> = right.into_iter().zip(wrong).collect();
+    (hints::demonstrations_above_shuffled(&pairs), pairs.len())
+}
+
+fn shuffle(example: &Example, seed: u64, index: u64) -> Vec<u32> {
+    // An address of its own: a shuffle of training data counts its epochs from 0.
+    let mut rng = Rng::at(seed, Address::RewardModel, Purpose::Noise, 0, index, 0);
+    let mut tokens = example.tokens.clone();
+    let words = example.response().len().saturating_sub(1);
+    let order = rng.permutation(words);
+    for (place, from) in order.into_iter().enumerate() {
+        tokens[example.prompt + place] = example.response()[from];
+    }
+    tokens
 }
 
 /// The same trunk under a fresh scalar head, N(0, 1/sqrt(C+1)). A reward model comes back as it is.

@@ -19,7 +19,7 @@ use crate::num::statistics;
 use crate::optim::learner::Learner;
 use crate::optim::schedule::Schedule;
 use crate::run::metrics::Value;
-use crate::run::{Finished, Saved, Stage, StageId, StageState, Step, Watch};
+use crate::run::{Finished, Saved, Stage, StageId, StageState, Step, Watch, hints};
 use crate::settings::{Select, SftSettings};
 
 /// The stage, under either name.
@@ -207,7 +207,7 @@ impl<E: Engine> Stage for Sft<'_, E> {
 
     fn finish(mut self) -> Result<Finished<E>> {
         let (steps, demonstrations, text) = (self.steps(), self.examples().len(), self.text_shares());
-        let Sft { s, inputs, learner, loss_before, losses, best, lacks_text, .. } = &mut self;
+        let Sft { id, s, inputs, learner, loss_before, losses, best, lacks_text, .. } = &mut self;
         let mut notes = Vec::new();
         let (mut epoch, mut chosen_by) = (losses.len() as u64, "last");
         if let Some((least, parameters)) = best.take() {
@@ -224,6 +224,10 @@ impl<E: Engine> Stage for Sft<'_, E> {
         if *lacks_text {
             notes.push("no pretraining text to mix in: rlhf_init.pretrain_fraction is not used".to_string());
         }
+        let known = if *id == StageId::Sft { hints::SFT } else { hints::RLHF_INIT };
+        let key = format!("{}.learning_rate", id.name());
+        let slow = hints::slow(&key, s.learning_rate, learner.network.config.width, known);
+        notes.extend(slow.filter(|_| steps > 0));
         let epochs =
             losses.iter().zip(1..).map(|(loss, epoch)| json!({ "epoch": epoch, "demonstration_loss": loss }));
         let mut results = json!({ "steps": steps, "demonstrations": demonstrations,
@@ -233,9 +237,7 @@ impl<E: Engine> Stage for Sft<'_, E> {
             results["share_of_text"] = shares;
             notes.push(words);
         }
-        let mut finished = Finished::network(self.learner.network, results);
-        finished.notes = notes;
-        Ok(finished)
+        Ok(Finished { notes, ..Finished::network(self.learner.network, results) })
     }
 }
 

@@ -52,7 +52,7 @@ impl<E: Engine> Stage for SftSelection<'_, E> {
         watch.check_stop()?;
         let rollouts = Rollouts::new(&self.prompts, &responses);
         let scores = self.reward.scores(rollouts.iter());
-        watch.scores(&scores)?;
+        watch.scores(&scores, rollouts.len())?;
         let reward = mean(&scores).expect("without prompts there are no steps");
         self.rewards.push(reward);
         if self.best.as_ref().is_none_or(|(most, ..)| reward > *most) {
