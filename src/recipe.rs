@@ -3,6 +3,9 @@
 
 mod models;
 mod needs;
+mod plan;
+
+pub use plan::plan;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -53,6 +56,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         stop: &'a AtomicBool,
     ) -> Result<Self> {
         let run = Run::open(settings, out, resume, progress, stop)?;
+        run.progress.note("the data is read, and the tokenizer made ready");
         let data = Dataset::load(settings, root)?;
         run.check_stop()?;
         run.progress.finish();
@@ -66,6 +70,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
     /// Those of the stages.
     pub fn all(&mut self) -> Result<()> {
         needs::check_data(self.settings, &self.data)?;
+        self.announce(None)?;
         self.pretrain()?;
         // Step 1: demonstrations, and a policy that imitates them.
         self.sft()?;
@@ -84,10 +89,13 @@ impl<'a, E: Engine> Recipe<'a, E> {
     /// # Errors
     /// Those of the stage.
     pub fn only(&mut self, stage: StageId) -> Result<()> {
+        if stage == StageId::Collect && self.data.world.is_none() {
+            return Err(needs::world());
+        }
+        self.announce(Some(stage))?;
         match stage {
             StageId::Pretrain => self.pretrain(),
             StageId::Sft => self.sft(),
-            StageId::Collect if self.data.world.is_none() => Err(needs::world()),
             StageId::Collect => self.collect(),
             StageId::RewardModel => {
                 self.collect()?;
@@ -103,6 +111,22 @@ impl<'a, E: Engine> Recipe<'a, E> {
         }
     }
 
+    /// Says what is going to be done.
+    fn announce(&mut self, only: Option<StageId>) -> Result<()> {
+        let done =
+            |id| if id == StageId::Evaluation { self.run.is_last_done(id) } else { self.run.is_done(id) };
+        let plan = plan(self.settings, self.root, &self.data, &done, only)?;
+        let path = self.run.directory.path.display();
+        if plan.stages.is_empty() {
+            let note = format!("{path}: nothing to do, as the configuration turns this stage off");
+            self.run.progress.note(&note);
+        } else if plan.left().next().is_none() {
+            self.run.progress.note(&format!("{path}: already finished, nothing is left to do"));
+        }
+        self.run.progress.plan(&plan);
+        Ok(())
+    }
+
     fn pretrain(&mut self) -> Result<()> {
         let (id, s) = (StageId::Pretrain, &self.settings.pretrain);
         if self.run.is_done(id) {
@@ -110,7 +134,10 @@ impl<'a, E: Engine> Recipe<'a, E> {
         }
         let network = match &s.init_from {
             Some(from) => self.load(from, Head::LanguageModel)?,
-            None => self.fresh()?,
+            None => {
+                self.run.progress.note("the first weights are drawn");
+                self.fresh()?
+            }
         };
         let stage = Pretrain::new(Inputs::new(self.settings, &self.data), s, network)?;
         self.run.drive(id, &self.data.tokenizer, stage).map(drop)

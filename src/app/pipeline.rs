@@ -22,8 +22,9 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// Those of configuration, data and stages.
 pub fn run(args: &RunArgs) -> Result<()> {
-    let settings = config::load(&args.config, &args.set)?;
-    execute(&settings, &args.data_root(), &args.out, args.resume, args.stage)
+    let root = args.data_root();
+    let settings = config::load_with_root(&args.config, &args.set, &root)?;
+    execute(&settings, &root, &args.out, args.resume, args.stage)
 }
 
 /// Runs all stages (or one) with progress on standard error, until done or Ctrl-C; prints where the report is.

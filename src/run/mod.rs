@@ -1,15 +1,18 @@
 //! Floor 6: a run. [`driver`] drives any [`stage`] and keeps [`watch`] over its steps; below them the [`directory`] with
-//! what is [`completed`], the [`metrics`], the [`recent_losses`], and the [`progress`] that others are told.
+//! what is [`completed`], the [`metrics`], the [`recent_losses`], and the [`progress`] that others are told, with the
+//! [`plan`] of what is to come.
 
 pub mod completed;
 pub mod directory;
 pub mod driver;
 pub mod metrics;
+pub mod plan;
 pub mod progress;
 pub mod recent_losses;
 pub mod stage;
 pub mod watch;
 
 pub use driver::Run;
+pub use plan::{Plan, PlannedStage, Speed, Work};
 pub use stage::{Finished, Saved, Stage, StageId, StageState, Step};
 pub use watch::Watch;

@@ -1,6 +1,6 @@
 //! What a run starts from: the model's shape, the tokenizer, the data, the built-in miniature.
 
-use super::section::{any, at_least_one, below_one, positive, section};
+use super::section::{any, at_least_one, below_one, none_or_at_least_one, positive, section};
 use crate::model::{Activation, AttentionPattern, ModelConfig, Precision};
 
 section! {
@@ -16,7 +16,7 @@ section! {
         /// Attention heads; divides the width. GPT-3 XL: 24 (Stiennon et al. 2020: 16).
         heads: usize = 12, at_least_one;
         /// Inner width of the MLP; not set: 4 times the width, as in GPT-2 and GPT-3.
-        inner: Option<usize> = None, any;
+        inner: Option<usize> = None, none_or_at_least_one;
         /// Added to the variance in every layer norm. GPT-2: 1e-5.
         layer_norm_epsilon: f32 = 1e-5, positive;
         /// "gelu_tanh" (GPT-2, GPT-3) or "gelu" (exact, with erf).
@@ -79,9 +79,10 @@ section! {
         /// Share of users (of records, where no user is named) held out for validation. Paper: about
         /// 0.11 of the demonstrations, 0.35 of the comparisons, split by user (section 3.2, table 6).
         validation_fraction: f32 = 0.1, below_one;
-        /// Longer prompts are left out, in tokens. Paper: 1000 (appendix C).
+        /// Longer prompts are left out, in tokens. Paper: 1000 (appendix C). A configuration that does not set
+        /// it gets less where the context is shorter: half of it, or what `max_response_tokens` leaves.
         max_prompt_tokens: usize = 1000, at_least_one;
-        /// Longest response, in tokens. Paper: 1000 (appendix C).
+        /// Longest response, in tokens; longer ones are left out. Paper: 1000 (appendix C). Not set: as above.
         max_response_tokens: usize = 1000, at_least_one;
         /// Most prompts taken from one user. Paper: 200 (section 3.2).
         prompts_per_user: usize = 200, at_least_one;

@@ -55,11 +55,7 @@ impl<'a, E: Engine> Sft<'a, E> {
             return Err(Error::usage("data.demonstrations", "demonstrations to learn from", "none", ""));
         }
         check_lengths(examples, network.config.context)?;
-        let texts = match inputs.data.text.train.len() {
-            0 | 1 => 0,
-            _ => (s.batch as f32 * text_share).round() as usize,
-        };
-        let demonstrations = (s.batch - texts.min(s.batch - 1)).max(1);
+        let (demonstrations, texts) = mix(s.batch, text_share, inputs.data.text.train.len());
         let mut learner = inputs.learner(network, inputs.optimizer(None, s.weight_decay, s.gradient_clip));
         let loss_before = inputs.demonstration_loss(&mut learner.network, s.eval_examples);
         let schedule = schedule(s.schedule, s.final_fraction, s.warmup_steps);
@@ -168,6 +164,15 @@ impl<E: Engine> Stage for Sft<'_, E> {
             "text_loss": inputs.text_loss(&mut learner.network) });
         Ok(Finished::network(self.learner.network, results))
     }
+}
+
+/// Demonstrations and windows of pretraining text in a batch, with `text` tokens of it to choose from.
+pub fn mix(batch: usize, text_share: f32, text: usize) -> (usize, usize) {
+    let texts = match text {
+        0 | 1 => 0,
+        _ => (batch as f32 * text_share).round() as usize,
+    };
+    ((batch - texts.min(batch - 1)).max(1), texts)
 }
 
 /// Where an epoch's network waits for the reward model's choice.
