@@ -5,6 +5,7 @@ mod models;
 mod needs;
 mod plan;
 
+pub use needs::{check_data, check_settings};
 pub use plan::plan;
 
 use std::path::Path;
@@ -113,9 +114,8 @@ impl<'a, E: Engine> Recipe<'a, E> {
 
     /// Says what is going to be done.
     fn announce(&mut self, only: Option<StageId>) -> Result<()> {
-        let done =
-            |id| if id == StageId::Evaluation { self.run.is_last_done(id) } else { self.run.is_done(id) };
-        let plan = plan(self.settings, self.root, &self.data, &done, only)?;
+        let completed = &self.run.directory.completed;
+        let plan = plan(self.settings, self.root, &self.data, completed, only)?;
         let path = self.run.directory.path.display();
         if plan.stages.is_empty() {
             let note = format!("{path}: nothing to do, as the configuration turns this stage off");
@@ -123,6 +123,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         } else if plan.left().next().is_none() {
             self.run.progress.note(&format!("{path}: already finished, nothing is left to do"));
         }
+        needs::check_memory(&plan)?;
         self.run.progress.plan(&plan);
         Ok(())
     }
@@ -327,12 +328,4 @@ impl<'a, E: Engine> Recipe<'a, E> {
         let s = &self.settings.ppo;
         Sampling::full(s.temperature, s.max_response_tokens, self.data.tokenizer.end_of_text())
     }
-}
-
-/// Stages that need each other, asked for before anything is opened.
-///
-/// # Errors
-/// [`crate::Error::Usage`].
-pub fn check_settings(settings: &Settings) -> Result<()> {
-    needs::check_settings(settings)
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use instructgpt::recipe;
+use instructgpt::run::completed::Completed;
 use instructgpt::run::progress::Progress;
 use instructgpt::run::{Plan, StageId};
 use instructgpt::settings::Settings;
@@ -52,7 +53,7 @@ fn lines(path: &Path) -> Vec<Value> {
 
 fn plan_of(s: &Settings) -> Plan {
     let data = Dataset::load(s, Path::new(".")).unwrap();
-    recipe::plan(s, Path::new("."), &data, &|_| false, None).unwrap()
+    recipe::plan(s, Path::new("."), &data, &Completed::default(), None).unwrap()
 }
 
 #[test]

@@ -86,8 +86,11 @@ pub struct RunArgs {
     #[arg(value_name = "CONFIG.toml")]
     pub config: PathBuf,
     /// Run directory; created if missing
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    pub out: Option<PathBuf>,
+    /// Only say what the run would do: steps, tokens, memory, arithmetic and time of each stage. Nothing is written
+    #[arg(long)]
+    pub plan: bool,
     /// Root of the configuration's relative data paths [default: the configuration's folder]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

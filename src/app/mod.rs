@@ -7,12 +7,15 @@ pub mod args;
 pub mod bench;
 pub mod bits;
 pub mod config;
+pub mod course;
 pub mod demo;
 pub mod doctor;
 pub mod inference;
 pub mod jsonl;
 pub mod pipeline;
+pub mod plan;
 pub mod progress;
+pub mod tables;
 
 use std::io::Write;
 use std::process::ExitCode;

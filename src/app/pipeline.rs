@@ -6,25 +6,63 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::RunArgs;
 use super::progress::on_stderr;
-use super::{config, jsonl};
+use super::{config, jsonl, tables};
 use crate::engine::Cpu;
 use crate::error::Result;
 use crate::recipe::{self, Recipe};
 use crate::run::StageId;
+use crate::run::completed::Completed;
 use crate::run::progress::Progress;
 use crate::settings::Settings;
+use crate::train::dataset::Dataset;
 
 /// Set by Ctrl-C: the current step is finished and saved.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Runs the command `run`.
+/// Runs the command `run`; the final tables go to standard error, as the report's path alone is the result.
 ///
 /// # Errors
 /// Those of configuration, data and stages.
 pub fn run(args: &RunArgs) -> Result<()> {
     let root = args.data_root();
     let settings = config::load_with_root(&args.config, &args.set, &root)?;
-    execute(&settings, &root, &args.out, args.resume, args.stage)
+    let Some(out) = args.out.as_ref().filter(|_| !args.plan) else {
+        return plan(&settings, &root, args);
+    };
+    execute(&settings, &root, out, args.resume, args.stage)?;
+    if args.stage.is_none() {
+        for line in tables::of_run(out)? {
+            // Where standard error is closed, the files have them.
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+    Ok(())
+}
+
+/// Prints the plan of a run on standard output, and writes nothing.
+fn plan(settings: &Settings, root: &Path, args: &RunArgs) -> Result<()> {
+    if args.stage.is_none() {
+        recipe::check_settings(settings)?;
+    }
+    let goes_on = args.resume || args.stage.is_some();
+    let completed = args.out.as_ref().filter(|_| goes_on).map(|out| out.join("run.json"));
+    let completed = match completed.filter(|path| path.exists()) {
+        Some(path) => Completed::read(&path)?,
+        None => Completed::default(),
+    };
+    let data = Dataset::load(settings, root)?;
+    for note in &data.notes {
+        let _ = writeln!(std::io::stderr(), "{note}");
+    }
+    if args.stage.is_none() {
+        recipe::check_data(settings, &data)?;
+    }
+    let plan = recipe::plan(settings, root, &data, &completed, args.stage)?;
+    let mut out = jsonl::Output::stdout();
+    for line in super::plan::lines(&plan, &crate::bench::speed(&plan.model)) {
+        out.text(&line)?;
+    }
+    Ok(())
 }
 
 /// Runs all stages (or one) with progress on standard error, until done or Ctrl-C; prints where the report is.

@@ -39,7 +39,9 @@ impl ModelConfig {
 
     /// Floating-point operations of a forward pass over `tokens` tokens of one sequence that gives `outputs` outputs.
     pub fn forward_flops(&self, head: Head, tokens: usize, outputs: usize) -> f64 {
-        let seen: f64 = (0..self.layers).map(|layer| seen(tokens, self.window(layer))).sum();
+        // Layers of even number, and those of odd number.
+        let [even, odd] = [self.layers.div_ceil(2), self.layers / 2].map(|layers| layers as f64);
+        let seen = even * seen(tokens, self.window(0)) + odd * seen(tokens, self.window(1));
         let of_head = if head == Head::LanguageModel { self.vocab_size } else { 1 };
         let width = self.width as f64;
         2.0 * tokens as f64 * self.block_weights()
@@ -58,7 +60,7 @@ impl ModelConfig {
         let copies = if average { 5 } else { 4 };
         // A tied embedding's gradient is gathered in two shares.
         let lookup = match head {
-            Head::LanguageModel if self.tied_head => (self.vocab_size * self.width) as u128,
+            Head::LanguageModel if self.tied_head => self.vocab_size as u128 * self.width as u128,
             _ => 0,
         };
         4 * (copies * self.parameters(head) + lookup + self.pass_floats(head, tokens, true))
@@ -68,20 +70,19 @@ impl ModelConfig {
     /// `tokens` tokens that are in work on `threads` threads together.
     pub fn sampling_bytes(&self, sequences: usize, tokens: usize, threads: usize) -> u128 {
         let number = if self.precision == Precision::Bf16 { 2 } else { 4 };
-        let head = (self.vocab_size * self.width) as u128;
-        let kept = 2 * self.layers * self.width;
-        let sequences = sequences.min(MOST * threads);
-        number * (self.block_weights() as u128 + head) + 4 * (sequences * tokens * kept) as u128
+        let [v, c, l] = [self.vocab_size, self.width, self.layers].map(|size| size as u128);
+        let rows = sequences.min(MOST * threads) as u128 * tokens as u128;
+        number * (self.block_weights() as u128 + v * c) + 4 * rows * 2 * l * c
     }
 
     /// Numbers that a pass works on.
     fn pass_floats(&self, head: Head, tokens: usize, training: bool) -> u128 {
         let tokens = tokens.max(self.context);
         let of_head = match head {
-            Head::LanguageModel => chunk(self.vocab_size, tokens) * (self.vocab_size + 2 * self.width),
+            Head::LanguageModel => self.vocab_size as u128 + 2 * self.width as u128,
             Head::Scalar => 0,
         };
-        activation_floats(self, tokens, training) + of_head as u128
+        activation_floats(self, tokens, training) + chunk(self.vocab_size, tokens) as u128 * of_head
     }
 }
 

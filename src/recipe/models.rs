@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Recipe, needs};
+use super::Recipe;
 use crate::checkpoint::load_model_directory_with_warnings;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -14,7 +14,6 @@ impl<E: Engine> Recipe<'_, E> {
         let s = self.settings;
         let config = s.model.config(self.data.tokenizer.vocab_size(), s.precision);
         config.validate("model")?;
-        needs::check_memory(&config, s.micro_batch_tokens)?;
         Ok(Network::random(self.engine, config, Head::LanguageModel, s.seed))
     }
 

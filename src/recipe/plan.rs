@@ -9,6 +9,7 @@ use crate::checkpoint::read_file;
 use crate::error::Result;
 use crate::model::{Head, ModelConfig, Sequence};
 use crate::num::par;
+use crate::run::completed::Completed;
 use crate::run::{Plan, PlannedStage, StageId, Work};
 use crate::settings::{Model, Select, Settings, SftSettings};
 use crate::train::collect::{PROMPTS, candidates};
@@ -17,7 +18,7 @@ use crate::train::held_out::consecutive;
 use crate::train::sft::mix;
 use crate::world::Part;
 
-/// The plan of a run. `root` is that of the configuration's relative paths; `done` says which stages are complete, and
+/// The plan of a run. `root` is that of the configuration's relative paths; `completed` says which stages are, and
 /// `only` asks for one stage with what belongs to it.
 ///
 /// # Errors
@@ -26,14 +27,14 @@ pub fn plan(
     settings: &Settings,
     root: &Path,
     data: &Dataset,
-    done: &dyn Fn(StageId) -> bool,
+    completed: &Completed,
     only: Option<StageId>,
 ) -> Result<Plan> {
     let planned = |settings: &Settings| -> Result<Vec<PlannedStage>> {
         let planner = Planner { s: settings, root, data };
         let ids = stages(settings, data.world.is_some());
         let ids = ids.into_iter().filter(|&id| only.is_none_or(|only| belongs(id, only)));
-        ids.map(|id| planner.stage(id, done(id))).collect()
+        ids.map(|id| planner.stage(id, completed.covers(id))).collect()
     };
     let mut halved = Vec::new();
     for (key, value) in KEYS {
@@ -163,10 +164,14 @@ const TRAINING: f64 = 3.0;
 impl Planner<'_> {
     /// The shape of a model.
     fn shape(&self, model: Model) -> Result<ModelConfig> {
-        match self.s.shape_from(model) {
-            Some(directory) => self.shape_in(directory),
-            None => Ok(self.s.model.config(self.data.tokenizer.vocab_size(), self.s.precision)),
-        }
+        let Some(directory) = self.s.shape_from(model) else {
+            let config = self.s.model.config(self.data.tokenizer.vocab_size(), self.s.precision);
+            // A width that was halved to see what that saves need not be one that the heads divide.
+            let heads = if config.width.is_multiple_of(config.heads) { config.heads } else { 1 };
+            ModelConfig { heads, ..config.clone() }.validate("model")?;
+            return Ok(config);
+        };
+        self.shape_in(directory)
     }
 
     /// The shape of the model in a directory.
@@ -334,8 +339,17 @@ impl Planner<'_> {
         stage.work = Work { passes: scored.flops, sampling: sampled.flops };
         reader(stage, &model, Head::LanguageModel, s.micro_batch_tokens, 1);
         reader(stage, &reward, Head::Scalar, s.micro_batch_tokens, 1);
-        stage.memory += model.sampling_bytes(prompts.len(), model.context, par::threads());
+        stage.memory += self.sampling(&model, prompts.len());
         Ok(())
+    }
+
+    /// Bytes of sampling so many responses at a time.
+    fn sampling(&self, model: &ModelConfig, sequences: usize) -> u128 {
+        let (data, ppo) = (&self.s.data, &self.s.ppo);
+        let prompt = data.max_prompt_tokens.max(ppo.max_prompt_tokens);
+        let response = data.max_response_tokens.max(ppo.max_response_tokens);
+        let longest = model.context.min(prompt.saturating_add(response));
+        model.sampling_bytes(sequences, longest, par::threads())
     }
 
     /// Answers of the longest length to prompts (tokens, times), and their scores.
@@ -399,7 +413,7 @@ impl Planner<'_> {
         learner(stage, &value, Head::Scalar, rows, false);
         reader(stage, &reference, Head::LanguageModel, rows, 1);
         reader(stage, &reward, Head::Scalar, rows, 1);
-        stage.memory += policy.sampling_bytes(s.batch, policy.context, par::threads());
+        stage.memory += self.sampling(&policy, s.batch);
         Ok(())
     }
 
