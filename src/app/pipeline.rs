@@ -1,11 +1,10 @@
 //! The command `run`: the recipe in a run directory, with progress, Ctrl-C and the report.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::RunArgs;
-use super::progress::on_stderr;
+use super::progress::{note, on_stderr};
 use super::{config, jsonl, tables};
 use crate::engine::Cpu;
 use crate::error::Result;
@@ -31,10 +30,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     };
     execute(&settings, &root, out, args.resume, args.stage)?;
     if args.stage.is_none() {
-        for line in tables::of_run(out)? {
-            // Where standard error is closed, the files have them.
-            let _ = writeln!(std::io::stderr(), "{line}");
-        }
+        tables::of_run(out)?.iter().for_each(|line| note(line));
     }
     Ok(())
 }
@@ -51,9 +47,7 @@ fn plan(settings: &Settings, root: &Path, args: &RunArgs) -> Result<()> {
         None => Completed::default(),
     };
     let data = Dataset::load(settings, root)?;
-    for note in &data.notes {
-        let _ = writeln!(std::io::stderr(), "{note}");
-    }
+    data.notes.iter().for_each(|text| note(text));
     if args.stage.is_none() {
         recipe::check_data(settings, &data)?;
     }
@@ -117,8 +111,7 @@ fn listen_to_ctrl_c() {
             // The second time: at once. What is on disk is whole, as every file is renamed into place.
             std::process::exit(130);
         }
-        // Not `eprintln`, which panics where standard error is closed.
-        let _ = writeln!(std::io::stderr(), "\nfinishing this step, then saving; once more stops at once");
+        note("\nfinishing this step, then saving; once more stops at once");
     };
     // A second call in one process (a library user's) finds a handler in place: theirs stands.
     let _ = ctrlc::set_handler(stop);

@@ -18,6 +18,11 @@ pub fn on_stderr() -> Box<dyn Progress> {
     }
 }
 
+/// Says something on standard error. Where that is closed, nobody listens.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// The clock of the stage that runs, and the course of the run.
 #[derive(Default)]
 struct Clock {
@@ -101,9 +106,7 @@ impl Progress for Bar {
     fn note(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => {
-                let _ = writeln!(std::io::stderr(), "{text}");
-            }
+            None => note(text),
         }
     }
 

@@ -65,7 +65,9 @@ impl<E: Engine> Recipe<'_, E> {
 
     /// [`Recipe::load`] of a model with either head.
     pub(super) fn load_any(&mut self, from: &str) -> Result<Network<E>> {
-        self.open_noted(&self.root.join(from))
+        let path = self.root.join(from);
+        self.run.progress.note(&format!("{}: the model is read", path.display()));
+        self.open_noted(&path)
     }
 
     fn open_noted(&mut self, path: &Path) -> Result<Network<E>> {

@@ -152,7 +152,12 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(s) => s.clone(),
-        Value::Number(n) if n.is_f64() => format!("{:.4}", n.as_f64().unwrap_or(f64::NAN)),
+        Value::Number(n) => match n.as_f64() {
+            // A share is at most 1: a whole number beyond is a count, however it was written.
+            Some(x) if n.is_f64() && !(x.fract() == 0.0 && x.abs() > 1.0) => format!("{x:.4}"),
+            Some(x) if n.is_f64() => format!("{x:.0}"),
+            _ => n.to_string(),
+        },
         other => other.to_string(),
     }
 }
@@ -209,8 +214,10 @@ mod tests {
 
     #[test]
     fn results_check_their_tables() {
-        let ok = serde_json::json!({"tables": [{"title": "t", "columns": ["a", "b"], "rows": [[1, 0.25]]}], "else": 1});
-        assert_eq!(results(&ok, "r").unwrap().tables[0].rows, [["1", "0.2500"]]);
+        let ok = serde_json::json!({"tables": [{"title": "t", "columns": ["a", "b"],
+            "rows": [[1, 0.25], [5344.0, 1.0], [5344, 5344.5]]}], "else": 1});
+        let rows = [["1", "0.2500"], ["5344", "1.0000"], ["5344", "5344.5000"]];
+        assert_eq!(results(&ok, "r").unwrap().tables[0].rows, rows);
         let bad = serde_json::json!({"tables": [{"title": "t", "columns": ["a", "b"], "rows": [[1]]}]});
         assert!(results(&bad, "r").unwrap_err().to_string().contains("rows of 2 cells, found 1"));
         assert_eq!(results(&serde_json::json!({}), "r").unwrap(), Results::default());
