@@ -57,7 +57,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         stop: &'a AtomicBool,
     ) -> Result<Self> {
         let run = Run::open(settings, out, resume, progress, stop)?;
-        run.progress.note("the data is read, and the tokenizer made ready");
+        run.progress.note("reading the data, preparing the tokenizer");
         let data = Dataset::load(settings, root)?;
         run.check_stop()?;
         run.progress.finish();
@@ -136,7 +136,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         let network = match &s.init_from {
             Some(from) => self.load(from, Head::LanguageModel)?,
             None => {
-                self.run.progress.note("the first weights are drawn");
+                self.run.progress.note("drawing the first weights");
                 self.fresh()?
             }
         };

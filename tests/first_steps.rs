@@ -69,9 +69,9 @@ fn init_then_plan_then_run_then_nothing_is_left() {
     assert_eq!(outcome.stdout, format!("{out}/report.html\n"));
     let at = |part: &str| outcome.stderr.find(part).unwrap_or_else(|| panic!("{part}: {outcome:?}"));
     let order = [
-        "the data is read",
+        "reading the data",
         "plan:",
-        "the first weights",
+        "drawing the first weights",
         "pretrain: stage 1 of 8, 4 steps",
         "ppo_ptx: stage 7 of 8, 2 steps",
         "Held-out prompts",
@@ -113,7 +113,7 @@ fn a_long_run_is_warned_about_before_it_starts() {
     succeeded(&plan);
     let warning = plan.stdout.lines().last().unwrap();
     assert!(warning.starts_with("warning: this run takes about "), "{plan:?}");
-    assert!(warning.contains("; half of ppo.episodes saves "), "{plan:?}");
+    assert!(warning.contains("half of ppo.episodes saves "), "{plan:?}");
     // One stage alone.
     let plan = instructgpt(&["run", &config, "--plan", "--stage", "sft"], "");
     succeeded(&plan);

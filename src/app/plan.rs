@@ -7,8 +7,8 @@ use crate::run::{Plan, PlannedStage, Speed};
 /// A run that takes longer is warned about, in seconds.
 const LONG: f64 = 24.0 * 3600.0;
 
-const COLUMNS: [&str; 8] =
-    ["stage", "steps", "tokens a step", "tokens", "networks", "memory", "arithmetic", "time"];
+const COLUMNS: [&str; 9] =
+    ["stage", "steps", "tokens a step", "tokens", "networks", "parameters", "memory", "arithmetic", "time"];
 
 /// The plan at a speed, in lines.
 pub fn lines(plan: &Plan, speed: &Speed) -> Vec<String> {
@@ -51,7 +51,8 @@ fn row(stage: &PlannedStage, speed: &Speed) -> Vec<String> {
         grouped(stage.steps),
         grouped(each),
         bound(grouped(stage.tokens)),
-        format!("{} of {}", stage.networks, si(stage.parameters as f64, "parameters")),
+        stage.networks.to_string(),
+        si(stage.parameters as f64, "").trim_end().to_string(),
         bytes(stage.memory),
         si(stage.work.flops(), "FLOP"),
         duration(stage.work.seconds(speed)),
@@ -150,11 +151,8 @@ mod tests {
         let line = |name: &str| text.lines().find(|line| line.trim().starts_with(name)).unwrap();
         let words = |name: &str| line(name).split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(words("pretrain"), "pretrain done");
-        assert_eq!(words("sft"), "sft 600 1,536 921,600 1 of 403 kparameters 35 MiB 3.60 TFLOP 1h 00m");
-        assert_eq!(
-            words("ppo"),
-            "ppo 600 1,536 at most 921,600 1 of 403 kparameters 35 MiB 3.60 TFLOP 2h 00m"
-        );
+        assert_eq!(words("sft"), "sft 600 1,536 921,600 1 403 k 35 MiB 3.60 TFLOP 1h 00m");
+        assert_eq!(words("ppo"), "ppo 600 1,536 at most 921,600 1 403 k 35 MiB 3.60 TFLOP 2h 00m");
         assert!(line("in all").starts_with("in all at most 7.20 TFLOP: at most 3h 00m on "), "{text}");
         assert!(!text.contains("warning"));
     }

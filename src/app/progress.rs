@@ -73,6 +73,15 @@ impl Clock {
 struct Bar {
     bar: Option<ProgressBar>,
     clock: Clock,
+    /// How the last step went.
+    line: String,
+}
+
+impl Drop for Bar {
+    /// A stage that was not finished stays on the screen as far as it came.
+    fn drop(&mut self) {
+        self.bar.take().inspect(ProgressBar::abandon);
+    }
 }
 
 impl Progress for Bar {
@@ -95,6 +104,7 @@ impl Progress for Bar {
 
     fn step(&mut self, step: u64, line: &str) {
         self.clock.step(step);
+        self.line = line.to_string();
         let (left, all) = self.clock.left();
         let all = all.map_or(String::new(), |all| format!(", of all {}", duration(all)));
         if let Some(bar) = &self.bar {
@@ -114,7 +124,7 @@ impl Progress for Bar {
         let Some(bar) = self.bar.take() else { return };
         let (_, seconds) = self.clock.seen();
         self.clock.end();
-        bar.set_message(format!("done in {}", duration(seconds)));
+        bar.set_message(format!("{}  done in {}", core::mem::take(&mut self.line), duration(seconds)));
         // To its end, whatever was drawn last.
         bar.finish();
     }

@@ -66,7 +66,7 @@ impl<E: Engine> Recipe<'_, E> {
     /// [`Recipe::load`] of a model with either head.
     pub(super) fn load_any(&mut self, from: &str) -> Result<Network<E>> {
         let path = self.root.join(from);
-        self.run.progress.note(&format!("{}: the model is read", path.display()));
+        self.run.progress.note(&format!("{}: reading the model", path.display()));
         self.open_noted(&path)
     }
 
