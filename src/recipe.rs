@@ -4,6 +4,7 @@
 mod models;
 mod needs;
 mod plan;
+mod planner;
 
 pub use needs::{check_data, check_settings};
 pub use plan::plan;
