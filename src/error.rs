@@ -2,6 +2,7 @@
 //! (A shape mistake inside the library is an `assert!` instead.)
 
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
 /// What went wrong, in the user's terms. [`fmt::Display`] prints everything a user needs, in one message.
@@ -53,6 +54,8 @@ pub enum Error {
         /// How to go on.
         hint: String,
     },
+    /// Several mistakes of one kind of input, which are said together. Exit code 2 if one of them has it.
+    Several(Vec<Error>),
     /// The user stopped the run; all that is finished is saved. Exit code 1.
     Interrupted {
         /// How to go on.
@@ -101,10 +104,23 @@ impl Error {
         Error::Io { path: path.to_string(), action, reason: reason.to_string() }
     }
 
+    /// All of `errors` as one; nothing is wrong where there is none.
+    ///
+    /// # Errors
+    /// The only one as it is, [`Error::Several`] for more.
+    pub fn all(mut errors: Vec<Error>) -> Result<()> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Error::Several(errors)),
+        }
+    }
+
     /// The process's exit code: 2 for usage, 1 for everything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage { .. } => 2,
+            Error::Several(errors) => errors.iter().map(Error::exit_code).max().unwrap_or(1),
             _ => 1,
         }
     }
@@ -139,6 +155,13 @@ impl fmt::Display for Error {
             Error::Numeric { stage, step, what, found, hint } => {
                 write!(f, "{stage}: step {step}: {what} is {found}")?;
                 hint
+            }
+            Error::Several(errors) => {
+                write!(f, "{} mistakes", errors.len())?;
+                // One a line, whatever it quotes.
+                return errors.iter().try_for_each(|error| {
+                    write!(f, "\n  {}", error.to_string().replace("\n  hint: ", "; "))
+                });
             }
             Error::Interrupted { hint } => {
                 write!(f, "interrupted; all that is finished is saved")?;

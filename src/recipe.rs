@@ -6,6 +6,11 @@ mod models;
 mod named;
 mod needs;
 mod notes;
+mod plan;
+mod planner;
+
+pub use needs::{check_data, check_settings};
+pub use plan::plan;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -55,6 +60,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         stop: &'a AtomicBool,
     ) -> Result<Self> {
         let mut run = Run::open(settings, out, resume, progress, stop)?;
+        run.note("reading the data, preparing the tokenizer");
         let tokenizer = named::own_tokenizer(&run)?;
         named::take_inputs(settings, root, &mut run, tokenizer.is_none())?;
         let data = Dataset::load_with(settings, root, tokenizer)?;
@@ -71,6 +77,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
     pub fn all(&mut self) -> Result<()> {
         needs::check_data(self.settings, &self.data)?;
         self.look_ahead(&StageId::ALL)?;
+        self.announce(None)?;
         self.pretrain()?;
         // Step 1: demonstrations, and a policy that imitates them.
         self.sft()?;
@@ -89,19 +96,16 @@ impl<'a, E: Engine> Recipe<'a, E> {
     /// # Errors
     /// Those of the stage.
     pub fn only(&mut self, stage: StageId) -> Result<()> {
-        let also = match stage {
-            StageId::RewardModel => &[StageId::Collect][..],
-            StageId::RlhfInit => &[StageId::SftSelection],
-            StageId::Ppo | StageId::PpoToCompare | StageId::PpoPtx => {
-                &[StageId::Ppo, StageId::PpoToCompare, StageId::PpoPtx]
-            }
-            _ => &[],
-        };
-        self.look_ahead(&[also, &[stage]].concat())?;
+        if stage == StageId::Collect && self.data.world.is_none() {
+            return Err(needs::world());
+        }
+        self.look_ahead(
+            &StageId::ALL.into_iter().filter(|&id| plan::belongs(id, stage)).collect::<Vec<_>>(),
+        )?;
+        self.announce(Some(stage))?;
         match stage {
             StageId::Pretrain => self.pretrain(),
             StageId::Sft => self.sft(),
-            StageId::Collect if self.data.world.is_none() => Err(needs::world()),
             StageId::Collect => self.collect(),
             StageId::RewardModel => {
                 self.collect()?;
@@ -124,6 +128,21 @@ impl<'a, E: Engine> Recipe<'a, E> {
         Ok(())
     }
 
+    /// Says what is going to be done.
+    fn announce(&mut self, only: Option<StageId>) -> Result<()> {
+        let completed = &self.run.directory.completed;
+        let plan = plan(self.settings, self.root, &self.data, completed, only)?;
+        let path = self.run.directory.path.display().to_string();
+        if plan.stages.is_empty() {
+            self.run.note(&format!("{path}: nothing to do, as the configuration turns this stage off"));
+        } else if plan.left().next().is_none() {
+            self.run.note(&format!("{path}: already finished, nothing is left to do"));
+        }
+        needs::check_memory(&plan)?;
+        self.run.progress.plan(&plan);
+        Ok(())
+    }
+
     fn pretrain(&mut self) -> Result<()> {
         let (id, s) = (StageId::Pretrain, &self.settings.pretrain);
         if self.run.is_done(id) {
@@ -131,7 +150,10 @@ impl<'a, E: Engine> Recipe<'a, E> {
         }
         let network = match &s.init_from {
             Some(from) => self.load(from, Head::LanguageModel)?,
-            None => self.fresh()?,
+            None => {
+                self.run.progress.note("drawing the first weights");
+                self.fresh()?
+            }
         };
         let stage = Pretrain::new(Inputs::new(self.settings, &self.data), s, network)?;
         self.run.drive(id, &self.data.tokenizer, stage).map(drop)
@@ -324,12 +346,4 @@ impl<'a, E: Engine> Recipe<'a, E> {
         let s = &self.settings.ppo;
         Sampling::full(s.temperature, s.max_response_tokens, self.data.tokenizer.end_of_text())
     }
-}
-
-/// Stages that need each other, asked for before anything is opened.
-///
-/// # Errors
-/// [`crate::Error::Usage`].
-pub fn check_settings(settings: &Settings) -> Result<()> {
-    needs::check_settings(settings)
 }

@@ -32,6 +32,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the whole pipeline on the built-in miniature, then write a report (a few minutes, no data needed)
     Demo(DemoArgs),
+    /// Write a small, documented configuration to start from: on the data files of a folder, or on the miniature
+    Init(InitArgs),
     /// Run the stages that a configuration describes, into a run directory
     Run(RunArgs),
     /// Write text with a model
@@ -79,6 +81,14 @@ pub struct DemoArgs {
     pub set: Vec<String>,
 }
 
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Folder for instructgpt.toml, in which its data files are looked for; created if missing
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+}
+
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -86,8 +96,11 @@ pub struct RunArgs {
     #[arg(value_name = "CONFIG.toml")]
     pub config: PathBuf,
     /// Run directory; created if missing
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "plan")]
+    pub out: Option<PathBuf>,
+    /// Only say what the run would do: steps, tokens, memory, arithmetic and time of each stage. Nothing is written
+    #[arg(long)]
+    pub plan: bool,
     /// Root of the configuration's relative data paths [default: the configuration's folder]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -268,6 +281,7 @@ mod tests {
         assert_eq!(cli.threads, Some(3));
         let Command::Run(args) = cli.command else { panic!("run expected") };
         assert_eq!((args.stage, args.set.len(), args.resume), (Some(StageId::RewardModel), 2, false));
+        assert!(!args.plan && args.out.is_some());
         assert_eq!(args.data_root(), PathBuf::from("c"));
     }
 
@@ -275,6 +289,7 @@ mod tests {
     fn mistakes_exit_with_2_and_name_the_flag() {
         for (line, word) in [
             ("instructgpt run a.toml", "--out"),
+            ("instructgpt run --plan", "CONFIG"),
             ("instructgpt run a.toml --out o --stage rm", "reward_model"),
             ("instructgpt sample --model m --prompt p --temperature -1", "--temperature"),
             ("instructgpt sample --model m --prompt p --top-p 0", "--top-p"),

@@ -1,117 +1,203 @@
 //! Configuration files and `--set` overrides.
 //!
 //! A wrong key, type or value is an [`Error::Usage`] (exit code 2) that names file and line, or the
-//! `--set`; an unknown key comes with the nearest valid one.
+//! `--set`; an unknown key comes with the nearest valid one. All that is wrong is said at once.
 
+mod mistakes;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::checkpoint::atomic::read_text;
+use crate::checkpoint::atomic::{read_file, read_text};
+use crate::checkpoint::config_json::parse_config;
 use crate::error::{Error, Result};
 use crate::settings::{Section, Settings};
+use mistakes::{line_of, syntax_error, type_error, unknown_key};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table};
 
-/// Reads a configuration file, applies the overrides (`section.key=value`) and validates the result.
+/// Reads a configuration file, applies the overrides (`section.key=value`) and validates the result. Paths are
+/// relative to the file's folder.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read, [`Error::Usage`] for what is wrong in it or in an override.
+/// [`Error::Io`] if the file cannot be read, [`Error::Usage`] for what is wrong in it or in an override, all of it
+/// at once as [`Error::Several`].
 pub fn load(path: &Path, overrides: &[String]) -> Result<Settings> {
+    load_with_root(path, overrides, path.parent().unwrap_or(Path::new("")))
+}
+
+/// [`load`] with paths relative to `root`: limits that are not set follow from the models that are named.
+///
+/// # Errors
+/// As [`load`]; those of a model directory's `config.json`.
+pub fn load_with_root(path: &Path, overrides: &[String], root: &Path) -> Result<Settings> {
     // A configuration is a few pages: 16 MiB tell it from a wrong file.
     let text = read_text(path, 16 << 20)?;
-    parse(&text, &path.display().to_string(), overrides)
+    read(&text, &path.display().to_string(), overrides, root)
 }
 
 /// [`load`] for a text; `origin` stands for the file's name in messages.
 ///
 /// # Errors
-/// [`Error::Usage`].
+/// As [`load`].
 pub fn parse(text: &str, origin: &str, overrides: &[String]) -> Result<Settings> {
-    let mut settings = parse_file(text, origin)?;
-    // The file was accepted above, so it reads as a table, and its values have the right types.
-    let mut table: Table = toml::from_str(text).map_err(|e| syntax_error(text, origin, &e))?;
-    for entry in overrides {
-        apply(&mut table, entry)?;
-        settings = table.clone().try_into().map_err(|e: toml::de::Error| {
-            let key = entry.split('=').next().unwrap_or_default().trim();
-            type_error(format!("--set {key}"), e.message())
-        })?;
-    }
-    settings.validate().map_err(|error| match error {
-        Error::Usage { field, expected, found, hint } => {
-            Error::Usage { field: format!("{origin}: {field}"), expected, found, hint }
-        }
-        other => other,
-    })?;
-    Ok(settings)
+    read(text, origin, overrides, Path::new(""))
 }
 
-/// The file alone, without overrides and without [`Settings::validate`].
-fn parse_file(text: &str, origin: &str) -> Result<Settings> {
-    let document = DeTable::parse(text).map_err(|e| syntax_error(text, origin, &e))?;
-    let document = document.get_ref();
-    let known = Settings::default();
-    let place = |offset: usize, key: &str| format!("{origin}: line {}: {key}", line_of(text, offset));
-    for (key, value) in document.iter() {
-        let name: &str = key.get_ref();
-        let at = place(key.span().start, name);
-        let Some(section) = known.sections().into_iter().find(|s| s.key() == name) else {
-            if known.fields().iter().all(|f| f.name != name) {
-                return Err(unknown_key(at, "", name));
-            }
-            continue;
-        };
-        let DeValue::Table(inner) = value.get_ref() else {
-            return Err(Error::usage(at, format!("a section, [{name}]"), "a value", ""));
-        };
-        for key in inner.keys() {
-            let field: &str = key.get_ref();
-            if section.fields().iter().all(|f| f.name != field) {
-                return Err(unknown_key(place(key.span().start, &section.path(field)), name, field));
-            }
-        }
-    }
-    toml::from_str(text).map_err(|e| match e.span() {
-        Some(span) => type_error(place(span.start, &key_at(document, span.start)), e.message()),
-        None => type_error(origin.to_string(), e.message()),
-    })
+fn read(text: &str, origin: &str, overrides: &[String], root: &Path) -> Result<Settings> {
+    let mut given = Given::default();
+    given.file(text, origin)?;
+    overrides.iter().for_each(|entry| given.set(entry));
+    given.settle(origin, root)
 }
 
-/// Applies one `section.key=value` to the table of a file.
-fn apply(table: &mut Table, entry: &str) -> Result<()> {
-    let Some((path, value)) = entry.split_once('=') else {
-        return Err(Error::usage(
-            "--set",
-            "section.key=value",
-            format!("{entry:?}"),
-            "as in ppo.kl_coef=0.05",
-        ));
-    };
-    let (path, value) = (path.trim(), value.trim());
-    let (section, key) = path.split_once('.').unwrap_or(("", path));
-    let known = Settings::default();
-    let at = || format!("--set {path}");
-    let target = if section.is_empty() {
-        if known.fields().iter().all(|f| f.name != key) {
-            return Err(unknown_key(at(), "", key));
+/// What was given: the keys that can be used, where each stands, and what is wrong with the others.
+#[derive(Default)]
+struct Given {
+    table: Table,
+    /// Line in the file and place in words, by `section.key`.
+    places: BTreeMap<String, (usize, String)>,
+    /// By line in the file.
+    faults: Vec<(usize, Error)>,
+}
+
+/// Stands for the line of what is not in the file: it comes last.
+const NO_LINE: usize = usize::MAX;
+
+impl Given {
+    /// Takes the keys of a file.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if it is not TOML: then nothing else can be said.
+    fn file(&mut self, text: &str, origin: &str) -> Result<()> {
+        let document = DeTable::parse(text).map_err(|e| syntax_error(text, origin, &e))?;
+        let values: Table = toml::from_str(text).map_err(|e| syntax_error(text, origin, &e))?;
+        let known = Settings::default();
+        for (key, value) in document.get_ref().iter() {
+            let (name, line): (&str, usize) = (key.get_ref(), line_of(text, key.span().start));
+            let Some(section) = known.sections().into_iter().find(|s| s.key() == name) else {
+                self.take("", name, &values[name], value, (text, origin, line));
+                continue;
+            };
+            let DeValue::Table(inner) = value.get_ref() else {
+                let at = format!("{origin}: line {line}: {name}");
+                self.faults.push((line, Error::usage(at, format!("a section, [{name}]"), "a value", "")));
+                continue;
+            };
+            for (key, value) in inner.iter() {
+                let (field, line): (&str, usize) = (key.get_ref(), line_of(text, key.span().start));
+                self.take(section.key(), field, &values[name][field], value, (text, origin, line));
+            }
         }
-        table
-    } else {
-        let Some(fields) = known.sections().into_iter().find(|s| s.key() == section).map(|s| s.fields())
-        else {
-            return Err(unknown_key(at(), section, key));
-        };
-        if fields.iter().all(|f| f.name != key) {
-            return Err(unknown_key(at(), section, key));
-        }
-        let entry = table.entry(section).or_insert_with(|| Table::new().into());
-        entry.as_table_mut().expect("the file's sections were checked to be tables")
-    };
-    if value.is_empty() {
-        target.remove(key);
-    } else {
-        target.insert(key.into(), typed(value));
+        Ok(())
     }
-    Ok(())
+
+    /// Takes a key of the file, which stands on `line`; a wrong value is where it stands itself.
+    fn take(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: &toml::Value,
+        written: &Spanned<DeValue<'_>>,
+        (text, origin, line): (&str, &str, usize),
+    ) {
+        let path = path(section, key);
+        let known = is_known(section, key);
+        let line = if known { line_of(text, written.span().start) } else { line };
+        let place = format!("{origin}: line {line}: {path}");
+        match fault(section, key, value, &place) {
+            Some(error) => self.faults.push((line, error)),
+            None => self.insert(section, key, value.clone(), (line, place)),
+        }
+    }
+
+    /// Takes one `section.key=value`; without a value the default stands again.
+    fn set(&mut self, entry: &str) {
+        let Some((path, text)) = entry.split_once('=') else {
+            let hint = "as in ppo.kl_coef=0.05";
+            let error = Error::usage("--set", "section.key=value", format!("{entry:?}"), hint);
+            return self.faults.push((NO_LINE, error));
+        };
+        let (path, text) = (path.trim(), text.trim());
+        let (section, key) = path.split_once('.').unwrap_or(("", path));
+        let (value, place) = (typed(text), format!("--set {path}"));
+        if text.is_empty() && is_known(section, key) {
+            self.remove(section, key);
+        } else if let Some(error) = fault(section, key, &value, &place) {
+            self.faults.push((NO_LINE, error));
+        } else {
+            self.insert(section, key, value, (NO_LINE, place));
+        }
+    }
+
+    fn section(&mut self, section: &str) -> &mut Table {
+        if section.is_empty() {
+            return &mut self.table;
+        }
+        let entry = self.table.entry(section).or_insert_with(|| Table::new().into());
+        entry.as_table_mut().expect("only tables are inserted under a section's name")
+    }
+
+    fn insert(&mut self, section: &str, key: &str, value: toml::Value, place: (usize, String)) {
+        self.section(section).insert(key.into(), value);
+        self.places.insert(path(section, key), place);
+    }
+
+    fn remove(&mut self, section: &str, key: &str) {
+        self.section(section).remove(key);
+        self.places.remove(&path(section, key));
+    }
+
+    /// The settings, with what follows from others filled in; or all that is wrong.
+    fn settle(mut self, origin: &str, root: &Path) -> Result<Settings> {
+        let mut settings: Settings = self.table.try_into().expect("each key was tried alone");
+        let is_set = |key: &str| self.places.contains_key(key);
+        // Where something is wrong already, a directory that cannot be read is not the point.
+        let derived = settings.derive_lengths(is_set, |directory| context(&root.join(directory)));
+        if self.faults.is_empty() {
+            derived?;
+        }
+        for error in settings.all_faults() {
+            let Error::Usage { field, expected, found, hint } = error else { continue };
+            let nowhere = (NO_LINE, format!("{origin}: {field}"));
+            let (line, field) = self.places.get(&field).cloned().unwrap_or(nowhere);
+            self.faults.push((line, Error::Usage { field, expected, found, hint }));
+        }
+        self.faults.sort_by_key(|(line, _)| *line);
+        Error::all(self.faults.into_iter().map(|(_, error)| error).collect())?;
+        Ok(settings)
+    }
+}
+
+/// `section.key`, or the key alone above all sections.
+fn path(section: &str, key: &str) -> String {
+    if section.is_empty() { key.to_string() } else { format!("{section}.{key}") }
+}
+
+fn is_known(section: &str, key: &str) -> bool {
+    let settings = Settings::default();
+    let mut sections = std::iter::once(&settings as &dyn Section).chain(settings.sections());
+    sections.any(|s| s.key() == section && s.fields().iter().any(|field| field.name == key))
+}
+
+/// What is wrong with a key by itself: it is not known, or its value is of another type.
+fn fault(section: &str, key: &str, value: &toml::Value, at: &str) -> Option<Error> {
+    if !is_known(section, key) {
+        return Some(unknown_key(at.into(), section, key));
+    }
+    let mut alone = Table::from_iter([(key.to_string(), value.clone())]);
+    if !section.is_empty() {
+        alone = Table::from_iter([(section.to_string(), alone.into())]);
+    }
+    let tried: core::result::Result<Settings, toml::de::Error> = alone.try_into();
+    tried.err().map(|error| type_error(at.into(), error.message()))
+}
+
+/// The context of the model in a directory.
+fn context(directory: &Path) -> Result<usize> {
+    let path = directory.join("config.json");
+    let (config, _) = parse_config(&read_file(&path, 1 << 24)?, &path.display().to_string())?;
+    Ok(config.context)
 }
 
 /// A value as TOML types it; what is not TOML (a bare word, a path) is a string.
@@ -122,76 +208,10 @@ fn typed(text: &str) -> toml::Value {
     }
 }
 
-/// An unknown key, with the nearest valid one as hint. A slip of the pen in the right section comes
-/// before a right name in the wrong section, which comes before anything else.
-fn unknown_key(at: String, section: &str, key: &str) -> Error {
-    let settings = Settings::default();
-    let given_path = if section.is_empty() { key.to_string() } else { format!("{section}.{key}") };
-    let mut candidates: Vec<(usize, String)> = Vec::new();
-    for (i, s) in std::iter::once(&settings as &dyn Section).chain(settings.sections()).enumerate() {
-        for field in s.fields() {
-            let moved = if s.key() == section { 0 } else { 3 };
-            let by_name = 2 * strsim::damerau_levenshtein(field.name, key) + moved;
-            let by_path = 2 * strsim::damerau_levenshtein(&s.path(field.name), &given_path) + 1;
-            candidates.push((by_name.min(by_path), s.path(field.name)));
-        }
-        if i > 0 && section.is_empty() {
-            candidates.push((2 * strsim::damerau_levenshtein(s.key(), key), format!("[{}]", s.key())));
-        }
-    }
-    // `min_by_key` keeps the first of equals, so the answer does not depend on anything else.
-    let nearest = candidates.into_iter().min_by_key(|c| c.0).map(|c| c.1).unwrap_or_default();
-    let known_section = section.is_empty() || settings.sections().iter().any(|s| s.key() == section);
-    let found =
-        if known_section { format!("unknown key {key:?}") } else { format!("unknown section {section:?}") };
-    Error::usage(at, "a key of the configuration", found, format!("the nearest is {nearest}"))
-}
-
-/// A value of the wrong type, from serde's words ("invalid type: string "x", expected f32").
-fn type_error(at: String, message: &str) -> Error {
-    let message = message.trim();
-    let (found, expected) = message.split_once(", expected ").unwrap_or((message, "a valid value"));
-    let expected = match expected {
-        "f32" | "f64" => "a number".to_string(),
-        "usize" | "u64" => "a whole number from 0 up".to_string(),
-        "a boolean" => "true or false".to_string(),
-        "a sequence" => "a list, as in [\"a.txt\", \"b.txt\"]".to_string(),
-        other => other.replace('`', "\""),
-    };
-    let found =
-        found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ").replace('`', "");
-    Error::usage(at, expected, found, "")
-}
-
-/// A file that is not TOML.
-fn syntax_error(text: &str, origin: &str, error: &toml::de::Error) -> Error {
-    let line = error.span().map_or(1, |span| line_of(text, span.start));
-    Error::usage(format!("{origin}: line {line}"), "TOML", error.message().replace('\n', ", "), "")
-}
-
-/// The number (from 1) of the line that byte `offset` is on.
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()[..offset.min(text.len())].iter().filter(|&&b| b == b'\n').count() + 1
-}
-
-/// The `section.key` whose value stands at byte `offset`.
-fn key_at(document: &DeTable<'_>, offset: usize) -> String {
-    let holds = |value: &Spanned<DeValue<'_>>| value.span().contains(&offset);
-    for (key, value) in document.iter() {
-        if let DeValue::Table(inner) = value.get_ref() {
-            if let Some((field, _)) = inner.iter().find(|(_, v)| holds(v)) {
-                return format!("{}.{}", key.get_ref(), field.get_ref());
-            }
-        } else if holds(value) {
-            return key.get_ref().to_string();
-        }
-    }
-    "configuration".into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Head, ModelConfig};
     use proptest::prelude::*;
 
     fn set(entries: &[&str]) -> Result<Settings> {
@@ -212,10 +232,7 @@ mod tests {
         assert_eq!((s.seed, s.ppo.kl_coef, s.ppo.ptx_coef), (7, 0.1, 0.0));
         assert_eq!(s.sft.select, crate::settings::Select::Last);
         assert_eq!(s.data.prompts, ["a", "b"]);
-        assert_eq!(
-            set(&["pretrain.init_from=/a b/c"]).unwrap().pretrain.init_from.as_deref(),
-            Some("/a b/c")
-        );
+        assert_eq!(set(&["tokenizer.from=/a b/c"]).unwrap().tokenizer.from.as_deref(), Some("/a b/c"));
         assert_eq!(set(&["ppo.kl_coef="]).unwrap().ppo.kl_coef, 0.02, "no value: the default");
     }
 
@@ -245,7 +262,7 @@ mod tests {
             ("[sft]\nselect = \"best\"", ["line 2: sft.select", "\"validation_loss\"", "best"]),
             ("[data]\nworld = 1", ["line 2: data.world", "true or false", "1"]),
             ("ppo = 3", ["line 1: ppo", "[ppo]", "a value"]),
-            ("[ppo]\nclip = 0.0", ["c.toml: ppo.clip", "above 0", "0.0"]),
+            ("[ppo]\nclip = 0.0", ["c.toml: line 2: ppo.clip", "above 0", "0.0"]),
             ("[ppo\nclip = 1", ["line 1", "TOML", ""]),
             ("[ppo]\nclip = 0.1\nclip = 0.2", ["line 3", "TOML", "duplicate"]),
         ] {
@@ -255,11 +272,78 @@ mod tests {
         for (entry, part) in [
             ("ppo.clip=abc", "--set ppo.clip: expected a number, found string \"abc\""),
             ("ppo.clip", "expected section.key=value"),
-            ("ppo.clip=nan", "ppo.clip: expected a finite number above 0"),
+            ("ppo.clip=nan", "--set ppo.clip: expected a finite number above 0"),
         ] {
             let message = set(&[entry]).unwrap_err().to_string();
             assert!(message.contains(part), "{message}");
         }
+    }
+
+    #[test]
+    fn all_mistakes_are_said_at_once_by_line() {
+        let text = "sed = 1\nseed = \"x\"\n[sft]\ndropout = 2.0\nepochs = 0\n[ppo]\nclap = 1\nminibatches = 7\n\
+                    [model]\nheads = 5\n[wat]\nx = 1\n";
+        let sets = ["ppo.clip=0", "ppo.lambda=x", "ppo.episodes", "nothing.at=1", "model.heads=7"];
+        let error = parse(text, "c.toml", &sets.map(String::from)).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let message = error.to_string();
+        let starts = [
+            "11 mistakes",
+            "  c.toml: line 1: sed: expected a key of the configuration, found unknown key \"sed\"; the nearest is seed",
+            "  c.toml: line 2: seed: expected a whole number from 0 up, found string \"x\"",
+            "  c.toml: line 4: sft.dropout: expected a number from 0 up and below 1, found 2.0",
+            "  c.toml: line 7: ppo.clap: ",
+            "  c.toml: line 8: ppo.minibatches: expected a divisor of ppo.batch = 512, found 7",
+            "  c.toml: line 11: wat: ",
+            "  --set ppo.lambda: expected a number, found string \"x\"",
+            "  --set: expected section.key=value, found \"ppo.episodes\"",
+            "  --set nothing.at: ",
+            "  --set ppo.clip: expected a finite number above 0, found 0.0",
+            "  --set model.heads: expected a divisor of model.width = 768, found 7; width = heads * head size",
+        ];
+        assert_eq!(message.lines().count(), starts.len(), "{message}");
+        for (line, start) in message.lines().zip(starts) {
+            assert!(line.starts_with(start), "{start}\n{message}");
+        }
+    }
+
+    #[test]
+    fn a_small_context_alone_is_enough() {
+        let s = parse("[model]\ncontext = 64", "c.toml", &[]).unwrap();
+        let lengths = |s: &Settings| {
+            [
+                s.data.max_prompt_tokens,
+                s.data.max_response_tokens,
+                s.ppo.max_prompt_tokens,
+                s.ppo.max_response_tokens,
+            ]
+        };
+        assert_eq!(lengths(&s), [32; 4]);
+        // What is written says so, and a limit that is put back is derived again.
+        assert_eq!(parse(&s.to_toml(), "again", &[]).unwrap(), s);
+        let text = "[model]\ncontext = 64\n[ppo]\nmax_prompt_tokens = 20";
+        assert_eq!(lengths(&parse(text, "c.toml", &[]).unwrap()), [32, 32, 20, 32]);
+        assert_eq!(lengths(&parse(text, "c.toml", &["ppo.max_prompt_tokens=".into()]).unwrap()), [32; 4]);
+        assert!(
+            refused("[model]\ncontext = 64\n[ppo]\nmax_prompt_tokens = 64")
+                .contains("ppo.max_response_tokens")
+        );
+    }
+
+    #[test]
+    fn limits_follow_from_a_model_directory() {
+        let root = tempfile::tempdir().unwrap();
+        let config = ModelConfig::gpt2(300, 40, 8, 1, 1);
+        let text = crate::checkpoint::config_json::config_json(&config, Head::LanguageModel, None);
+        std::fs::create_dir(root.path().join("gpt2")).unwrap();
+        std::fs::write(root.path().join("gpt2/config.json"), text).unwrap();
+        let path = root.path().join("c.toml");
+        std::fs::write(&path, "[pretrain]\ninit_from = \"gpt2\"").unwrap();
+        let s = load(&path, &[]).unwrap();
+        assert_eq!((s.data.max_prompt_tokens, s.ppo.max_response_tokens), (20, 20));
+        // Elsewhere there is no such directory.
+        let error = load_with_root(&path, &[], Path::new("nowhere")).unwrap_err();
+        assert!(error.to_string().contains("gpt2/config.json"), "{error}");
     }
 
     #[test]

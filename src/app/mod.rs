@@ -7,14 +7,18 @@ pub mod args;
 pub mod bench;
 pub mod bits;
 pub mod config;
+pub mod course;
 pub mod demo;
 pub mod doctor;
 pub mod inference;
+pub mod init;
 pub mod jsonl;
 pub mod pipeline;
+pub mod plan;
 pub mod progress;
+pub mod tables;
 
-use std::io::Write;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
@@ -29,7 +33,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where even standard error is closed, the exit code has to do.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
+            progress::note(&format!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
     }
@@ -42,13 +46,15 @@ pub fn main() -> ExitCode {
 pub fn run(cli: Cli) -> Result<()> {
     // Everything runs on the pool's threads: a product asked for from outside would first have to be handed
     // over, and would not find the working memory that the pool's threads keep.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(cli.threads.unwrap_or(0)).build();
+    let threads = cli.threads.map(|asked| at_most(asked, std::thread::available_parallelism()));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
     let pool = pool.map_err(|error| {
-        let found = cli.threads.map_or("the default".into(), |threads| threads.to_string());
+        let found = threads.map_or("the default".into(), |threads| threads.to_string());
         Error::usage("--threads", "a number of threads this system can start", found, error)
     })?;
     pool.install(|| match &cli.command {
         Command::Demo(args) => demo::run(args),
+        Command::Init(args) => init::run(args),
         Command::Run(args) => pipeline::run(args),
         Command::Sample(args) => inference::sample(args),
         Command::Logprobs(args) => inference::logprobs(args),
@@ -60,9 +66,32 @@ pub fn run(cli: Cli) -> Result<()> {
     })
 }
 
+/// As many threads as were asked for, up to four for each core (and 16). A thread without work looks for some at every
+/// other before it sleeps, so a thousand on two cores take seconds to start, and make nothing faster.
+fn at_most(asked: usize, cores: std::io::Result<NonZeroUsize>) -> usize {
+    let most = cores.map_or(1, NonZeroUsize::get).saturating_mul(4).max(16);
+    if asked > most {
+        progress::note(&format!("--threads {asked}: {most} are used, as more would only wait for the cores"));
+    }
+    asked.min(most)
+}
+
 /// Writes a run's `report.html` again and prints where it is.
 fn report(args: &ReportArgs) -> Result<()> {
     let path = crate::report::write(&args.dir)?;
     jsonl::Output::stdout().text(&path.display().to_string())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_beyond_the_cores_are_not_started() {
+        let cores = |n: usize| Ok(NonZeroUsize::new(n).unwrap());
+        assert_eq!([1, 7, 16, 17, 1000].map(|asked| at_most(asked, cores(2))), [1, 7, 16, 16, 16]);
+        assert_eq!([64, 1000].map(|asked| at_most(asked, cores(64))), [64, 256]);
+        assert_eq!(at_most(1000, Err(std::io::ErrorKind::Other.into())), 16);
+    }
 }

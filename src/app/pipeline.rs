@@ -1,29 +1,62 @@
 //! The command `run`: the recipe in a run directory, with progress, Ctrl-C and the report.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::RunArgs;
-use super::progress::on_stderr;
-use super::{config, jsonl};
+use super::progress::{note, on_stderr};
+use super::{config, jsonl, tables};
 use crate::engine::Cpu;
 use crate::error::Result;
 use crate::recipe::{self, Recipe};
 use crate::run::StageId;
+use crate::run::completed::Completed;
 use crate::run::progress::Progress;
 use crate::settings::Settings;
+use crate::train::dataset::Dataset;
 
 /// Set by Ctrl-C: the current step is finished and saved.
 static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Runs the command `run`.
+/// Runs the command `run`; the final tables go to standard error, as the report's path alone is the result.
 ///
 /// # Errors
 /// Those of configuration, data and stages.
 pub fn run(args: &RunArgs) -> Result<()> {
-    let settings = config::load(&args.config, &args.set)?;
-    execute(&settings, &args.data_root(), &args.out, args.resume, args.stage)
+    let root = args.data_root();
+    let settings = config::load_with_root(&args.config, &args.set, &root)?;
+    let Some(out) = args.out.as_ref().filter(|_| !args.plan) else {
+        return plan(&settings, &root, args);
+    };
+    execute(&settings, &root, out, args.resume, args.stage)?;
+    if args.stage.is_none() {
+        tables::of_run(out)?.iter().for_each(|line| note(line));
+    }
+    Ok(())
+}
+
+/// Prints the plan of a run on standard output, and writes nothing.
+fn plan(settings: &Settings, root: &Path, args: &RunArgs) -> Result<()> {
+    if args.stage.is_none() {
+        recipe::check_settings(settings)?;
+    }
+    let goes_on = args.resume || args.stage.is_some();
+    let completed = args.out.as_ref().filter(|_| goes_on).map(|out| out.join("run.json"));
+    let completed = match completed.filter(|path| path.exists()) {
+        Some(path) => Completed::read(&path)?,
+        None => Completed::default(),
+    };
+    let data = Dataset::load(settings, root)?;
+    data.notes.iter().for_each(|text| note(text));
+    if args.stage.is_none() {
+        recipe::check_data(settings, &data)?;
+    }
+    let plan = recipe::plan(settings, root, &data, &completed, args.stage)?;
+    let mut out = jsonl::Output::stdout();
+    for line in super::plan::lines(&plan, &crate::bench::speed(&plan.model)) {
+        out.text(&line)?;
+    }
+    Ok(())
 }
 
 /// Runs all stages (or one) with progress on standard error, until done or Ctrl-C; prints where the report is.
@@ -78,8 +111,7 @@ fn listen_to_ctrl_c() {
             // The second time: at once. What is on disk is whole, as every file is renamed into place.
             std::process::exit(130);
         }
-        // Not `eprintln`, which panics where standard error is closed.
-        let _ = writeln!(std::io::stderr(), "\nfinishing this step, then saving; once more stops at once");
+        note("\nfinishing this step, then saving; once more stops at once");
     };
     // A second call in one process (a library user's) finds a handler in place: theirs stands.
     let _ = ctrlc::set_handler(stop);

@@ -3,6 +3,9 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use super::course::Course;
+use super::plan::duration;
+use crate::run::Plan;
 use crate::run::progress::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -15,30 +18,97 @@ pub fn on_stderr() -> Box<dyn Progress> {
     }
 }
 
+/// Says something on standard error. Where that is closed, nobody listens.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// The clock of the stage that runs, and the course of the run.
+#[derive(Default)]
+struct Clock {
+    course: Course,
+    total: u64,
+    began: Option<Instant>,
+    /// The first step that was made here, less one: a resumed stage has steps from before.
+    before: Option<u64>,
+    /// The last step that was made.
+    made: u64,
+}
+
+impl Clock {
+    /// The stage's place among all, as in "stage 3 of 8".
+    fn begin(&mut self, name: &str, total: u64) -> Option<String> {
+        (self.total, self.began, self.before, self.made) = (total, Some(Instant::now()), None, 0);
+        self.course.enter(name)
+    }
+
+    fn step(&mut self, step: u64) {
+        self.before.get_or_insert(step.saturating_sub(1));
+        self.made = step;
+    }
+
+    /// The share of the stage that was made here, and the seconds it took.
+    fn seen(&self) -> (f64, f64) {
+        let steps = self.made - self.before.unwrap_or(self.made);
+        let seconds = self.began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        (steps as f64 / self.total.max(1) as f64, seconds)
+    }
+
+    /// Seconds that are left of the stage, and of all.
+    fn left(&self) -> (f64, Option<f64>) {
+        let (share, seconds) = self.seen();
+        let rest = self.total.saturating_sub(self.made) as f64 / self.total.max(1) as f64;
+        let left = if share > 0.0 { seconds / share * rest } else { 0.0 };
+        (left, self.course.left_after_this(share, seconds).map(|later| left + later))
+    }
+
+    fn end(&mut self) {
+        let (share, seconds) = self.seen();
+        self.course.leave(share, seconds);
+    }
+}
+
 /// A bar per stage: steps, rate, time left, and how it goes.
 #[derive(Default)]
 struct Bar {
     bar: Option<ProgressBar>,
+    clock: Clock,
+    /// How the last step went.
+    line: String,
+}
+
+impl Drop for Bar {
+    /// A stage that was not finished stays on the screen as far as it came.
+    fn drop(&mut self) {
+        self.bar.take().inspect(ProgressBar::abandon);
+    }
 }
 
 impl Progress for Bar {
+    fn plan(&mut self, plan: &Plan) {
+        self.clock.course = announced(plan, |line| self.note(line));
+    }
+
     fn stage(&mut self, name: &str, total_steps: u64) {
         self.finish();
-        let template = if total_steps > 0 {
-            "{prefix:>12} [{bar:24}] {pos}/{len}  {msg}  {per_sec}  {eta} left"
-        } else {
-            "{prefix:>12} {spinner} {pos}  {msg}  {per_sec}"
-        };
+        let template =
+            if total_steps > 0 { "{prefix} [{bar:24}] {pos}/{len}  {msg}" } else { "{prefix}  {msg}" };
         let style = ProgressStyle::with_template(template).expect("the template is a constant");
-        let bar = if total_steps > 0 { ProgressBar::new(total_steps) } else { ProgressBar::new_spinner() };
+        let bar = ProgressBar::new(total_steps);
         bar.set_style(style.progress_chars("=> "));
-        bar.set_prefix(name.to_string());
+        let place = self.clock.begin(name, total_steps).map_or(String::new(), |place| format!("{place}  "));
+        bar.set_prefix(format!("{place}{name:>13}"));
+        bar.tick();
         self.bar = Some(bar);
     }
 
     fn step(&mut self, step: u64, line: &str) {
+        self.clock.step(step);
+        self.line = line.to_string();
+        let (left, all) = self.clock.left();
+        let all = all.map_or(String::new(), |all| format!(", of all {}", duration(all)));
         if let Some(bar) = &self.bar {
-            bar.set_message(line.to_string());
+            bar.set_message(format!("{line}  {} left{all}", duration(left)));
             bar.set_position(step);
         }
     }
@@ -46,17 +116,28 @@ impl Progress for Bar {
     fn note(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => {
-                let _ = writeln!(std::io::stderr(), "{text}");
-            }
+            None => note(text),
         }
     }
 
     fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.abandon();
-        }
+        let Some(bar) = self.bar.take() else { return };
+        let (_, seconds) = self.clock.seen();
+        self.clock.end();
+        bar.set_message(format!("{}  done in {}", core::mem::take(&mut self.line), duration(seconds)));
+        // To its end, whatever was drawn last.
+        bar.finish();
     }
+}
+
+/// Says the plan in lines; the course that it sets. Nothing is said of a run that is over.
+fn announced(plan: &Plan, mut say: impl FnMut(&str)) -> Course {
+    if plan.left().next().is_none() {
+        return Course::default();
+    }
+    let speed = crate::bench::speed(&plan.model);
+    super::plan::lines(plan, &speed).iter().for_each(|line| say(line));
+    Course::new(plan, &speed)
 }
 
 /// Lines, none sooner than `interval` after the one before; a stage's last step is always told.
@@ -64,23 +145,14 @@ struct Plain {
     out: Box<dyn Write + Send>,
     interval: Duration,
     name: String,
-    total: u64,
-    first_step: Option<(u64, Instant)>,
+    clock: Clock,
     last_line: Option<Instant>,
     untold: Option<String>,
 }
 
 impl Plain {
     fn new(out: Box<dyn Write + Send>, interval: Duration) -> Plain {
-        Plain {
-            out,
-            interval,
-            name: String::new(),
-            total: 0,
-            first_step: None,
-            last_line: None,
-            untold: None,
-        }
+        Plain { out, interval, name: String::new(), clock: Clock::default(), last_line: None, untold: None }
     }
 
     /// A progress line that cannot be written is no reason to stop a run.
@@ -88,47 +160,34 @@ impl Plain {
         let _ = writeln!(self.out, "{text}");
     }
 
-    /// `, 3.2/s, 1m 20s left`, once two steps give a rate.
-    fn rate(&self, step: u64, now: Instant) -> String {
-        let Some((first, since)) = self.first_step.filter(|(first, _)| step > *first) else {
-            return String::new();
-        };
-        let seconds = now.duration_since(since).as_secs_f64().max(1e-9);
-        let rate = (step - first) as f64 / seconds;
-        let left = self.total.saturating_sub(step) as f64 / rate;
+    /// `, 3.2/s, 1m 20s left, of all 10m 00s`.
+    fn rate(&self) -> String {
+        let (share, seconds) = self.clock.seen();
+        let rate = share * self.clock.total as f64 / seconds.max(1e-9);
         let rate = if rate < 1.0 { format!("{:.1} s each", 1.0 / rate) } else { format!("{rate:.1}/s") };
-        if self.total == 0 { format!(", {rate}") } else { format!(", {rate}, {} left", duration(left)) }
-    }
-}
-
-/// `45s`, `3m 05s`, `2h 10m`.
-fn duration(seconds: f64) -> String {
-    let s = seconds.ceil() as u64;
-    match s {
-        0..60 => format!("{s}s"),
-        60..3600 => format!("{}m {:02}s", s / 60, s % 60),
-        _ => format!("{}h {:02}m", s / 3600, s % 3600 / 60),
+        let (left, all) = self.clock.left();
+        let all = all.map_or(String::new(), |all| format!(", of all {}", duration(all)));
+        format!(", {rate}, {} left{all}", duration(left))
     }
 }
 
 impl Progress for Plain {
+    fn plan(&mut self, plan: &Plan) {
+        self.clock.course = announced(plan, |line| self.write(line));
+    }
+
     fn stage(&mut self, name: &str, total_steps: u64) {
         self.finish();
-        (self.name, self.total) = (name.to_string(), total_steps);
-        (self.first_step, self.last_line) = (None, Some(Instant::now()));
+        (self.name, self.last_line) = (name.to_string(), Some(Instant::now()));
+        let place = self.clock.begin(name, total_steps).map_or(String::new(), |place| format!("{place}, "));
         let steps = if total_steps == 1 { "step" } else { "steps" };
-        if total_steps > 0 {
-            self.write(&format!("{name}: {total_steps} {steps}"));
-        } else {
-            self.write(name);
-        }
+        self.write(&format!("{name}: {place}{total_steps} {steps}"));
     }
 
     fn step(&mut self, step: u64, line: &str) {
+        self.clock.step(step);
         let now = Instant::now();
-        let total = if self.total > 0 { format!("/{}", self.total) } else { String::new() };
-        let text = format!("{}: {step}{total} {line}{}", self.name, self.rate(step, now));
-        self.first_step.get_or_insert((step, now));
+        let text = format!("{}: {step}/{} {line}{}", self.name, self.clock.total, self.rate());
         if self.last_line.is_none_or(|last| now.duration_since(last) >= self.interval) {
             self.last_line = Some(now);
             self.untold = None;
@@ -146,6 +205,7 @@ impl Progress for Plain {
         if let Some(text) = self.untold.take() {
             self.write(&text);
         }
+        self.clock.end();
     }
 }
 
@@ -190,15 +250,35 @@ mod tests {
     fn every_step_if_wanted() {
         let seen = lines(Duration::ZERO);
         assert_eq!(seen.len(), 5, "{seen:?}");
-        assert_eq!(seen[1], "sft: 1/3 loss 1.5");
+        assert!(seen[1].starts_with("sft: 1/3 loss 1.5, "), "{seen:?}");
         assert!(seen[3].ends_with("0s left"), "{seen:?}");
     }
 
     #[test]
-    fn durations() {
-        assert_eq!(
-            (duration(44.2), duration(185.0), duration(7800.0)),
-            ("45s".into(), "3m 05s".into(), "2h 10m".into())
-        );
+    fn a_planned_run_says_where_it_stands() {
+        let out = Shared::default();
+        let mut p = Plain::new(Box::new(out.clone()), Duration::ZERO);
+        p.plan(&crate::app::course::tests::plan());
+        p.stage("sft", 2);
+        p.step(1, "loss 1.5");
+        p.finish();
+        p.stage("ppo", 1);
+        p.step(1, "");
+        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        assert!(text.starts_with("plan:\n"), "{text}");
+        assert!(text.contains("sft: stage 2 of 4, 2 steps\nsft: 1/2 loss 1.5, "), "{text}");
+        assert!(text.contains(" left, of all ") && text.contains("ppo: stage 4 of 4, 1 step\n"), "{text}");
+        assert!(text.ends_with("0s left, of all 0s\n"), "{text}");
+    }
+
+    /// A stage that was resumed is as fast as the steps that were made since.
+    #[test]
+    fn steps_from_before_are_not_counted_as_made() {
+        let mut clock = Clock::default();
+        clock.begin("sft", 10);
+        clock.step(7);
+        assert_eq!(clock.seen().0, 0.1);
+        clock.step(8);
+        assert_eq!((clock.seen().0, clock.before), (0.2, Some(6)));
     }
 }

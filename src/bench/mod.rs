@@ -7,6 +7,7 @@
 //! | `models` | training steps, generation, PPO iterations |
 //! | `program` | BPE, the memory of a step, a cold start of the program |
 //! | `results` | the table and the JSON |
+//! | `speed` | what a plan is timed by, in a fraction of a second |
 //!
 //! The clock of a shared machine drifts, so every sample of a case stands beside one of the peak, and a
 //! case is judged by the peak of its own samples. Everything is a median.
@@ -16,6 +17,7 @@ mod limits;
 mod models;
 mod program;
 mod results;
+mod speed;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -25,6 +27,7 @@ use crate::model::Precision;
 use crate::num::simd::HARDWARE_BF16;
 use limits::Limits;
 pub use results::{Measured, Report};
+pub use speed::speed;
 
 /// What to measure.
 #[derive(Debug, Clone, Default)]

@@ -118,18 +118,9 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
         let results = json!({ "prompts": self.prompts.len(), "different_prompts": different.len() });
         let mut finished = Finished::file("samples.jsonl", self.samples(), results);
         finished.report.insert("tables".into(), Value::Array(tables));
-        finished.report.insert("notes".into(), json!(notes(&data.notes, self.earlier)));
+        finished.report.insert("notes".into(), json!(data.notes));
         Ok(finished)
     }
-}
-
-/// Everything that a reader of the report must know: of the data, then of the stages.
-fn notes(of_data: &[String], earlier: &Map<String, Value>) -> Vec<String> {
-    let of_stages = earlier.iter().flat_map(|(stage, results)| {
-        let notes = results["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        notes.map(move |note| format!("{stage}: {note}"))
-    });
-    of_data.iter().cloned().chain(of_stages).collect()
 }
 
 impl<E: Engine> Evaluation<'_, E> {
@@ -343,11 +334,5 @@ mod tests {
             let (apart, together) = (ends(&apart), ends(&together));
             assert!(together.0 < apart.0 && apart.1 < together.1, "{table} {column}: {apart:?} {together:?}");
         }
-    }
-
-    #[test]
-    fn the_notes_of_the_stages_follow_those_of_the_data() {
-        let earlier = json!({ "sft": { "notes": ["a choice"] }, "ppo": { "iterations": 1 }, "tables": [] });
-        assert_eq!(notes(&["data".into()], earlier.as_object().unwrap()), ["data", "sft: a choice"]);
     }
 }

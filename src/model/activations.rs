@@ -11,6 +11,33 @@ use super::config::ModelConfig;
 use crate::engine::activations::{COUNT, Kept, NAMES, Name, TABLE, Widths};
 use crate::engine::{Batch, Engine};
 
+fn widths(config: &ModelConfig) -> [usize; COUNT] {
+    let shape = Widths { width: config.width, inner: config.inner, heads: config.heads };
+    TABLE.map(|buffer| (buffer.width)(shape))
+}
+
+/// How often a buffer is kept, and its rows.
+fn copies_and_rows(name: Name, layers: usize, max_tokens: usize, training: bool) -> (usize, usize) {
+    match (name, TABLE[name as usize].kept) {
+        (Name::X, _) => (layers + 1, max_tokens),
+        // The next layer's X.
+        (Name::XOut, _) => (0, 0),
+        (_, Kept::Layer) => (layers, max_tokens),
+        (_, Kept::Pass) => (1, max_tokens),
+        (_, Kept::Backward) => (1, if training { max_tokens } else { 0 }),
+    }
+}
+
+/// Numbers that [`Activations::new`] takes memory for.
+pub fn activation_floats(config: &ModelConfig, max_tokens: usize, training: bool) -> u128 {
+    let (layers, widths) = (if training { config.layers } else { 1 }, widths(config));
+    let floats = |name: Name| {
+        let (copies, rows) = copies_and_rows(name, layers, max_tokens, training);
+        copies as u128 * rows as u128 * widths[name as usize] as u128
+    };
+    NAMES.into_iter().map(floats).sum()
+}
+
 /// The activations of a trunk for up to a planned number of token rows.
 pub struct Activations<E: Engine> {
     engine: E,
@@ -31,20 +58,19 @@ impl<E: Engine> Activations<E> {
     /// Plans passes of up to `max_tokens` rows, with or without a backward.
     pub fn new(engine: E, config: &ModelConfig, max_tokens: usize, training: bool) -> Self {
         let layers = if training { config.layers } else { 1 };
-        let shape = Widths { width: config.width, inner: config.inner, heads: config.heads };
-        let widths = TABLE.map(|buffer| (buffer.width)(shape));
+        let widths = widths(config);
         let memory = NAMES.map(|name| {
-            let (copies, numbers) = match (name, TABLE[name as usize].kept) {
-                (Name::X, _) => (layers + 1, max_tokens),
-                // The next layer's X.
-                (Name::XOut, _) => (0, 0),
-                (_, Kept::Layer) => (layers, max_tokens),
-                (_, Kept::Pass) => (1, max_tokens),
-                (_, Kept::Backward) => (1, if training { max_tokens } else { 0 }),
-            };
+            let (copies, numbers) = copies_and_rows(name, layers, max_tokens, training);
             (0..copies).map(|_| engine.buffer(vec![0.0; numbers * widths[name as usize]])).collect()
         });
         Activations { engine, max_tokens, training, layers, widths, memory }
+    }
+
+    /// Numbers in all buffers.
+    #[cfg(test)]
+    pub(super) fn floats(&self) -> usize {
+        let buffers = self.memory.iter().flatten();
+        buffers.map(|buffer| self.engine.values(buffer).len()).sum()
     }
 
     /// The rows of `batch` as `layer` sees them. Layer L, which does not exist, has what leaves the last as its X.

@@ -2,11 +2,12 @@
 //!
 //! Reading order: [`config`] and [`layout`] (the shape, the parameters), [`block`] (the ten calls and the way back),
 //! [`transformer`] (the trunk), [`sequence`] (what is asked, and what a loss is), [`network`] (what is answered), [`gradients`] (forward, loss and back),
-//! [`decode`] and [`sampling`] (one token after another).
+//! [`decode`] and [`sampling`] (one token after another); [`cost`] (what all of it takes).
 
 pub mod activations;
 pub mod block;
 pub mod config;
+pub mod cost;
 pub mod decode;
 pub mod gradients;
 pub mod layout;

@@ -114,7 +114,7 @@ pub fn generate_with<E: Engine>(
 }
 
 /// Most sequences in work for each thread: more would only cost memory.
-const MOST: usize = 32;
+pub const MOST: usize = 32;
 
 /// Bytes of packed weights that stay in the caches. Up to them each thread decodes a group of its own.
 pub const CACHED: usize = 16 << 20;

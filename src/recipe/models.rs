@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::Recipe;
 use super::named::has;
-use super::{Recipe, needs};
 use crate::checkpoint::load_model_directory_with_warnings;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -15,7 +15,6 @@ impl<E: Engine> Recipe<'_, E> {
         let s = self.settings;
         let config = s.model.config(self.data.tokenizer.vocab_size(), s.precision);
         config.validate("model")?;
-        needs::check_memory(&config, s.micro_batch_tokens)?;
         Ok(Network::random(self.engine, config, Head::LanguageModel, s.seed))
     }
 
@@ -67,7 +66,9 @@ impl<E: Engine> Recipe<'_, E> {
 
     /// [`Recipe::load`] of a model with either head.
     pub(super) fn load_any(&mut self, from: &str) -> Result<Network<E>> {
-        self.open_noted(&self.root.join(from))
+        let path = self.root.join(from);
+        self.run.progress.note(&format!("{}: reading the model", path.display()));
+        self.open_noted(&path)
     }
 
     fn open_noted(&mut self, path: &Path) -> Result<Network<E>> {

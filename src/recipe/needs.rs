@@ -1,7 +1,7 @@
 //! What the stages of a run will need, asked for before hours of training instead of after them.
 
 use crate::error::{Error, Result};
-use crate::model::ModelConfig;
+use crate::run::{Plan, PlannedStage};
 use crate::settings::{Select, Settings};
 use crate::train::dataset::Dataset;
 
@@ -29,22 +29,20 @@ pub fn world() -> Error {
     Error::usage("--stage collect", "the miniature, data.world = true", "data from files", "")
 }
 
-/// Memory to train a fresh model in: what is plainly too large is said at once.
+/// Memory for every stage that is to run: what is plainly too large is said before the first.
 ///
 /// # Errors
-/// [`Error::Usage`] if the system does not have as much as one network and one micro-batch need.
-pub fn check_memory(config: &ModelConfig, micro_batch_tokens: usize) -> Result<()> {
-    let parameters = config.parameter_count();
-    let [layers, c, f] = [config.layers, config.width, config.inner].map(|size| size as u128);
-    let rows = micro_batch_tokens.max(config.context) as u128;
-    // Weights, gradient and two moments; what a block keeps of each token; the layout's table.
-    let bytes = 16 * parameters + 4 * rows * layers * (8 * c + 2 * f) + 4096 * layers;
+/// [`Error::Usage`] if the system does not have as much as a stage plans.
+pub fn check_memory(plan: &Plan) -> Result<()> {
     // Asked for and given back untouched: only the system knows what it has.
-    let there = isize::try_from(bytes).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n as usize).is_ok());
-    if there {
+    let there = |bytes: u128| {
+        isize::try_from(bytes).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n as usize).is_ok())
+    };
+    let Some(PlannedStage { id, parameters, memory, .. }) = plan.left().find(|stage| !there(stage.memory))
+    else {
         return Ok(());
-    }
-    let found = format!("{parameters} parameters and {rows} tokens at once: {} GiB or more", bytes >> 30);
+    };
+    let found = format!("{} with {parameters} parameters in memory: {} GiB", id.name(), memory >> 30);
     let hint = "lower model.width, model.layers, model.context or micro_batch_tokens";
     Err(Error::usage("model", "a size that fits into memory", found, hint))
 }

@@ -128,8 +128,8 @@ pub fn results(json: &Value, origin: &str) -> Result<Results> {
         results.notes.push(cell(&note));
     }
     for (stage, entry) in json.as_object().into_iter().flatten() {
-        let hints = entry.get("hints").and_then(Value::as_array).into_iter().flatten();
-        results.notes.extend(hints.map(|hint| format!("{stage}: {}", cell(hint))));
+        let notes = entry.get("notes").and_then(Value::as_array).into_iter().flatten();
+        results.notes.extend(notes.map(|note| format!("{stage}: {}", cell(note))));
     }
     for (i, table) in list("tables")?.iter().enumerate() {
         let wrong = |expected: &str, found: &str| {
@@ -157,7 +157,12 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(s) => s.clone(),
-        Value::Number(n) if n.is_f64() => statistics::text(n.as_f64(), 4),
+        Value::Number(n) => match n.as_f64() {
+            // A share is at most 1: a whole number beyond is a count, however it was written.
+            Some(x) if n.is_f64() && !(x.fract() == 0.0 && x.abs() > 1.0) => statistics::text(Some(x), 4),
+            Some(x) if n.is_f64() => format!("{x:.0}"),
+            _ => n.to_string(),
+        },
         other => other.to_string(),
     }
 }
@@ -214,8 +219,10 @@ mod tests {
 
     #[test]
     fn results_check_their_tables() {
-        let ok = serde_json::json!({"tables": [{"title": "t", "columns": ["a", "b"], "rows": [[1, 0.25], [-0.00001, null]]}], "else": 1});
-        assert_eq!(results(&ok, "r").unwrap().tables[0].rows, [["1", "0.2500"], ["0.0000", "-"]]);
+        let ok = serde_json::json!({"tables": [{"title": "t", "columns": ["a", "b"],
+            "rows": [[1, 0.25], [5344.0, 1.0], [5344, 5344.5], [-0.00001, null]]}], "else": 1});
+        let rows = [["1", "0.2500"], ["5344", "1.0000"], ["5344", "5344.5000"], ["0.0000", "-"]];
+        assert_eq!(results(&ok, "r").unwrap().tables[0].rows, rows);
         let bad = serde_json::json!({"tables": [{"title": "t", "columns": ["a", "b"], "rows": [[1]]}]});
         assert!(results(&bad, "r").unwrap_err().to_string().contains("rows of 2 cells, found 1"));
         assert_eq!(results(&serde_json::json!({}), "r").unwrap(), Results::default());

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fingerprints::Fingerprints;
 use super::metrics::Position;
+use super::stage::StageId;
 use crate::checkpoint::checksum::{UNSET, renew, verify};
 use crate::checkpoint::{read_file, write_atomic};
 use crate::error::{Error, Result};
@@ -51,6 +52,21 @@ impl Completed {
         })?;
         verify(bytes, &completed.crc64, origin)?;
         Ok(completed)
+    }
+
+    /// Whether a stage was completed.
+    pub fn has(&self, stage: StageId) -> bool {
+        self.stages.iter().any(|done| done == stage.name())
+    }
+
+    /// Whether no stage was completed after this one.
+    pub fn has_last(&self, stage: StageId) -> bool {
+        self.stages.last().is_some_and(|last| last == stage.name())
+    }
+
+    /// Whether a stage has nothing left to do. The evaluation is made again after any other.
+    pub fn covers(&self, stage: StageId) -> bool {
+        if stage == StageId::Evaluation { self.has_last(stage) } else { self.has(stage) }
     }
 
     /// Replaces the file.

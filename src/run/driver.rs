@@ -95,12 +95,12 @@ impl<'a> Run<'a> {
 
     /// Whether a stage was completed earlier.
     pub fn is_done(&self, stage: StageId) -> bool {
-        self.directory.completed.stages.iter().any(|done| done == stage.name())
+        self.directory.completed.has(stage)
     }
 
     /// Whether no stage was completed after this one.
     pub fn is_last_done(&self, stage: StageId) -> bool {
-        self.directory.completed.stages.last().is_some_and(|last| last == stage.name())
+        self.directory.completed.has_last(stage)
     }
 
     /// Stops the run if the user asked to.

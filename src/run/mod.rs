@@ -1,5 +1,6 @@
 //! Floor 6: a run. [`driver`] drives any [`stage`] and keeps [`watch`] over its steps; below them the [`directory`] with
-//! what is [`completed`] and the [`fingerprints`] of what is read, the [`metrics`], the [`recent_losses`], and the [`progress`] that others are told.
+//! what is [`completed`] and the [`fingerprints`] of what is read, the [`metrics`], the [`recent_losses`], the [`hints`]
+//! where training plainly fails, and the [`progress`] that others are told, with the [`plan`] of what is to come.
 
 pub mod completed;
 pub mod directory;
@@ -7,11 +8,13 @@ pub mod driver;
 pub mod fingerprints;
 pub mod hints;
 pub mod metrics;
+pub mod plan;
 pub mod progress;
 pub mod recent_losses;
 pub mod stage;
 pub mod watch;
 
 pub use driver::Run;
+pub use plan::{Plan, PlannedStage, Speed, Work};
 pub use stage::{Finished, Saved, Stage, StageId, StageState, Step};
 pub use watch::Watch;

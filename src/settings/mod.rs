@@ -7,12 +7,14 @@
 //! the libraries of these names, GPT-3 is Brown et al. 2020.
 //! Reading files and `--set` overrides is the command line's matter, not this module's.
 
+mod models;
 mod modes;
 mod ppo;
 mod section;
 mod source;
 mod supervised;
 
+pub use models::Model;
 pub use ppo::PpoSettings;
 pub use section::{Field, Number, Section};
 pub use source::{DataSettings, ModelSettings, TokenizerSettings, WorldSettings};
@@ -70,63 +72,80 @@ section! {
 }
 
 impl Settings {
-    /// Checks every field's range and the fields that must agree with each other.
+    /// Checks every field's range and the fields that must agree with each other; says all that is wrong at once.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming `section.field`, what is expected and what is there.
+    /// [`Error::Usage`] naming `section.field`, what is expected and what is there; [`Error::Several`] of them.
     pub fn validate(&self) -> Result<()> {
-        self.check()?;
-        let Settings { model, ppo, reward_model, .. } = self;
+        Error::all(self.all_faults())
+    }
+
+    /// What [`Settings::validate`] finds: fields out of their ranges, then those of the others that disagree.
+    pub fn all_faults(&self) -> Vec<Error> {
+        let mut faults = self.faults();
+        let named = |faults: &[Error], error: &Error| faults.iter().any(|fault| field(fault) == field(error));
+        let checks = [
+            Self::check_heads,
+            Self::check_sides,
+            Self::check_minibatches,
+            Self::check_candidates,
+            Self::check_lengths,
+        ];
+        let disagree = checks.into_iter().filter_map(|check| check(self).err());
+        for error in disagree.chain(self.contradictions()) {
+            if !named(&faults, &error) {
+                faults.push(error);
+            }
+        }
+        faults
+    }
+
+    fn check_heads(&self) -> Result<()> {
+        let model = &self.model;
         if !model.width.is_multiple_of(model.heads) {
             let expected = format!("a divisor of model.width = {}", model.width);
             return Err(Error::usage("model.heads", expected, model.heads, "width = heads * head size"));
         }
-        if model.inner == Some(0) {
-            return Err(Error::usage("model.inner", "at least 1", 0, "leave it out for 4 * width"));
-        }
+        Ok(())
+    }
+
+    fn check_sides(&self) -> Result<()> {
         let held_out = self.data.validation_fraction + self.data.test_fraction();
         if held_out >= 1.0 {
             let expected = "validation_fraction and test_fraction below 1 together";
             let hint = "where test_fraction is not set, it is as large as validation_fraction";
             return Err(Error::usage("data.test_fraction", expected, held_out, hint));
         }
+        Ok(())
+    }
+
+    fn check_minibatches(&self) -> Result<()> {
+        let ppo = &self.ppo;
         if !ppo.batch.is_multiple_of(ppo.minibatches) {
             let expected = format!("a divisor of ppo.batch = {}", ppo.batch);
             return Err(Error::usage("ppo.minibatches", expected, ppo.minibatches, ""));
         }
-        if reward_model.max_candidates < reward_model.min_candidates {
-            let expected = format!("at least reward_model.min_candidates = {}", reward_model.min_candidates);
-            return Err(Error::usage(
-                "reward_model.max_candidates",
-                expected,
-                reward_model.max_candidates,
-                "",
-            ));
+        Ok(())
+    }
+
+    fn check_candidates(&self) -> Result<()> {
+        let RewardModelSettings { min_candidates: least, max_candidates: most, .. } = self.reward_model;
+        if most < least {
+            let expected = format!("at least reward_model.min_candidates = {least}");
+            return Err(Error::usage("reward_model.max_candidates", expected, most, ""));
         }
-        if let Some(fault) = self.contradictions().into_iter().next() {
-            return Err(fault);
-        }
-        self.check_lengths()
+        Ok(())
     }
 
     /// Prompt and response must fit the context; where a stage starts from a model directory the
     /// context is that model's, and is checked when it is loaded.
     fn check_lengths(&self) -> Result<()> {
-        if self.pretrain.init_from.is_some() {
-            return Ok(());
-        }
-        let context = self.model.context;
-        let lengths = [
-            (
-                "data",
-                self.sft.init_from.is_none(),
-                self.data.max_prompt_tokens,
-                self.data.max_response_tokens,
-            ),
-            ("ppo", self.ppo.init_from.is_none(), self.ppo.max_prompt_tokens, self.ppo.max_response_tokens),
-        ];
-        for (section, applies, prompt, response) in lengths {
-            if applies && prompt.saturating_add(response) > context {
+        let data = (self.data.max_prompt_tokens, self.data.max_response_tokens);
+        let ppo = (self.ppo.max_prompt_tokens, self.ppo.max_response_tokens);
+        let lengths = [("data", Model::Sft, data), ("ppo", Model::Policy, ppo)];
+        for (section, model, (prompt, response)) in lengths {
+            let context = self.model.context;
+            if self.shape_from(model).is_none() && prompt.saturating_add(response) > context {
                 return Err(Error::usage(
                     format!("{section}.max_response_tokens"),
                     format!("at most {} with max_prompt_tokens = {prompt}", context.saturating_sub(prompt)),
@@ -136,6 +155,14 @@ impl Settings {
             }
         }
         Ok(())
+    }
+}
+
+/// The key that an error is about.
+fn field(error: &Error) -> &str {
+    match error {
+        Error::Usage { field, .. } => field,
+        _ => "",
     }
 }
 
@@ -219,7 +246,13 @@ mod tests {
             (refused(|s| s.micro_batch_tokens = 0), "micro_batch_tokens: expected at least 1, found 0"),
             (refused(|s| s.model.heads = 5), "model.heads: expected a divisor of model.width = 768, found 5"),
             (refused(|s| s.tokenizer.vocab_size = 256), "tokenizer.vocab_size: expected at least 257"),
-            (refused(|s| s.model.context = 64), "data.max_response_tokens: expected at most 0 with"),
+            (
+                refused(|s| {
+                    (s.model.context, s.ppo.max_prompt_tokens, s.ppo.max_response_tokens) = (64, 9, 9)
+                }),
+                "data.max_response_tokens: expected at most 0 with",
+            ),
+            (refused(|s| s.model.inner = Some(0)), "model.inner: expected at least 1"),
             (
                 refused(|s| s.data.validation_fraction = 0.5),
                 "data.test_fraction: expected validation_fraction and test_fraction below 1 together, found 1",
@@ -236,6 +269,21 @@ mod tests {
         for (message, start) in cases {
             assert!(message.starts_with(start), "{message}");
         }
+    }
+
+    #[test]
+    fn validate_says_all_that_is_wrong() {
+        let all = refused(|s| {
+            (s.seed, s.ppo.clip, s.model.heads, s.ppo.minibatches, s.ppo.batch) = (2, 0.0, 5, 0, 7);
+            s.sft.dropout = 2.0;
+        });
+        let lines: Vec<&str> = all.lines().map(|line| line.split(": expected").next().unwrap()).collect();
+        // What is out of its range is not said to disagree as well.
+        assert_eq!(
+            lines,
+            ["4 mistakes", "  sft.dropout", "  ppo.minibatches", "  ppo.clip", "  model.heads"]
+        );
+        assert!(all.contains("found 5; width = heads * head size\n") || all.ends_with("head size"), "{all}");
     }
 
     #[test]

@@ -29,9 +29,10 @@ section! {
         inner_epochs: usize = 1, at_least_one;
         /// Temperature of sampling, and of every log-prob. Paper: 1 (C.4).
         temperature: f32 = 1.0, positive;
-        /// Longer prompts are left out, in tokens. Paper: 1000 (appendix C).
+        /// Longer prompts are left out, in tokens. Paper: 1000 (appendix C). A configuration that does not set
+        /// it gets less where the policy's context is shorter: half of it, or what `max_response_tokens` leaves.
         max_prompt_tokens: usize = 1000, at_least_one;
-        /// Longest response, in tokens. Paper: 1000 (appendix C).
+        /// Longest response, in tokens. Paper: 1000 (appendix C). Not set: as above.
         max_response_tokens: usize = 1000, at_least_one;
 
         /// Beta: the weight of the per-token KL penalty. Paper: 0.02 (C.4).

@@ -4,7 +4,7 @@
 //! `Default`, its serde form, the table of keys that error messages search, the range checks and
 //! the commented TOML all come from that one place.
 
-use crate::error::{Error, Result};
+use crate::error::Error;
 use serde::Serialize;
 
 /// One key of a section.
@@ -38,18 +38,15 @@ pub trait Section {
         if self.key().is_empty() { field.to_string() } else { format!("{}.{field}", self.key()) }
     }
 
-    /// Checks every field's own range, here and in the sections inside.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] naming `section.field`.
-    fn check(&self) -> Result<()> {
-        for field in self.fields() {
-            if let Some(expected) = field.wrong {
-                let found = field.value.unwrap_or_else(|| "nothing".into());
-                return Err(Error::usage(self.path(field.name), expected, found, ""));
-            }
-        }
-        self.sections().iter().try_for_each(|section| section.check())
+    /// Every field that is out of its own range, here and in the sections inside: [`Error::Usage`] naming
+    /// `section.field`.
+    fn faults(&self) -> Vec<Error> {
+        let own = self.fields().into_iter().filter_map(|field| {
+            let found = field.value.unwrap_or_else(|| "nothing".into());
+            Some(Error::usage(self.path(field.name), field.wrong?, found, ""))
+        });
+        let inside = self.sections().into_iter().flat_map(|section| section.faults());
+        own.chain(inside).collect()
     }
 
     /// The whole section as TOML, each key under its documentation; a key that is not set is a comment.
@@ -104,6 +101,10 @@ pub(super) fn any<T>(_: &T) -> Option<&'static str> {
 /// At least 1.
 pub(super) fn at_least_one<T: Number>(x: &T) -> Option<&'static str> {
     (!(1.0..=9e15).contains(&x.value())).then_some("at least 1")
+}
+/// At least 1, where it is set.
+pub(super) fn none_or_at_least_one(x: &Option<usize>) -> Option<&'static str> {
+    x.as_ref().and_then(at_least_one)
 }
 /// Above 0 and finite.
 pub(super) fn positive<T: Number>(x: &T) -> Option<&'static str> {

@@ -1,6 +1,6 @@
 //! What a run starts from: the model's shape, the tokenizer, the data, the built-in miniature.
 
-use super::section::{any, at_least_one, below_one, positive, section};
+use super::section::{any, at_least_one, below_one, none_or_at_least_one, positive, section};
 use crate::model::{Activation, AttentionPattern, ModelConfig, Precision};
 
 section! {
@@ -16,7 +16,7 @@ section! {
         /// Attention heads; divides the width. GPT-3 XL: 24 (Stiennon et al. 2020: 16).
         heads: usize = 12, at_least_one;
         /// Inner width of the MLP; not set: 4 times the width, as in GPT-2 and GPT-3.
-        inner: Option<usize> = None, any;
+        inner: Option<usize> = None, none_or_at_least_one;
         /// Added to the variance in every layer norm. GPT-2: 1e-5.
         layer_norm_epsilon: f32 = 1e-5, positive;
         /// "gelu_tanh" (GPT-2, GPT-3) or "gelu" (exact, with erf).
@@ -83,9 +83,10 @@ section! {
         /// Share held out to report by, which nothing is chosen by: the evaluation and the results of the stages.
         /// Not set: as `validation_fraction`. Paper: a test set of 3196 prompts (table 9).
         test_fraction: Option<f32> = None, |share: &Option<f32>| share.as_ref().and_then(below_one);
-        /// Longer prompts are left out, in tokens. Paper: 1000 (appendix C).
+        /// Longer prompts are left out, in tokens. Paper: 1000 (appendix C). A configuration that does not set
+        /// it gets less where the context is shorter: half of it, or what `max_response_tokens` leaves.
         max_prompt_tokens: usize = 1000, at_least_one;
-        /// Longest response, in tokens. Paper: 1000 (appendix C).
+        /// Longest response, in tokens; longer ones are left out. Paper: 1000 (appendix C). Not set: as above.
         max_response_tokens: usize = 1000, at_least_one;
         /// Most prompts taken from one user, for each kind of data; all answers to a prompt count once. Files only.
         /// Paper: 200 (section 3.2).

@@ -24,7 +24,7 @@ use crate::world::labelers::{Item, Labeler};
 pub const COMPARISONS: &str = "comparisons.jsonl";
 
 /// Prompts in a step.
-const PROMPTS: usize = 64;
+pub const PROMPTS: usize = 64;
 
 /// The stage. It keeps no state: if it is stopped, it starts over.
 pub struct Collect<'a, E: Engine> {
@@ -76,11 +76,7 @@ impl<'a, E: Engine> Collect<'a, E> {
         for side in Side::ALL {
             let mut first = 0;
             for (index, prompt) in (0..).zip(prompts.of(side)) {
-                // K is uniform from the least to the most.
-                let mut rng = Rng::at(seed, Address::RewardModel, Purpose::Labeler, side as u64, index, 0);
-                let k = s.min_candidates + rng.below(s.max_candidates - s.min_candidates + 1);
-                let written = (k as f32 * s.written_share).round() as usize;
-                let sampled = k - written;
+                let (sampled, written) = candidates(seed, s, side, index);
                 tasks.push(Task { item: Item { side, index }, prompt, sampled, first, written });
                 first += sampled as u64;
             }
@@ -161,6 +157,15 @@ impl<E: Engine> Stage for Collect<'_, E> {
             "checksum": digits(Crc64::of(self.lines.as_bytes())) });
         Ok(Finished::file(COMPARISONS, self.lines, results))
     }
+}
+
+/// How many responses to a prompt models write, and how many people.
+pub fn candidates(seed: u64, s: &RewardModelSettings, side: Side, index: u64) -> (usize, usize) {
+    // K is uniform from the least to the most.
+    let mut rng = Rng::at(seed, Address::RewardModel, Purpose::Labeler, side as u64, index, 0);
+    let k = s.min_candidates + rng.below(s.max_candidates - s.min_candidates + 1);
+    let written = (k as f32 * s.written_share).round() as usize;
+    (k - written, written)
 }
 
 /// Checks that a file is still what the stage has left, by its results.

@@ -57,6 +57,11 @@ impl Mixture {
         self.passes[self.passes.len() - 1]
     }
 
+    /// Windows of text in all steps.
+    pub fn texts(&self) -> u64 {
+        self.texts_before(self.steps())
+    }
+
     /// Whether text is to be mixed in.
     pub fn has_text(&self) -> bool {
         self.text_share > 0.0

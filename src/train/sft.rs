@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
 
-use super::dataset::{Example, check_lengths};
+use super::dataset::{Dataset, Example, check_lengths};
 use super::inputs::{Inputs, schedule};
 use super::mixture::{Amount, Mixture};
 use super::pretrain::window;
@@ -64,8 +64,7 @@ impl<'a, E: Engine> Sft<'a, E> {
         }
         check_lengths(examples, network.config.context)?;
         let lacks_text = text_share > 0.0 && inputs.data.text.train.predictions() == 0;
-        let text_share = if lacks_text { 0.0 } else { f64::from(text_share) };
-        let mixture = Mixture::new(examples.len(), s.epochs, s.batch, text_share);
+        let mixture = mixture(&s, text_share, inputs.data);
         let mut learner = inputs.learner(network, inputs.optimizer(None, s.weight_decay, s.gradient_clip));
         let loss_before = inputs.demonstration_loss(&mut learner.network, Side::Test, s.eval_examples);
         let schedule = schedule(s.schedule, s.final_fraction, s.warmup_steps);
@@ -239,6 +238,12 @@ impl<E: Engine> Stage for Sft<'_, E> {
         }
         Ok(Finished { notes, ..Finished::network(self.learner.network, results) })
     }
+}
+
+/// How a stage mixes demonstrations and text: a share of text needs some.
+pub fn mixture(s: &SftSettings, text_share: f32, data: &Dataset) -> Mixture {
+    let text_share = if data.text.train.predictions() == 0 { 0.0 } else { f64::from(text_share) };
+    Mixture::new(data.demonstrations.train.len(), s.epochs, s.batch, text_share)
 }
 
 /// How the epoch that is exported does on the test side: `exported` in `results.json`, whoever chose it.

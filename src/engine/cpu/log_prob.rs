@@ -23,19 +23,27 @@ pub struct Workspace {
     offsets: alloc::vec::Vec<usize>,
 }
 
+/// Least and most rows of a chunk.
+const LEAST: usize = 16;
+const MOST: usize = 1024;
+
+/// Rows of logits that are held at a time.
+pub fn chunk(vocab_size: usize, targets: usize) -> usize {
+    targets.min((16 << 20) / vocab_size.max(1)).clamp(LEAST, MOST)
+}
+
 impl Workspace {
     /// For a head of `vocab_size` and `width` that is given up to `targets` targets; holds at most about 16 M
     /// logits (64 MiB). Each chunk reads all of W and its gradient, so few large ones are faster.
     pub fn new(vocab_size: usize, width: usize, targets: usize) -> Self {
-        let chunk = targets.min((16 << 20) / vocab_size.max(1));
         // One more than a sequence for each target can need.
         let offsets = alloc::vec::Vec::with_capacity(targets + 2);
-        Workspace { offsets, ..Self::with_chunk(chunk, vocab_size, width) }
+        Workspace { offsets, ..Self::with_chunk(chunk(vocab_size, targets), vocab_size, width) }
     }
 
     /// With a given number of rows per chunk (at least 16, at most 1024).
     pub fn with_chunk(chunk: usize, vocab_size: usize, width: usize) -> Self {
-        let chunk = chunk.clamp(16, 1024);
+        let chunk = chunk.clamp(LEAST, MOST);
         Workspace {
             chunk,
             hidden: alloc::vec![0.0; chunk * width],
