@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::program::Scratch;
 use super::{Bench, Case, Unit, seconds};
-use crate::data::Split;
+use crate::data::{InstructionTemplate, Split};
 use crate::engine::Cpu;
 use crate::error::{Error, Result};
 use crate::loss::cross_entropy::CrossEntropy;
@@ -190,6 +190,7 @@ fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
         prompts: Split { train: prompts, validation: Vec::new() },
         ranking_prompts: Split::default(),
         world: None,
+        format: InstructionTemplate::default(),
         notes: Vec::new(),
     };
     let settings = Settings {

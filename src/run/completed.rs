@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::metrics::Position;
 use crate::checkpoint::checksum::{UNSET, renew, verify};
 use crate::checkpoint::{read_file, write_atomic};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::text::json;
 
 /// What the stages that are complete have left.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,7 +41,7 @@ impl Completed {
     pub fn parse(bytes: &[u8], origin: &str) -> Result<Self> {
         let completed: Completed = serde_json::from_slice(bytes).map_err(|error| {
             let expected = "{\"crc64\", \"stages\", \"metrics\", \"results\"}";
-            Error::format(origin, "", expected, error, "start in a new directory")
+            json::refusal(origin, bytes, (1, 1), expected, &error, "start in a new directory")
         })?;
         verify(bytes, &completed.crc64, origin)?;
         Ok(completed)

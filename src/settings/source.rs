@@ -1,6 +1,7 @@
 //! What a run starts from: the model's shape, the tokenizer, the data, the built-in miniature.
 
 use super::section::{any, at_least_one, below_one, positive, section};
+use crate::data::{InstructionTemplate, PromptForms};
 use crate::model::{Activation, AttentionPattern, ModelConfig, Precision};
 
 section! {
@@ -67,7 +68,8 @@ section! {
     DataSettings = "data" {
         /// Use the built-in miniature (section `world`) instead of files.
         world: bool = false, any;
-        /// Texts: `.txt` with documents separated by `<|endoftext|>`, or JSONL `{"text"}`; `.gz` of any.
+        /// Texts: plain, with documents separated by `<|endoftext|>`, or JSONL `{"text"}`; `.gz` of any. The content
+        /// decides, not the name.
         pretraining: Vec<String> = Vec::new(), any;
         /// Demonstrations: JSONL `{"prompt","response"}` or Alpaca-style JSON.
         demonstrations: Vec<String> = Vec::new(), any;
@@ -76,6 +78,17 @@ section! {
         comparisons: Vec<String> = Vec::new(), any;
         /// Prompts for PPO: JSONL `{"prompt"}`. Empty: the demonstrations' prompts are used.
         prompts: Vec<String> = Vec::new(), any;
+        /// What joins prompt and response of records with a field "prompt": it is put at the end of each such prompt,
+        /// before the response, as in "\n" or "\nAnswer:". Empty: the response follows at once. Records with an
+        /// "instruction" have the template instead, and dialogues their "Assistant:". Paper: not printed.
+        joint: String = String::new(), any;
+        /// The prompt of a record with an "instruction" begins with this, and the instruction follows. Paper: none
+        /// printed; the words of Alpaca (Taori et al. 2023).
+        template_instruction: String = InstructionTemplate::default().instruction, any;
+        /// This stands between the instruction and its "input"; left out where there is no input. Alpaca.
+        template_input: String = InstructionTemplate::default().input, any;
+        /// This ends the prompt, and the answer follows. Alpaca.
+        template_response: String = InstructionTemplate::default().response, any;
         /// Share of users (of records, where no user is named) held out for validation. Paper: about
         /// 0.11 of the demonstrations, 0.35 of the comparisons, split by user (section 3.2, table 6).
         validation_fraction: f32 = 0.1, below_one;
@@ -85,6 +98,15 @@ section! {
         max_response_tokens: usize = 1000, at_least_one;
         /// Most prompts taken from one user. Paper: 200 (section 3.2).
         prompts_per_user: usize = 200, at_least_one;
+    }
+}
+
+impl DataSettings {
+    /// How records become prompts.
+    pub fn prompt_forms(&self) -> PromptForms {
+        let DataSettings { joint, template_instruction, template_input, template_response, .. } = self;
+        let template = InstructionTemplate::new(template_instruction, template_input, template_response);
+        PromptForms { template, joint: joint.clone() }
     }
 }
 

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use super::encoder::Encoder;
 use crate::checkpoint::load_tokenizer;
-use crate::data::{self, Comparison, Demonstration, InstructionTemplate, Loaded, Prompt, Record, Split};
+use crate::data::{
+    self, Comparison, Demonstration, FormCounts, InstructionTemplate, Loaded, Prompt, PromptForms, Record,
+    Split,
+};
 use crate::error::{Error, Result};
 use crate::model::Sequence;
 use crate::settings::Settings;
@@ -92,6 +95,9 @@ pub struct Dataset {
     pub ranking_prompts: Split<Vec<u32>>,
     /// The miniature, which can judge.
     pub world: Option<World>,
+    /// How a bare instruction becomes a prompt for the run's models: as most of the demonstrations have it (else, of
+    /// the prompts; else, of the comparisons).
+    pub format: InstructionTemplate,
     /// What was loaded and what was left out, for the log.
     pub notes: Vec<String>,
 }
@@ -104,6 +110,7 @@ struct Records {
     comparisons: Split<Comparison>,
     prompts: Split<Prompt>,
     ranking_prompts: Split<Prompt>,
+    format: InstructionTemplate,
     notes: Vec<String>,
 }
 
@@ -152,7 +159,18 @@ impl Dataset {
             validation: ranking_prompts(&records.ranking_prompts.validation),
         };
         encoder.note("ranked prompts", left_out, &mut notes);
-        Ok(Dataset { text, demonstrations, rankings, prompts, ranking_prompts, world, notes, tokenizer })
+        let format = records.format;
+        Ok(Dataset {
+            text,
+            demonstrations,
+            rankings,
+            prompts,
+            ranking_prompts,
+            world,
+            format,
+            notes,
+            tokenizer,
+        })
     }
 
     /// Replaces the rankings by those of one file of comparisons; returns what is to be said about it.
@@ -160,9 +178,10 @@ impl Dataset {
     /// # Errors
     /// Those of the file.
     pub fn load_rankings(&mut self, settings: &Settings, path: &Path) -> Result<Vec<String>> {
-        let loaded = data::load_comparisons(path, &InstructionTemplate::default())?;
+        // The stage has written prompts as they were sampled from: nothing joins them.
+        let loaded = data::load_comparisons(path, &PromptForms::default())?;
         let mut notes = Vec::new();
-        if !loaded.skipped.is_empty() {
+        if loaded.is_remarkable() {
             notes.push(format!("{}: {}", path.display(), loaded.summary()));
         }
         let comparisons = split(loaded.records, settings, "comparisons", &mut notes);
@@ -200,6 +219,7 @@ fn from_world(world: &World, settings: &Settings) -> Records {
             train: ranked(n, world::Part::Train),
             validation: ranked(held_out(n), world::Part::Validation),
         },
+        format: world::requests::Request::format(),
         notes: vec![format!(
             "the miniature: {} documents, {} demonstrations, {} ranked prompts, {} prompts",
             counts.documents, counts.demonstrations, counts.comparisons, counts.prompts
@@ -209,7 +229,7 @@ fn from_world(world: &World, settings: &Settings) -> Records {
 
 fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
     let files = &settings.data;
-    let template = InstructionTemplate::default();
+    let forms = files.prompt_forms();
     let mut records = Records::default();
     let mut documents = Vec::new();
     for path in &files.pretraining {
@@ -219,14 +239,19 @@ fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
     }
     records.text = split(documents, settings, "documents", &mut records.notes);
 
-    let demonstrations = load_all(&files.demonstrations, root, &mut records.notes, |path| {
-        data::load_demonstrations(path, &template)
+    let mut counts = [FormCounts::new(), FormCounts::new(), FormCounts::new()];
+    let [of_demonstrations, of_prompts, of_comparisons] = &mut counts;
+    let notes = &mut records.notes;
+    let demonstrations = load_all(&files.demonstrations, root, notes, of_demonstrations, |path| {
+        data::load_demonstrations(path, &forms)
     })?;
-    let comparisons = load_all(&files.comparisons, root, &mut records.notes, |path| {
-        data::load_comparisons(path, &template)
+    let comparisons = load_all(&files.comparisons, root, notes, of_comparisons, |path| {
+        data::load_comparisons(path, &forms)
     })?;
     let mut prompts =
-        load_all(&files.prompts, root, &mut records.notes, |path| data::load_prompts(path, &template))?;
+        load_all(&files.prompts, root, notes, of_prompts, |path| data::load_prompts(path, &forms))?;
+    records.format = counts.iter().find_map(|counts| forms.most_common(counts)).unwrap_or_default();
+    notes.extend(mixed_forms(&counts, &records.format, &forms));
     if files.prompts.is_empty() {
         prompts = demonstrations
             .iter()
@@ -252,15 +277,31 @@ fn load_all<T>(
     paths: &[String],
     root: &Path,
     notes: &mut Vec<String>,
+    forms: &mut FormCounts,
     load: impl Fn(&Path) -> Result<Loaded<T>>,
 ) -> Result<Vec<T>> {
     let mut records = Vec::new();
     for path in paths {
         let loaded = load(&root.join(path))?;
         notes.push(format!("{path}: {}", loaded.summary()));
+        loaded.forms.iter().for_each(|(form, count)| *forms.entry(*form).or_default() += count);
         records.extend(loaded.records);
     }
     Ok(records)
+}
+
+/// Says so where prompts come in several forms, as the models will be asked in one of them.
+fn mixed_forms(counts: &[FormCounts], format: &InstructionTemplate, forms: &PromptForms) -> Option<String> {
+    let mut all = FormCounts::new();
+    for (form, count) in counts.iter().flatten() {
+        *all.entry(*form).or_default() += count;
+    }
+    if all.len() < 2 {
+        return None;
+    }
+    let each: Vec<String> = all.iter().map(|(form, count)| format!("{count} {}", form.name())).collect();
+    let chosen = all.keys().find(|form| forms.format(**form) == *format).map_or("", |form| form.name());
+    Some(format!("prompts come in several forms: {}; the models will be asked {chosen}", each.join(", ")))
 }
 
 fn split<T: Record>(records: Vec<T>, settings: &Settings, what: &str, notes: &mut Vec<String>) -> Split<T> {
