@@ -1,7 +1,7 @@
 //! What a file is, told by its content, so that a wrong file is refused by its right name and no file is read as
 //! something that it is not.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use crate::text::encoding::{FROM_UTF16, MARK};
 
@@ -41,11 +41,11 @@ const KINDS: [(&[u8], Wrong); 16] = [
 
 /// The first bytes of `reader`, as many as it takes to know what they are and not one more: of a pipe, the next
 /// may never come.
-pub(super) fn beginning(reader: &mut dyn Read) -> io::Result<Vec<u8>> {
+pub(super) fn beginning(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let known = || KINDS.iter().map(|(first, _)| *first).chain([GZIP, MARK.as_bytes()]);
     let mut start = Vec::new();
     while known().any(|first| first.len() > start.len() && first.starts_with(&start)) {
-        let Some(byte) = reader.bytes().next().transpose()? else { break };
+        let Some(byte) = reader.by_ref().bytes().next().transpose()? else { break };
         start.push(byte);
     }
     Ok(start)
