@@ -1,5 +1,5 @@
 //! Where bytes come from: a file or standard input, plain or gzipped (told apart by content, not by name), or memory.
-//! What is no text is refused by its name, see [`super::content`].
+//! What is no text is refused by its name, see `content.rs`.
 //!
 //! Limits, so that a hostile file ends in an error and not in all of the memory: at most
 //! [`MAX_BYTES`] in all, unless records are taken one at a time; [`MAX_LINE`] in a record; and a gzipped file may not

@@ -29,7 +29,7 @@ impl Completed {
     /// Reads the file.
     ///
     /// # Errors
-    /// [`Error::Io`], and those of [`Completed::parse`].
+    /// [`crate::Error::Io`], and those of [`Completed::parse`].
     pub fn read(path: &Path) -> Result<Self> {
         Completed::parse(&read_file(path, 1 << 28)?, &path.display().to_string())
     }
@@ -37,7 +37,7 @@ impl Completed {
     /// Reads the file's bytes; `origin` names it in messages.
     ///
     /// # Errors
-    /// [`Error::Format`], also if it was altered.
+    /// [`crate::Error::Format`], also if it was altered.
     pub fn parse(bytes: &[u8], origin: &str) -> Result<Self> {
         let completed: Completed = serde_json::from_slice(bytes).map_err(|error| {
             let expected = "{\"crc64\", \"stages\", \"metrics\", \"results\"}";
@@ -50,7 +50,7 @@ impl Completed {
     /// Replaces the file.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`crate::Error::Io`].
     pub fn write(&mut self, path: &Path) -> Result<()> {
         self.crc64 = UNSET.into();
         let mut bytes = serde_json::to_vec(self).expect("plain data");
