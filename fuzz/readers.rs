@@ -16,7 +16,7 @@ use instructgpt::checkpoint::state::parse_state;
 use instructgpt::data::corpus::SEPARATOR;
 use instructgpt::data::source::MAX_RATIO;
 use instructgpt::data::{
-    InstructionTemplate, Source, read_comparisons, read_demonstrations, read_documents, read_prompts,
+    PromptForms, Source, read_comparisons, read_demonstrations, read_documents, read_prompts,
     read_text_records,
 };
 use instructgpt::model::Head;
@@ -107,17 +107,17 @@ fn model(bytes: &[u8]) -> bool {
 
 /// JSON Lines and JSON arrays of demonstrations, comparisons, prompts and text.
 fn records(bytes: &[u8]) -> bool {
-    let template = InstructionTemplate::default();
+    let forms = PromptForms::default();
     let source = || Source::from_bytes("x", bytes);
-    let demonstrations = source().and_then(|source| read_demonstrations(source, &template));
+    let demonstrations = source().and_then(|source| read_demonstrations(source, &forms));
     if let Ok(loaded) = &demonstrations {
         assert!(loaded.records.iter().all(|r| !r.prompt.trim().is_empty() && !r.response.trim().is_empty()));
     }
-    let comparisons = source().and_then(|source| read_comparisons(source, &template));
+    let comparisons = source().and_then(|source| read_comparisons(source, &forms));
     if let Ok(loaded) = &comparisons {
         assert!(loaded.records.iter().all(|r| r.responses.len() >= 2 && r.responses.len() == r.ranks.len()));
     }
-    let _ = source().and_then(|source| read_prompts(source, &template));
+    let _ = source().and_then(|source| read_prompts(source, &forms));
     let _ = source().and_then(read_text_records);
     demonstrations.is_ok_and(|loaded| !loaded.records.is_empty())
         || comparisons.is_ok_and(|loaded| !loaded.records.is_empty())

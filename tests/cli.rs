@@ -254,17 +254,17 @@ fn lines_that_are_wrong_name_their_number() {
             (&long, [context.as_str(), &format!("found {}", CONTEXT + 1)]),
             ("{\"tokens\":[]}", ["at least one token", "found none"]),
             ("{\"text\":\"\"}", ["at least one token", "found none"]),
-            ("{\"tokens\":[1.5]}", ["a JSON record", "1.5"]),
-            ("{\"tokens\":[-1]}", ["a JSON record", "-1"]),
-            ("{\"tokens\":[4294967296]}", ["a JSON record", "4294967296"]),
-            ("{\"tokens\":[1]", ["a JSON record", "EOF"]),
-            ("nonsense", ["a JSON record", "standard input"]),
-            ("{\"response\":\"x\"}", ["either \"tokens\"", "found response"]),
-            ("{\"prompt\":\"x\",\"response\":null}", ["either \"tokens\"", "found prompt"]),
-            ("{}", ["either \"tokens\"", "none of them"]),
+            ("{\"tokens\":[1.5]}", ["token ids", "found 1.5"]),
+            ("{\"tokens\":[-1]}", ["token ids", "found -1"]),
+            ("{\"tokens\":[4294967296]}", ["token ids", "found 4294967296"]),
+            ("{\"tokens\":[1]", ["a JSON object", "EOF"]),
+            ("nonsense", ["a JSON object", "found \"nonsense\""]),
+            ("{\"response\":\"x\"}", ["either \"tokens\"", "found the fields \"response\""]),
+            ("{\"prompt\":\"x\",\"response\":null}", ["either \"tokens\"", "\"response\": null"]),
+            ("{}", ["either \"tokens\"", "found no fields"]),
         ] {
             let outcome = models.run(command, name, &[], &format!("{{\"tokens\":[1,2]}}\n\n{line}\n"));
-            fails(outcome, 1, 1, &[&["error: standard input: line 3: expected"], &parts[..]].concat());
+            fails(outcome, 1, 1, &[&["error: standard input: line 3"], &parts[..]].concat());
         }
     }
     // The end of the response counts for `score` only.
@@ -273,6 +273,65 @@ fn lines_that_are_wrong_name_their_number() {
     let path = models.path("bytes.jsonl");
     fs::write(&path, b"{\"text\":\"\xff\"}").unwrap();
     fails(models.run("logprobs", "lm", &["--input", &path], ""), 1, 0, &["bytes.jsonl: line 1"]);
+}
+
+/// Whatever `run` takes for a data file, `--input` and standard input take too.
+#[test]
+fn marks_gzip_and_arrays_are_read_everywhere() {
+    let models = Models::new();
+    let expected = records(models.run("tokenize", "lm", &[], "{\"text\":\"the cat\"}"));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(b"{\"text\":\"the cat\"}\n").unwrap();
+    let gzip = [gzip.finish().unwrap(), vec![0; 1000]].concat();
+    let file = models.path("input");
+    for bytes in ["\u{feff}{\"text\":\"the cat\"}".as_bytes(), &gzip, b"[{\"text\":\"the cat\"}]"] {
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(records(models.run("tokenize", "lm", &["--input", &file], "")), expected);
+        let arguments = ["tokenize", "--model", &models.path("lm")];
+        assert_eq!(
+            records(tiny::run(Path::new(env!("CARGO_BIN_EXE_instructgpt")), &arguments, bytes)),
+            expected
+        );
+    }
+    let array = models.run("tokenize", "lm", &[], "[null,\"Hello there\",null,null]");
+    fails(array, 1, 0, &["standard input: record 1: expected a JSON object, found null"]);
+    // The text files of a model directory and of a run may have a mark too.
+    let before = records(models.run("logprobs", "lm", &[], "{\"text\":\"the cat\"}"));
+    for name in ["config.json", "vocab.json", "merges.txt", "tokenizer.json"] {
+        let path = models.path(&format!("lm/{name}"));
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("\u{feff}{text}")).unwrap();
+    }
+    assert_eq!(records(models.run("logprobs", "lm", &[], "{\"text\":\"the cat\"}")), before);
+    fs::remove_file(models.path("lm/vocab.json")).unwrap();
+    fs::remove_file(models.path("lm/merges.txt")).unwrap();
+    assert_eq!(records(models.run("logprobs", "lm", &[], "{\"text\":\"the cat\"}")), before);
+    let configuration = models.path("c.toml");
+    fs::write(&configuration, "\u{feff}[ppo]\nclip = \"x\"\n").unwrap();
+    let outcome = instructgpt(&["run", &configuration, "--out", &models.path("out")], "");
+    fails(outcome, 2, 0, &["c.toml: line 2: ppo.clip: expected a number"]);
+}
+
+/// A line of a pipe is answered before the next one comes.
+#[test]
+fn a_pipe_is_answered_line_by_line() {
+    let models = Models::new();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_instructgpt"))
+        .args(["tokenize", "--model", &models.path("lm")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut output = BufReader::new(output).lines();
+    for text in ["the", "cat"] {
+        writeln!(input, "{{\"text\":\"{text}\"}}").unwrap();
+        let answer = output.next().unwrap().unwrap();
+        let tokens = tiny::tokenizer().encode(text);
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap(), json!({ "tokens": tokens }));
+    }
+    drop(input);
+    assert!(child.wait().unwrap().success() && output.next().is_none());
 }
 
 #[test]

@@ -269,7 +269,7 @@ fn requests() {
         (b"{\"tokens\":[4294967296]}", "line 2"),
         (b"{\"tokens\":[4294967295]}", "line 2"),
         (b"{\"text\":1}", "line 2"),
-        (long.as_bytes(), "at most 64 MiB"),
+        (long.as_bytes(), "bytes in a record"),
     ];
     for (line, word) in cases {
         let input = [REQUEST, line, b"\n"].concat();
@@ -331,7 +331,9 @@ fn data() {
     let bomb = gzip(&vec![b' '; 64 << 20]);
     let long = gzip(format!("{{\"prompt\":\"{}\"}}", "x".repeat(64 << 20)).as_bytes());
     assert!(bomb.len() < 100_000 && long.len() < 100_000);
-    let cases: [(Vec<u8>, &str); 9] = [
+    let cases: [(Vec<u8>, &str); 11] = [
+        (vec![b'['; 65 << 20], "bytes in a record"),
+        (b"PK\x03\x04".to_vec(), "a zip archive"),
         (format!("{record}\n{}", nested()).into(), "line 2"),
         (format!("[{record},\n{}", nested()).into(), "line 2"),
         (
@@ -343,7 +345,7 @@ fn data() {
             "\"prompt\" twice",
         ),
         ([record.as_bytes(), b"\n{\"prompt\":\"\xff\"}"].concat(), "line 2"),
-        (vec![b'x'; 17 << 20], "bytes in a line"),
+        (vec![b'x'; 65 << 20], "bytes in a record"),
         (bomb, "at most 16777216 bytes of text"),
         (long, "at most"),
         (gzip(record.as_bytes())[..30].to_vec(), "complete gzip data"),

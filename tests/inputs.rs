@@ -266,7 +266,7 @@ fn what_is_left_over_or_set_in_vain_is_said() {
     // The average of two updates: said once, and left among the results.
     let hint = "the averaged policy still holds 98 % of its start";
     assert_eq!(said.matches(&format!("ppo_ptx: {hint}")).count(), 1, "{said}");
-    assert!(ppo["hints"][0].as_str().unwrap().starts_with(hint), "{ppo}");
+    assert!(ppo["notes"][0].as_str().unwrap().starts_with(hint), "{ppo}");
     let none = tempfile::tempdir().unwrap();
     let wrong = run(&config_file(), &none.path().join("run"), &["--set", "ppo.episodes=7"]);
     refused(wrong, &["ppo.episodes: expected at least ppo.batch = 8, or 0 for no PPO, found 7"]);

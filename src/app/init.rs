@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::args::InitArgs;
 use super::{config, jsonl, progress};
 use crate::checkpoint::write_atomic;
-use crate::data::{self, InstructionTemplate};
+use crate::data::{self, PromptForms};
 use crate::error::{Error, Result};
 use crate::settings::{Section, Settings};
 use toml::{Table, Value};
@@ -128,10 +128,10 @@ impl Found {
     }
 
     fn add(&mut self, path: &Path, name: &str, records: bool) {
-        let template = InstructionTemplate::default();
-        let ranked = records && data::load_comparisons(path, &template).is_ok();
-        let answered = records && data::load_demonstrations(path, &template).is_ok();
-        let asked = records && !ranked && !answered && data::load_prompts(path, &template).is_ok();
+        let forms = PromptForms::default();
+        let ranked = records && data::load_comparisons(path, &forms).is_ok();
+        let answered = records && data::load_demonstrations(path, &forms).is_ok();
+        let asked = records && !ranked && !answered && data::load_prompts(path, &forms).is_ok();
         let read = !ranked && !answered && !asked && data::load_text(path).is_ok();
         let kinds = [
             (ranked, &mut self.comparisons),

@@ -1,23 +1,27 @@
-//! JSONL on standard input and output: one JSON value a line.
+//! Records in, from a file or standard input, and JSON lines out.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::Path;
 
+use crate::data::Source;
+use crate::data::fields::Records;
 use crate::error::{Error, Result};
-use crate::text::json;
-use serde::Deserialize;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-/// The longest line that is read; more is no record but the wrong file.
-const LONGEST_LINE: u64 = 64 << 20;
-
-/// Reads JSONL line by line; blank lines are skipped.
+/// The records of `--input`, read as all data files are: JSON Lines or a JSON array, gzipped or not. Each is there
+/// before the next is read, so that a pipe is answered line by line.
 pub struct Lines {
-    reader: Box<dyn BufRead>,
     name: String,
-    line: usize,
+    input: Reading,
+    /// Where the record read last stands: "line 3", "record 3".
+    at: String,
+}
+
+/// Nothing is read before the first record is asked for: standard input may be waiting for us.
+enum Reading {
+    Ahead(Option<Box<dyn BufRead>>),
+    Begun(Records<'static>),
 }
 
 impl Lines {
@@ -38,77 +42,35 @@ impl Lines {
 
     /// Reads from anything; `name` stands for it in messages.
     pub fn new(reader: Box<dyn BufRead>, name: &str) -> Lines {
-        Lines { reader, name: name.to_string(), line: 0 }
-    }
-
-    /// The next record; `None` at the end.
-    ///
-    /// # Errors
-    /// [`Error::Format`] with the line's number if it is not a `T`, [`Error::Io`].
-    pub fn record<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let read = self.reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut line);
-            if read.map_err(|e| Error::io(&self.name, "read", e))? == 0 {
-                return Ok(None);
-            }
-            self.line += 1;
-            if line.len() as u64 > LONGEST_LINE {
-                return Err(self.wrong("a line of at most 64 MiB", "a longer one", ""));
-            }
-            if !line.trim_ascii().is_empty() {
-                break;
-            }
-        }
-        serde_json::from_slice(&line)
-            .map(Some)
-            .map_err(|e| self.wrong("a JSON record", &json::complaint(&e), ""))
+        Lines { name: name.to_string(), input: Reading::Ahead(Some(reader)), at: String::new() }
     }
 
     /// The next input of `logprobs`, `score` or `tokenize`; `None` at the end.
     ///
     /// # Errors
-    /// As [`Lines::record`], and if the record is none of the three kinds.
+    /// [`Error::Format`] with its place if it is no record, or none of the three kinds; [`Error::Io`].
     pub fn input(&mut self) -> Result<Option<Input>> {
-        let Some(record) = self.record::<Fields>()? else { return Ok(None) };
-        match record {
-            Fields { tokens: Some(tokens), text: None, prompt: None, response: None } => {
-                Ok(Some(Input::Tokens(tokens)))
-            }
-            Fields { tokens: None, text: Some(text), prompt: None, response: None } => {
-                Ok(Some(Input::Text(text)))
-            }
-            Fields { tokens: None, text: None, prompt: Some(prompt), response: Some(response) } => {
-                Ok(Some(Input::Pair { prompt, response }))
-            }
-            Fields { tokens, text, prompt, response } => {
-                let present = [
-                    ("tokens", tokens.is_some()),
-                    ("text", text.is_some()),
-                    ("prompt", prompt.is_some()),
-                    ("response", response.is_some()),
-                ];
-                let present: Vec<&str> = present.iter().filter(|p| p.1).map(|p| p.0).collect();
-                let found = if present.is_empty() { "none of them".into() } else { present.join(" and ") };
-                Err(self.wrong("either \"tokens\", or \"text\", or \"prompt\" with \"response\"", &found, ""))
-            }
+        if let Reading::Ahead(reader) = &mut self.input {
+            let reader = reader.take().unwrap_or_else(|| Box::new(std::io::empty()));
+            self.input = Reading::Begun(Records::new(Source::stream(&self.name, reader)?));
+        }
+        let Reading::Begun(records) = &mut self.input else { unreachable!("it was begun above") };
+        let Some(record) = records.read()? else { return Ok(None) };
+        self.at = record.at().to_string();
+        let text = |name| record.text(name).map(|text| text.map(str::to_string));
+        let texts = (text("text")?, text("prompt")?, text("response")?);
+        match (record.tokens("tokens")?, texts) {
+            (Some(tokens), (None, None, None)) => Ok(Some(Input::Tokens(tokens))),
+            (None, (Some(text), None, None)) => Ok(Some(Input::Text(text))),
+            (None, (None, Some(prompt), Some(response))) => Ok(Some(Input::Pair { prompt, response })),
+            _ => Err(record.unknown("either \"tokens\", or \"text\", or \"prompt\" with \"response\"")),
         }
     }
 
-    /// An [`Error::Format`] at the line read last, for what only the caller can see ("token 60000").
+    /// An [`Error::Format`] at the record read last, for what only the caller can see ("token 60000").
     pub fn wrong(&self, expected: &str, found: &str, hint: &str) -> Error {
-        Error::format(&self.name, format!("line {}", self.line), expected, found, hint)
+        Error::format(&self.name, &self.at, expected, found, hint)
     }
-}
-
-/// Every field an input may have; others are ignored.
-#[derive(Deserialize)]
-struct Fields {
-    tokens: Option<Vec<u32>>,
-    text: Option<String>,
-    prompt: Option<String>,
-    response: Option<String>,
 }
 
 /// What a line of input asks about.
@@ -213,24 +175,53 @@ mod tests {
         assert_eq!(l.input().unwrap(), None);
     }
 
+    /// All inputs of a file of these bytes.
+    fn inputs(bytes: &[u8]) -> Result<Vec<Input>> {
+        let mut lines = Lines::new(Box::new(std::io::Cursor::new(bytes.to_vec())), "in.jsonl");
+        let mut inputs = Vec::new();
+        while let Some(input) = lines.input()? {
+            inputs.push(input);
+        }
+        Ok(inputs)
+    }
+
     #[test]
-    fn errors_count_lines() {
+    fn what_data_files_may_be_input_may_be() {
+        let plain = b"{\"text\":\"a\"}\n{\"tokens\":[3]}\n";
+        let expected = inputs(plain).unwrap();
+        assert_eq!(expected, [Input::Text("a".into()), Input::Tokens(vec![3])]);
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(plain).unwrap();
+        let gzip = [gzip.finish().unwrap(), vec![0; 512]].concat();
+        for bytes in
+            [&["\u{feff}".as_bytes(), plain].concat()[..], &gzip, b"[{\"text\":\"a\"},\n {\"tokens\":[3]}]"]
+        {
+            assert_eq!(inputs(bytes).unwrap(), expected);
+        }
+        assert!(inputs(b"").unwrap().is_empty());
+    }
+
+    #[test]
+    fn errors_say_where() {
         for (text, parts) in [
-            ("{\"text\":\"a\"}\n\n{\"text\":", ["line 3", "EOF"]),
-            ("\n{\"tokens\":[-1]}", ["line 2", "-1"]),
-            ("{\"prompt\":\"a\"}", ["line 1", "found prompt"]),
-            ("{\"text\":\"a\",\"tokens\":[]}", ["line 1", "found tokens and text"]),
-            ("{}", ["line 1", "none of them"]),
-            ("[1]\n", ["line 1", "in.jsonl"]),
+            ("{\"text\":\"a\"}\n\n{\"text\":", ["line 3, column 8", "EOF"]),
+            ("\n{\"tokens\":[-1]}", ["line 2: field \"tokens\"", "found -1"]),
+            ("\n{\"tokens\":[1.5]}", ["line 2: field \"tokens\"", "found 1.5"]),
+            ("{\"tokens\":[4294967296]}", ["token ids", "found 4294967296"]),
+            ("{\"tokens\":[null]}", ["token ids", "found null among them"]),
+            ("{\"text\":1}", ["field \"text\"", "expected a string, found a number"]),
+            ("{\"prompt\":\"a\"}", ["line 1", "found the fields \"prompt\""]),
+            (
+                "{\"prompt\":\"a\",\"response\":null}",
+                ["line 1", "found the fields \"prompt\", \"response\": null"],
+            ),
+            ("{\"text\":\"a\",\"tokens\":[]}", ["line 1", "found the fields \"text\", \"tokens\""]),
+            ("{}", ["line 1", "no fields"]),
+            ("[1]\n", ["record 1", "expected a JSON object, found a number"]),
+            ("[null,\"Hello there\",null,null]", ["record 1", "expected a JSON object, found null"]),
+            ("text,user\na,b", ["in.jsonl", "a CSV table"]),
         ] {
-            let mut l = lines(text);
-            let error = loop {
-                match l.input() {
-                    Ok(Some(_)) => {}
-                    Ok(None) => panic!("{text} was accepted"),
-                    Err(e) => break e,
-                }
-            };
+            let error = inputs(text.as_bytes()).expect_err(text);
             assert_eq!(error.exit_code(), 1);
             let message = error.to_string();
             assert!(parts.iter().all(|p| message.contains(p)), "{message}");
@@ -270,8 +261,7 @@ mod tests {
 
         #[test]
         fn no_input_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let mut l = Lines::new(Box::new(std::io::Cursor::new(bytes)), "x");
-            while let Ok(Some(_)) = l.input() {}
+            let _ = inputs(&bytes);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
+use crate::text::encoding;
 
 /// Ends the names of files being written; a leftover of a killed process may be deleted.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -138,16 +139,16 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// [`read_file`], as UTF-8 text.
+/// [`read_file`], as UTF-8 text; a byte order mark before it is passed over.
 ///
 /// # Errors
 /// As [`read_file`]; [`Error::Format`] with the line of the first byte that is not UTF-8.
 pub fn read_text(path: &Path, limit: u64) -> Result<String> {
-    String::from_utf8(read_file(path, limit)?).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = 1 + error.as_bytes()[..valid].iter().filter(|&&byte| byte == b'\n').count();
-        Error::format(path.display(), format!("line {line}"), "UTF-8 text", "a byte that is not", "")
-    })
+    let mut text = encoding::utf8(read_file(path, limit)?, path.display(), 1)?;
+    if text.starts_with(encoding::MARK) {
+        text.drain(..encoding::MARK.len());
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -216,5 +217,7 @@ mod tests {
         assert!(read_file(directory.path(), 8).unwrap_err().to_string().contains("regular file"));
         assert!(matches!(read_file(&directory.path().join("none"), 8), Err(Error::Io { .. })));
         assert!(read_text(&path, 100).unwrap_err().to_string().contains("line 2"));
+        fs::write(&path, "\u{feff}text").unwrap();
+        assert_eq!(read_text(&path, 100).unwrap(), "text");
     }
 }

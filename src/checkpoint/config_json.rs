@@ -24,7 +24,8 @@ use crate::text;
 /// [`Error::Format`] naming the key.
 pub fn parse_config(bytes: &[u8], origin: &str) -> Result<(ModelConfig, Option<Head>)> {
     let value = text::json::parse(bytes).map_err(|error| {
-        Error::format(origin, "", "a JSON object", error, "is this a Hugging Face config.json?")
+        let hint = "is this a Hugging Face config.json?";
+        text::json::refusal(origin, bytes, (1, 1), "a JSON object", &error, hint)
     })?;
     let Value::Object(map) = value else {
         return Err(Error::format(origin, "", "a JSON object", text::json::kind(&value), ""));

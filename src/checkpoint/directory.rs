@@ -98,7 +98,7 @@ pub fn shard_names(bytes: &[u8], origin: &str) -> Result<BTreeSet<String>> {
     let expected = "{\"weight_map\": {tensor: file, ..}}";
     let index: Index = json::parse(bytes)
         .and_then(serde_json::from_value)
-        .map_err(|error| Error::format(origin, "", expected, error, ""))?;
+        .map_err(|error| json::refusal(origin, bytes, (1, 1), expected, &error, ""))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     if names.is_empty() {
         return Err(Error::format(origin, "weight_map", "at least one file", "none", ""));

@@ -10,14 +10,17 @@
 //! also carry `"set": "train"`, `"validation"` or `"test"`, the side of the split that its prompt stands on.
 //!
 //! A record that yields no pair is skipped and reported: all answers tied, all answers identical, an
-//! empty prompt, dialogues that differ before their last answer. An answer may be empty.
+//! empty prompt, a dialogue with an empty turn of the human, dialogues that differ before their last answer. An answer
+//! may be empty.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-use super::fields::Fields;
-use super::{Comparison, ComparisonTokens, InstructionTemplate, Loaded, Outcome, Side, Source, collect};
+use super::end_of_text::Markers;
+use super::fields::{Fields, token_ids};
+use super::template::{PromptForm, Rendered};
+use super::{Comparison, ComparisonTokens, Loaded, Outcome, PromptForms, Side, Source, collect};
 use crate::error::Result;
 
 /// Most answers in a ranking (the paper has 4 to 9); pairs grow with the square.
@@ -31,33 +34,34 @@ const ASSISTANT: &str = "\n\nAssistant:";
 /// # Errors
 /// Of [`Source::open`]; [`crate::Error::Format`] with line and field: missing fields, fewer than two
 /// answers, as many ranks as answers not given; a file without any usable record.
-pub fn load_comparisons(path: &Path, template: &InstructionTemplate) -> Result<Loaded<Comparison>> {
-    read_comparisons(Source::open(path)?, template)
+pub fn load_comparisons(path: &Path, forms: &PromptForms) -> Result<Loaded<Comparison>> {
+    read_comparisons(Source::open(path)?, forms)
 }
 
 /// [`load_comparisons`] from any source.
 ///
 /// # Errors
 /// As [`load_comparisons`].
-pub fn read_comparisons(source: Source, template: &InstructionTemplate) -> Result<Loaded<Comparison>> {
-    collect(source, |record| comparison(record, template))
+pub fn read_comparisons(source: Source, forms: &PromptForms) -> Result<Loaded<Comparison>> {
+    collect(source, |record, markers| Ok(vec![comparison(record, forms, markers)?]))
 }
 
-fn comparison(record: &Fields, template: &InstructionTemplate) -> Result<Outcome<Comparison>> {
-    let prompt = stated_prompt(record, template)?;
-    let (prompt, responses, ranks) = if record.get("responses").is_some() {
-        let Some(prompt) = prompt else { return Err(record.unknown("a field \"prompt\"")) };
-        (prompt, responses(record)?, ranks(record)?)
+fn comparison(record: &Fields, forms: &PromptForms, markers: &mut Markers) -> Result<Outcome<Comparison>> {
+    let asked = stated_prompt(record, forms, markers)?;
+    let (asked, responses, ranks) = if record.get("responses").is_some() {
+        let Some(asked) = asked else { return Err(record.unknown("a field \"prompt\"")) };
+        (asked, responses(record, markers)?, ranks(record)?)
     } else {
         if record.get("chosen").is_none() {
             return Err(record.unknown("fields \"responses\" and \"ranks\", or \"chosen\" and \"rejected\""));
         }
-        let (chosen, rejected) = (record.required_text("chosen")?, record.required_text("rejected")?);
-        match prompt {
-            Some(prompt) => (prompt, vec![chosen.to_string(), rejected.to_string()], vec![1, 2]),
+        let mut answer = |name| Ok(markers.ended(record.required_text(name)?));
+        let (chosen, rejected) = (answer("chosen")?, answer("rejected")?);
+        match asked {
+            Some(asked) => (asked, vec![chosen.to_string(), rejected.to_string()], vec![1, 2]),
             None => match split_dialogues(chosen, rejected) {
                 Some((prompt, responses)) => {
-                    (prompt.to_string(), responses.map(str::to_string).to_vec(), vec![1, 2])
+                    (dialogue(prompt), responses.map(str::to_string).to_vec(), vec![1, 2])
                 }
                 None => {
                     return Ok(Outcome::Skip("the dialogues differ before the last answer, or have none"));
@@ -70,7 +74,7 @@ fn comparison(record: &Fields, template: &InstructionTemplate) -> Result<Outcome
         return Err(record.error("ranks", expected, format!("{} ranks", ranks.len())));
     }
     let (tokens, side) = (tokens(record, responses.len())?, set(record)?);
-    Ok(if prompt.trim().is_empty() {
+    Ok(if asked.empty {
         Outcome::Skip("empty prompt")
     } else if responses.iter().all(|response| *response == responses[0]) {
         Outcome::Skip("the responses are identical")
@@ -78,26 +82,43 @@ fn comparison(record: &Fields, template: &InstructionTemplate) -> Result<Outcome
         Outcome::Skip("all responses are tied")
     } else {
         let (user, labeler) = (record.person("user")?, record.person("labeler")?);
-        Outcome::Keep(Comparison { prompt, responses, ranks, user, labeler, tokens, side })
+        let Rendered { prompt, form, .. } = asked;
+        Outcome::Keep(Comparison { prompt, responses, ranks, user, labeler, tokens, side }, Some(form))
     })
 }
 
-/// The prompt, where the record has a field for it.
-pub(super) fn stated_prompt(record: &Fields, template: &InstructionTemplate) -> Result<Option<String>> {
+/// The prompt, where the record has a field for it. One that comes with its tokens is as it was sampled from: nothing
+/// joins it.
+pub(super) fn stated_prompt(
+    record: &Fields,
+    forms: &PromptForms,
+    markers: &mut Markers,
+) -> Result<Option<Rendered>> {
     if let Some(prompt) = record.text("prompt")? {
-        return Ok(Some(prompt.to_string()));
+        let prompt = markers.going_on(prompt);
+        let sampled = record.get("prompt_tokens").is_some();
+        return Ok(Some(if sampled { PromptForms::default().stated(prompt) } else { forms.stated(prompt) }));
     }
     let Some(instruction) = record.text("instruction")? else { return Ok(None) };
-    Ok(Some(template.render(instruction, record.text("input")?.unwrap_or_default())))
+    let input = record.text("input")?.unwrap_or_default();
+    Ok(Some(forms.instruction(markers.going_on(instruction), markers.going_on(input))))
 }
 
-fn responses(record: &Fields) -> Result<Vec<String>> {
+/// The prompt of a dialogue, which ends in `Assistant:`. It is empty where a turn of the human is.
+pub(super) fn dialogue(prompt: &str) -> Rendered {
+    let before = prompt.strip_suffix(ASSISTANT).unwrap_or(prompt);
+    let no_words = |turn: &str| turn.split(ASSISTANT).next().unwrap_or_default().trim().is_empty();
+    let empty = before.trim().is_empty() || before.split(HUMAN).skip(1).any(no_words);
+    Rendered { prompt: prompt.to_string(), form: PromptForm::Dialogue, empty }
+}
+
+fn responses(record: &Fields, markers: &mut Markers) -> Result<Vec<String>> {
     let values = record.required_array("responses")?;
     if values.len() < 2 || values.len() > MAX_RESPONSES {
         let expected = format!("2 to {MAX_RESPONSES} responses");
         return Err(record.error("responses", expected, values.len()));
     }
-    let text = |value: &Value| value.as_str().map(str::to_string);
+    let text = |value: &Value| value.as_str().map(|text| markers.ended(text).to_string());
     let texts: Option<Vec<String>> = values.iter().map(text).collect();
     texts.ok_or_else(|| record.error("responses", "strings", "something else among them"))
 }
@@ -116,17 +137,16 @@ fn tokens(record: &Fields, responses: usize) -> Result<Option<ComparisonTokens>>
     if record.get("prompt_tokens").is_none() && record.get("response_tokens").is_none() {
         return Ok(None);
     }
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let ids = |values: &[Value]| values.iter().map(id).collect::<Option<Vec<u32>>>();
-    let prompt = ids(record.required_array("prompt_tokens")?).filter(|prompt| !prompt.is_empty());
-    let prompt = prompt.ok_or_else(|| record.error("prompt_tokens", "token ids", "something else"))?;
-    let lists = record.required_array("response_tokens")?.iter();
-    let lists: Option<Vec<_>> = lists.map(|list| list.as_array().and_then(|list| ids(list))).collect();
-    let expected = || format!("a list of token ids for each of the {responses} responses");
-    match lists.filter(|lists| lists.len() == responses) {
-        Some(responses) => Ok(Some(ComparisonTokens { prompt, responses })),
-        None => Err(record.error("response_tokens", expected(), "something else")),
+    let prompt = record.tokens("prompt_tokens")?.filter(|prompt| !prompt.is_empty());
+    let prompt = prompt.ok_or_else(|| record.error("prompt_tokens", "token ids", "none"))?;
+    let expected = format!("a list of token ids for each of the {responses} responses");
+    let wrong = |found: String| record.error("response_tokens", &expected, found);
+    let lists = record.required_array("response_tokens")?;
+    if lists.len() != responses {
+        return Err(wrong(format!("{} lists", lists.len())));
     }
+    let responses = lists.iter().map(token_ids).collect::<std::result::Result<_, _>>().map_err(wrong)?;
+    Ok(Some(ComparisonTokens { prompt, responses }))
 }
 
 /// The side of the split, where the record names it.
@@ -154,7 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(text: &str) -> Result<Loaded<Comparison>> {
-        read_comparisons(Source::from_bytes("x", text.as_bytes())?, &InstructionTemplate::default())
+        read_comparisons(Source::from_bytes("x", text.as_bytes())?, &PromptForms::default())
     }
 
     const VALID: &str = r#"{"prompt":"p","responses":["a","b","c"],"ranks":[2,1,2],"user":"u"}
@@ -191,6 +211,30 @@ mod tests {
                 ("line 9", "empty prompt"),
             ]
         );
+    }
+
+    #[test]
+    fn emptiness_ends_and_joints_are_those_of_all_records() {
+        let text = r#"{"prompt":"p","responses":["a<|endoftext|>","b"],"ranks":[2,1]}
+{"prompt":"p","chosen":"a <|endoftext|>\n","rejected":"b"}
+{"prompt":"p","chosen":"a<|endoftext|>","rejected":"a"}
+{"instruction":" ","input":"","chosen":"a","rejected":"b"}
+{"chosen":"\n\nHuman: \n\nAssistant: a","rejected":"\n\nHuman: \n\nAssistant: b"}
+{"chosen":"\n\nHuman:\n\nAssistant: x\n\nHuman: q\n\nAssistant: a","rejected":"\n\nHuman:\n\nAssistant: x\n\nHuman: q\n\nAssistant: b"}
+{"chosen":"\n\nAssistant: a","rejected":"\n\nAssistant: b"}
+{"chosen":"\n\nHuman: q\n\nAssistant:\n\nHuman: r\n\nAssistant: a<|endoftext|>","rejected":"\n\nHuman: q\n\nAssistant:\n\nHuman: r\n\nAssistant: b"}
+{"prompt":"p","responses":["a","b"],"ranks":[2,1],"prompt_tokens":[7],"response_tokens":[[1,0],[]]}
+{"prompt":"<|endoftext|>","chosen":"a","rejected":"b"}"#;
+        let forms = PromptForms { joint: "\nA:".into(), ..PromptForms::default() };
+        let loaded = read_comparisons(Source::from_bytes("x", text.as_bytes()).unwrap(), &forms).unwrap();
+        let texts: Vec<_> =
+            loaded.records.iter().map(|r| (r.prompt.as_str(), r.responses[0].as_str())).collect();
+        let turns = "\n\nHuman: q\n\nAssistant:\n\nHuman: r\n\nAssistant:";
+        let joined = ("p\nA:", "a");
+        assert_eq!(texts, [joined, ("p\nA:", "a "), (turns, " a"), ("p", "a"), ("<|endoftext|>\nA:", "a")]);
+        assert_eq!((loaded.markers_taken_off, loaded.plain_markers), (3, 1));
+        assert!(loaded.summary().ends_with("5 skipped: 4 x empty prompt, 1 x the responses are identical"));
+        assert_eq!(loaded.forms, [(PromptForm::Stated, 4), (PromptForm::Dialogue, 1)].into());
     }
 
     #[test]
@@ -260,7 +304,7 @@ mod tests {
             let mut bytes = VALID.as_bytes().to_vec();
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = read_comparisons(Source::from_bytes("x", &bytes).unwrap(), &InstructionTemplate::default());
+            let _ = read_comparisons(Source::from_bytes("x", &bytes).unwrap(), &PromptForms::default());
         }
 
         #[test]

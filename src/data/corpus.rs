@@ -1,34 +1,46 @@
-//! Text for pretraining: a plain file whose documents are separated by `<|endoftext|>`, or JSON Lines
-//! `{"text"}`.
+//! Text for pretraining: a plain file whose documents are separated by `<|endoftext|>`, or records
+//! `{"text"}` in JSON Lines or a JSON array.
+//!
+//! Which of the two a file is shows in its content: what begins as such records do is records, whatever its name. A
+//! name that ends in `.json`, `.jsonl` or `.ndjson` promises records too. A table (CSV, TSV) is refused.
 //!
 //! Plain files: `\r\n` becomes `\n`; line breaks around a document are dropped; documents without any
 //! other character are none (nothing is reported: a separator at the end of a file makes one). A Project
 //! Gutenberg book, told by both of its markers, lines that begin `*** START OF` and `*** END OF`, is
-//! reduced to what stands between them. JSON Lines text is taken as it is.
-//! The separator is only ever a boundary here; inside JSON it is ordinary text.
+//! reduced to what stands between them. JSON Lines text is taken as it is, except for a separator at its end.
+//! The separator is only ever a boundary in plain files; inside JSON it is ordinary text.
 
 use std::path::Path;
 
-use super::{Loaded, Outcome, Source, collect};
-use crate::error::Result;
+use super::{Loaded, Outcome, Source, collect, content};
+use crate::error::{Error, Result};
 
 /// Separates documents in plain text.
-pub const SEPARATOR: &str = "<|endoftext|>";
+pub const SEPARATOR: &str = crate::text::END_OF_TEXT;
 
-/// Loads documents. The name decides the format: `.jsonl` and `.json` (before `.gz`) are records, all else
-/// plain text.
+/// Loads documents from plain text or records.
 ///
 /// # Errors
 /// Of [`Source::open`]; [`crate::Error::Format`] with the line for text that is not UTF-8, a record
-/// without `text`, or a file without any document.
+/// without `text`, a table, or a file without any document.
 pub fn load_text(path: &Path) -> Result<Loaded<String>> {
-    let source = Source::open(path)?;
-    let name = path.to_string_lossy().to_ascii_lowercase();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    if name.ends_with(".jsonl") || name.ends_with(".json") {
-        return read_text_records(source);
+    let start = Source::open(path)?.start()?;
+    let name = path.to_string_lossy();
+    let named_records = matches!(content::extension(&name).as_str(), "json" | "jsonl" | "ndjson");
+    if named_records || content::looks_like_records(&start) {
+        return read_text_records(Source::open(path)?).map_err(|error| match error {
+            Error::Format { path, at, expected, found, hint } if hint.is_empty() && !named_records => {
+                let hint =
+                    format!("a file that begins like JSON holds records; before plain text, put {SEPARATOR}");
+                Error::Format { path, at, expected, found, hint }
+            }
+            other => other,
+        });
     }
-    read_documents(source)
+    if let Some(wrong) = content::table(&name, &start) {
+        return Err(Error::format(path.display(), "", "plain text or JSON Lines", wrong.name, wrong.hint));
+    }
+    read_documents(Source::open(path)?)
 }
 
 /// Reads plain text.
@@ -38,7 +50,7 @@ pub fn load_text(path: &Path) -> Result<Loaded<String>> {
 pub fn read_documents(source: Source) -> Result<Loaded<String>> {
     let origin = source.origin().to_string();
     let records = split_documents(&source.read_all()?);
-    Loaded { records, skipped: Vec::new() }.not_empty(&origin)
+    Loaded { records, ..Loaded::new() }.not_empty(&origin)
 }
 
 /// Reads `{"text"}` records.
@@ -46,9 +58,12 @@ pub fn read_documents(source: Source) -> Result<Loaded<String>> {
 /// # Errors
 /// As [`load_text`].
 pub fn read_text_records(source: Source) -> Result<Loaded<String>> {
-    collect(source, |record| {
-        let text = record.required_text("text")?;
-        Ok(if text.trim().is_empty() { Outcome::Skip("empty text") } else { Outcome::Keep(text.to_string()) })
+    collect(source, |record, markers| {
+        let text = markers.ended(record.required_text("text")?);
+        Ok(vec![match text.trim().is_empty() {
+            true => Outcome::Skip("empty text"),
+            false => Outcome::Keep(text.to_string(), None),
+        }])
     })
 }
 
@@ -104,20 +119,31 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_name_decides_and_empty_files_are_errors() {
+    /// Loads a file of that name and content.
+    fn load(name: &str, bytes: &[u8]) -> Result<Loaded<String>> {
         let directory = tempfile::tempdir().unwrap();
-        let load = |name: &str, bytes: &[u8]| {
-            let path = directory.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
-            load_text(&path)
-        };
-        let json = b"{\"text\":\"a<|endoftext|>b\"}\n{\"text\":\" \"}";
-        let loaded = load("a.jsonl", json).unwrap();
-        assert_eq!(loaded.records, ["a<|endoftext|>b"]);
-        assert_eq!(loaded.summary(), "1 records; 1 skipped: 1 x empty text");
-        assert_eq!(load("a.JSONL.gz", &super::super::source::tests::gzip(json)).unwrap(), loaded);
-        assert_eq!(load("a.txt", json).unwrap().records.len(), 2);
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        load_text(&path)
+    }
+
+    #[test]
+    fn the_content_decides_and_empty_files_are_errors() {
+        let json = b"{\"text\":\"a<|endoftext|>b\"}\n{\"text\":\" \"}\n{\"text\":\"c <|endoftext|>\\n\"}";
+        let expected = load("a.jsonl", json).unwrap();
+        assert_eq!(expected.records, ["a<|endoftext|>b", "c "]);
+        let remarks = "1 had <|endoftext|> at the end, which was taken off, as training adds its token; \
+                       1 have <|endoftext|> elsewhere, where it is plain characters and no token";
+        assert_eq!(expected.summary(), format!("2 records; {remarks}; 1 skipped: 1 x empty text"));
+        for name in ["a.ndjson", "a.txt", "a", "a.csv"] {
+            assert_eq!(load(name, json).unwrap(), expected, "{name}");
+            assert_eq!(
+                load(name, &["\u{feff} \n".as_bytes(), json].concat()).unwrap().records,
+                expected.records
+            );
+        }
+        assert_eq!(load("a.JSONL.gz", &super::super::source::tests::gzip(json)).unwrap(), expected);
+        assert_eq!(load("a.txt", b"[ {\"text\":\"a\"}\n]").unwrap().records, ["a"]);
         for (name, bytes) in
             [("e.txt", &b"\n<|endoftext|>"[..]), ("e.jsonl", b""), ("f.jsonl", b"{\"text\":\"\"}")]
         {
@@ -125,5 +151,40 @@ mod tests {
             assert!(error.contains(name) && error.contains("at least one"), "{error}");
         }
         assert!(load("u.txt", b"ok\n\xff").unwrap_err().to_string().contains("line 2"));
+    }
+
+    #[test]
+    fn text_that_begins_like_json_is_text_or_refused() {
+        for text in ["{\\rtf1 x}", "[1] A note.", "[[link]] and text", "{ x }", "\"{\" is a brace"] {
+            assert_eq!(load("a.txt", text.as_bytes()).unwrap().records, [text]);
+        }
+        assert_eq!(load("a.txt", b"<|endoftext|>{\"text\": \"a\"}").unwrap().records, ["{\"text\": \"a\"}"]);
+        for (text, words) in [
+            ("{\"quoted\" text}", "line 1, column 11: expected \":\""),
+            ("{\n \"text\": \"a\"\n}", "one JSON object per line"),
+            ("[\"one\", \"two\"]", "record 1: expected a JSON object, found a string"),
+            ("{\"other\": 1}", "a field \"text\""),
+        ] {
+            let error = load("a.txt", text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("hint: "), "{error}");
+        }
+        let error = load("a.txt", b"{\"quoted\" text}").unwrap_err().to_string();
+        assert!(error.ends_with("before plain text, put <|endoftext|>"), "{error}");
+    }
+
+    #[test]
+    fn tables_and_binary_files_are_refused_by_name() {
+        for (name, bytes, words) in [
+            ("a.csv", &b"anything\n"[..], "expected plain text or JSON Lines, found a CSV table"),
+            ("a.TSV.gz", &super::super::source::tests::gzip(b"any\n")[..], "a TSV table"),
+            ("a.txt", b"prompt,response\n1,2\n", "found a CSV table"),
+            ("a.txt", b"PAR1\x15", "a Parquet table"),
+            ("a.txt", b"text\0", "a zero byte"),
+            ("a.txt", b"\xff\xfea\0", "UTF-16"),
+        ] {
+            let error = load(name, bytes).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(load("a.txt", b"text\nand more").unwrap().records, ["text\nand more"]);
     }
 }

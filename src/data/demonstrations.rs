@@ -1,58 +1,62 @@
 //! Demonstrations: `{"prompt", "response"}`, Alpaca's `{"instruction", "input", "output"}`, or
 //! Self-Instruct's `{"instruction", "instances": [{"input", "output"}, ..]}` (one demonstration each).
-//! A record with an empty prompt or response is skipped: there is nothing to condition on or to learn.
+//! A record with an empty prompt or response is skipped: there is nothing to condition on or to learn. What a
+//! template or a joint adds does not count.
 
 use std::path::Path;
 
+use super::end_of_text::Markers;
 use super::fields::Fields;
-use super::{Demonstration, InstructionTemplate, Loaded, Skipped, Source, fields};
+use super::template::Rendered;
+use super::{Demonstration, Loaded, Outcome, PromptForms, Source, collect};
 use crate::error::Result;
 
 /// Loads demonstrations from JSON Lines or a JSON array, gzipped or not.
 ///
 /// # Errors
 /// Of [`Source::open`]; [`crate::Error::Format`] with line and field; a file without any usable record.
-pub fn load_demonstrations(path: &Path, template: &InstructionTemplate) -> Result<Loaded<Demonstration>> {
-    read_demonstrations(Source::open(path)?, template)
+pub fn load_demonstrations(path: &Path, forms: &PromptForms) -> Result<Loaded<Demonstration>> {
+    read_demonstrations(Source::open(path)?, forms)
 }
 
 /// [`load_demonstrations`] from any source.
 ///
 /// # Errors
 /// As [`load_demonstrations`].
-pub fn read_demonstrations(source: Source, template: &InstructionTemplate) -> Result<Loaded<Demonstration>> {
-    let origin = source.origin().to_string();
-    let mut loaded = Loaded { records: Vec::new(), skipped: Vec::new() };
-    fields::for_each_record(source, |record| {
-        for (prompt, response) in pairs(record, template)? {
-            let reason = match (prompt.trim().is_empty(), response.trim().is_empty()) {
-                (true, _) => Some("empty prompt"),
-                (_, true) => Some("empty response"),
-                _ => None,
-            };
-            if let Some(reason) = reason {
-                loaded.skipped.push(Skipped { at: record.at().to_string(), reason });
-                continue;
-            }
-            let (user, labeler) = (record.person("user")?, record.person("labeler")?);
-            loaded.records.push(Demonstration { prompt, response, user, labeler });
+pub fn read_demonstrations(source: Source, forms: &PromptForms) -> Result<Loaded<Demonstration>> {
+    collect(source, |record, markers| {
+        let pairs = pairs(record, forms, markers)?;
+        if pairs.is_empty() {
+            return Ok(vec![Outcome::Skip("no instances")]);
         }
-        Ok(())
-    })?;
-    loaded.not_empty(&origin)
+        pairs.into_iter().map(|(prompt, response)| demonstration(record, prompt, response)).collect()
+    })
+}
+
+fn demonstration(record: &Fields, asked: Rendered, response: String) -> Result<Outcome<Demonstration>> {
+    if asked.empty {
+        return Ok(Outcome::Skip("empty prompt"));
+    }
+    if response.trim().is_empty() {
+        return Ok(Outcome::Skip("empty response"));
+    }
+    let (user, labeler) = (record.person("user")?, record.person("labeler")?);
+    Ok(Outcome::Keep(Demonstration { prompt: asked.prompt, response, user, labeler }, Some(asked.form)))
 }
 
 /// The prompts and responses of a record (one, except for Self-Instruct's).
-fn pairs(record: &Fields, template: &InstructionTemplate) -> Result<Vec<(String, String)>> {
+fn pairs(record: &Fields, forms: &PromptForms, markers: &mut Markers) -> Result<Vec<(Rendered, String)>> {
     if let Some(prompt) = record.text("prompt")? {
-        return Ok(vec![(prompt.to_string(), record.required_text("response")?.to_string())]);
+        let response = markers.ended(record.required_text("response")?);
+        return Ok(vec![(forms.stated(markers.going_on(prompt)), response.to_string())]);
     }
     let Some(instruction) = record.text("instruction")? else {
         return Err(record.unknown("fields \"prompt\" and \"response\", or \"instruction\" and \"output\""));
     };
-    let pair = |instance: &Fields| {
-        let prompt = template.render(instruction, instance.text("input")?.unwrap_or_default());
-        Ok((prompt, instance.required_text("output")?.to_string()))
+    let mut pair = |instance: &Fields| {
+        let input = instance.text("input")?.unwrap_or_default();
+        let prompt = forms.instruction(markers.going_on(instruction), markers.going_on(input));
+        Ok((prompt, markers.ended(instance.required_text("output")?).to_string()))
     };
     match record.get("instances") {
         None => Ok(vec![pair(record)?]),
@@ -64,11 +68,12 @@ fn pairs(record: &Fields, template: &InstructionTemplate) -> Result<Vec<(String,
 
 #[cfg(test)]
 mod tests {
+    use super::super::PromptForm;
     use super::*;
     use proptest::prelude::*;
 
     fn read(text: &str) -> Result<Loaded<Demonstration>> {
-        read_demonstrations(Source::from_bytes("x", text.as_bytes())?, &InstructionTemplate::default())
+        read_demonstrations(Source::from_bytes("x", text.as_bytes())?, &PromptForms::default())
     }
 
     const VALID: &str = r#"{"prompt":"p","response":"r","user":"u","labeler":7}
@@ -90,9 +95,48 @@ mod tests {
     }
 
     #[test]
+    fn emptiness_is_that_of_the_record_and_not_of_the_template() {
+        let text = r#"{"instruction":"","input":" \n","output":"o"}
+{"instruction":"","input":"x","output":"o"}
+{"instruction":" ","instances":[{"input":"","output":"o"},{"input":"x","output":" "},{"input":"x","output":"o"}]}
+{"instruction":"i","instances":[]}
+{"prompt":" ","response":"r"}
+{"prompt":"p","response":"<|endoftext|>"}"#;
+        let forms = PromptForms { joint: "\nAnswer:".into(), ..PromptForms::default() };
+        let loaded = read_demonstrations(Source::from_bytes("x", text.as_bytes()).unwrap(), &forms).unwrap();
+        let skipped = "3 x empty prompt, 2 x empty response, 1 x no instances";
+        assert_eq!(loaded.summary(), format!("2 records; 6 skipped: {skipped}"));
+        assert_eq!(loaded.forms, [(PromptForm::Instruction, 2)].into());
+    }
+
+    #[test]
+    fn a_joint_follows_stated_prompts_only_and_forms_are_counted() {
+        let forms = PromptForms { joint: "\nA:".into(), ..PromptForms::default() };
+        let loaded = read_demonstrations(Source::from_bytes("x", VALID.as_bytes()).unwrap(), &forms).unwrap();
+        assert_eq!(loaded.records[0].prompt, "p\nA:");
+        assert_eq!(loaded.records[1].prompt, "### Instruction:\ni\n\n### Response:\n");
+        assert_eq!(loaded.forms, [(PromptForm::Stated, 1), (PromptForm::Instruction, 3)].into());
+    }
+
+    #[test]
+    fn a_written_end_of_text_is_taken_off_and_reported() {
+        let text = r#"{"prompt":"p","response":"r.<|endoftext|>\n"}
+{"instruction":"i","output":"o<|endoftext|><|endoftext|>"}
+{"prompt":"p<|endoftext|>","response":"r"}
+{"prompt":"p","response":"r"}"#;
+        let loaded = read(text).unwrap();
+        let responses: Vec<_> = loaded.records.iter().map(|r| r.response.as_str()).collect();
+        assert_eq!(responses, ["r.", "o", "r", "r"]);
+        assert_eq!((loaded.markers_taken_off, loaded.plain_markers), (2, 1));
+        assert!(loaded.summary().contains("2 had <|endoftext|> at the end"), "{}", loaded.summary());
+    }
+
+    #[test]
     fn wrong_records_are_errors_with_their_line() {
         for (wrong, place) in [
             (r#"{"prompt":"p"}"#, "\"response\""),
+            (r#"{"prompt":"p","response":null}"#, "field \"response\": expected a string, found null"),
+            (r#"{"prompt":null,"response":"r"}"#, "found the fields \"prompt\": null, \"response\""),
             (r#"{"prompt":1,"response":"r"}"#, "\"prompt\""),
             (r#"{"instruction":"i","output":["o"]}"#, "\"output\""),
             (r#"{"instruction":"i","instances":"o"}"#, "\"instances\""),
@@ -116,7 +160,7 @@ mod tests {
             let at = at.index(bytes.len());
             bytes[at] = byte;
             let source = Source::from_bytes("x", &bytes).unwrap();
-            let _ = read_demonstrations(source, &InstructionTemplate::default());
+            let _ = read_demonstrations(source, &PromptForms::default());
         }
     }
 }

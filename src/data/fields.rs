@@ -1,14 +1,12 @@
 //! Records as JSON objects: one per line (JSON Lines), or in one array. Which of the two a file is shows
 //! in its first byte. Empty lines are passed over. Unknown fields are ignored: data sets carry many.
 
-use std::fmt;
-
-use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::source::{Source, read_error};
+use super::content;
+use super::source::{Piece, Source};
 use crate::error::{Error, Result};
-use crate::text::json::{self, Strict};
+use crate::text::json;
 
 /// One record and where it stands.
 pub struct Fields {
@@ -17,70 +15,124 @@ pub struct Fields {
     at: String,
 }
 
-/// Calls `visit` for each record in order, holding one at a time; stops at the first error.
-///
-/// # Errors
-/// [`Error::Format`] with the line for anything that is no JSON object; `visit`'s own.
-pub fn for_each_record(mut source: Source, mut visit: impl FnMut(&Fields) -> Result<()>) -> Result<()> {
-    if source.first_byte()? == Some(b'[') {
-        return for_each_element(source, &mut visit);
+/// The records of a source in order, one at a time: each is there before the next is read.
+pub struct Records<'a> {
+    source: Source<'a>,
+    /// `None` before the first byte.
+    form: Option<Form>,
+    /// Elements of the array that were read.
+    count: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Lines,
+    Array,
+}
+
+const FORMAT: &str = "the format is one JSON object per line, or one JSON array";
+
+impl<'a> Records<'a> {
+    /// Nothing is read yet.
+    pub fn new(source: Source<'a>) -> Self {
+        Records { source, form: None, count: 0 }
     }
-    while let Some((number, line)) = source.next_line()? {
-        if line.trim().is_empty() {
-            continue;
+
+    /// The next record; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Format`] with line and column for anything that is no JSON object. Do not go on after it.
+    pub fn read(&mut self) -> Result<Option<Fields>> {
+        if self.form.is_none() {
+            let array = self.source.first_byte()? == Some(b'[');
+            self.form = Some(if array { Form::Array } else { Form::Lines });
         }
-        let at = format!("line {number}");
-        let value = json::parse(line.as_bytes()).map_err(|error| {
-            let hint = "the format is one JSON object per line, or one JSON array";
-            Error::format(source.origin(), &at, "a JSON object", error, hint)
-        })?;
-        visit(&Fields::new(value, source.origin(), at)?)?;
-    }
-    Ok(())
-}
-
-fn for_each_element(source: Source, visit: &mut dyn FnMut(&Fields) -> Result<()>) -> Result<()> {
-    let (origin, reader, first_line) = source.into_reader();
-    let mut deserializer = serde_json::Deserializer::from_reader(reader);
-    let mut elements = Elements { origin: &origin, visit, failed: None };
-    let parsed = deserializer.deserialize_seq(&mut elements).and_then(|()| deserializer.end());
-    match (elements.failed, parsed) {
-        (Some(error), _) => Err(error),
-        (None, Ok(())) => Ok(()),
-        (None, Err(error)) if error.is_io() => Err(read_error(&origin, error.into())),
-        (None, Err(error)) => {
-            let at = format!("line {}", first_line - 1 + error.line());
-            Err(Error::format(&origin, at, "a JSON array of objects", error, ""))
-        }
-    }
-}
-
-/// Visits an array's elements as they are read.
-struct Elements<'a> {
-    origin: &'a str,
-    visit: &'a mut dyn FnMut(&Fields) -> Result<()>,
-    /// Our own error, which does not fit through the parser's.
-    failed: Option<Error>,
-}
-
-impl<'de> Visitor<'de> for &mut Elements<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an array of objects")
+        let Some((at, piece)) = (match self.form {
+            Some(Form::Array) => self.element()?,
+            _ => self.line()?,
+        }) else {
+            return Ok(None);
+        };
+        let value = json::parse(piece.text.as_bytes()).map_err(|error| self.refusal(&piece, &error))?;
+        Fields::new(value, self.source.origin(), at).map(Some)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> std::result::Result<(), A::Error> {
-        let mut count = 0;
-        while let Some(Strict(value)) = sequence.next_element()? {
-            count += 1;
-            let record = Fields::new(value, self.origin, format!("record {count}"));
-            if let Err(error) = record.and_then(|record| (self.visit)(&record)) {
-                self.failed = Some(error);
-                return Err(A::Error::custom("a record is wrong"));
+    fn line(&mut self) -> Result<Option<(String, Piece)>> {
+        while let Some(piece) = self.source.next_line()? {
+            if !piece.text.trim().is_empty() {
+                return Ok(Some((format!("line {}", piece.start.0), piece)));
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn element(&mut self) -> Result<Option<(String, Piece)>> {
+        match (self.count, self.source.first_byte()?) {
+            (0, Some(b'[')) => {
+                self.source.skip(b'[');
+                if self.source.first_byte()? == Some(b']') {
+                    return self.end();
+                }
+            }
+            (1.., Some(b',')) => self.source.skip(b','),
+            (1.., Some(b']')) => return self.end(),
+            (_, found) => {
+                let found = if found.is_none() { "the end of the file" } else { "something else" };
+                return Err(self.wrong("\",\" or \"]\" after an element of the array", found));
+            }
+        }
+        if self.source.first_byte()?.is_none() {
+            return Err(self.wrong("an element of the array", "the end of the file"));
+        }
+        self.count += 1;
+        Ok(Some((format!("record {}", self.count), self.source.next_element()?)))
+    }
+
+    /// Passes the array's closing bracket, which nothing follows.
+    fn end(&mut self) -> Result<Option<(String, Piece)>> {
+        self.source.skip(b']');
+        match self.source.first_byte()? {
+            None => {
+                // All that is left is nothing, in lines.
+                self.form = Some(Form::Lines);
+                Ok(None)
+            }
+            Some(_) => Err(self.wrong("nothing after the array", "more")),
+        }
+    }
+
+    fn wrong(&self, expected: &str, found: &str) -> Error {
+        Error::format(self.source.origin(), self.source.place(), expected, found, "")
+    }
+
+    /// The error of a piece that is no JSON, by what it is instead.
+    fn refusal(&self, piece: &Piece, error: &serde_json::Error) -> Error {
+        let (origin, text) = (self.source.origin(), piece.text.as_bytes());
+        let table = if piece.start.0 == 1 { content::table(origin, text) } else { None };
+        let binary =
+            || content::control_character(text).filter(|(_, wrong)| wrong.name != "a control character");
+        if let Some(wrong) = table.or_else(|| binary().map(|(_, wrong)| wrong)) {
+            return Error::format(origin, "", "JSON Lines or a JSON array", wrong.name, wrong.hint);
+        }
+        let lines = self.form == Some(Form::Lines);
+        if !piece.text.trim_start().starts_with(['{', '[', '"']) {
+            let (line, column) = piece.start;
+            let found = match piece.text.trim() {
+                "" => "nothing".to_string(),
+                text => format!("{:?}", text.chars().take(40).collect::<String>()),
+            };
+            let hint = if lines { FORMAT } else { "" };
+            return Error::format(
+                origin,
+                format!("line {line}, column {column}"),
+                "a JSON object",
+                found,
+                hint,
+            );
+        }
+        // JSON that goes on in the next line is no JSON Lines; a mistake within the line is one whatever the format.
+        let hint = if lines && error.is_eof() { FORMAT } else { "" };
+        json::refusal(origin, text, piece.start, "a JSON object", error, hint)
     }
 }
 
@@ -119,7 +171,16 @@ impl Fields {
     /// # Errors
     /// When it is missing or no string.
     pub fn required_text(&self, name: &str) -> Result<&str> {
-        self.text(name)?.ok_or_else(|| self.missing(name))
+        self.text(name)?.ok_or_else(|| self.missing(name, "a string"))
+    }
+
+    /// A field of token ids, if it is there.
+    ///
+    /// # Errors
+    /// When it is there and no array of such.
+    pub fn tokens(&self, name: &str) -> Result<Option<Vec<u32>>> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        token_ids(value).map(Some).map_err(|found| self.error(name, "token ids, whole numbers from 0", found))
     }
 
     /// An array that must be there.
@@ -128,7 +189,7 @@ impl Fields {
     /// When it is missing or no array.
     pub fn required_array(&self, name: &str) -> Result<&[Value]> {
         match self.get(name) {
-            None => Err(self.missing(name)),
+            None => Err(self.missing(name, "an array")),
             Some(Value::Array(values)) => Ok(values),
             Some(other) => Err(self.error(name, "an array", json::kind(other))),
         }
@@ -152,15 +213,26 @@ impl Fields {
         Error::format(&self.origin, format!("{}: field \"{name}\"", self.at), expected, found, "")
     }
 
-    fn missing(&self, name: &str) -> Error {
-        self.unknown(&format!("a field \"{name}\""))
+    /// The error of a field that is not there, or null.
+    fn missing(&self, name: &str, expected: &str) -> Error {
+        match self.map.get(name) {
+            Some(Value::Null) => self.error(name, expected, "null"),
+            _ => self.unknown(&format!("a field \"{name}\"")),
+        }
     }
 
-    /// The error of a record with the wrong fields.
+    /// The error of a record with the wrong fields. One that is null is shown as such, as it counts for none.
     pub fn unknown(&self, expected: &str) -> Error {
-        let names: Vec<_> = self.map.keys().take(10).map(|name| format!("\"{name:.40}\"")).collect();
-        let found =
-            if names.is_empty() { "no fields".to_string() } else { format!("only {}", names.join(", ")) };
+        let named = |(name, value): (&String, &Value)| match value {
+            Value::Null => format!("\"{name:.40}\": null"),
+            _ => format!("\"{name:.40}\""),
+        };
+        let names: Vec<_> = self.map.iter().take(10).map(named).collect();
+        let found = if names.is_empty() {
+            "no fields".to_string()
+        } else {
+            format!("the fields {}", names.join(", "))
+        };
         Error::format(&self.origin, &self.at, expected, found, "")
     }
 
@@ -168,6 +240,17 @@ impl Fields {
     pub(super) fn inner(&self, value: &Value) -> Result<Fields> {
         Fields::new(value.clone(), &self.origin, self.at.clone())
     }
+}
+
+/// The token ids of an array, or what is there instead.
+pub(super) fn token_ids(value: &Value) -> std::result::Result<Vec<u32>, String> {
+    let Value::Array(values) = value else { return Err(json::kind(value).to_string()) };
+    let id = |value: &Value| match value.as_u64().and_then(|id| u32::try_from(id).ok()) {
+        Some(id) => Ok(id),
+        None if value.is_number() => Err(value.to_string()),
+        None => Err(format!("{} among them", json::kind(value))),
+    };
+    values.iter().map(id).collect()
 }
 
 #[cfg(test)]
@@ -178,10 +261,11 @@ mod tests {
 
     fn texts(bytes: &[u8]) -> Result<Vec<String>> {
         let mut texts = Vec::new();
-        for_each_record(Source::from_bytes("x", bytes)?, |record| {
+        let mut records = Records::new(Source::from_bytes("x", bytes)?);
+        while let Some(record) = records.read()? {
             texts.push(format!("{}: {}", record.at(), record.required_text("t")?));
-            Ok(())
-        })?;
+        }
+        assert!(records.read()?.is_none(), "the end stays the end");
         Ok(texts)
     }
 
@@ -192,7 +276,13 @@ mod tests {
         assert_eq!(texts(&gzip(lines)).unwrap(), ["line 2: a", "line 4: b"]);
         let array = b"\n [ {\"t\":\"a\"},\n{\"t\":\"b\",\"other\":1}]\n";
         assert_eq!(texts(array).unwrap(), ["record 1: a", "record 2: b"]);
-        assert!(texts(b" \n").unwrap().is_empty());
+        assert_eq!(
+            texts("\u{feff}[{\"t\":\"]},{\\\"\"} , {\"t\":\"\"}]".as_bytes()).unwrap(),
+            ["record 1: ]},{\"", "record 2: "]
+        );
+        for empty in [&b" \n"[..], b"[]", b" [ \n] "] {
+            assert!(texts(empty).unwrap().is_empty());
+        }
     }
 
     #[test]
@@ -200,11 +290,10 @@ mod tests {
         let mut users = Vec::new();
         let lines =
             b"{\"user\":\"\"}\n{\"user\":\" \\t\"}\n{\"user\":null}\n{}\n{\"user\":\" u \"}\n{\"user\":0}";
-        for_each_record(Source::from_bytes("x", lines).unwrap(), |record| {
-            users.push(record.person("user")?);
-            Ok(())
-        })
-        .unwrap();
+        let mut records = Records::new(Source::from_bytes("x", lines).unwrap());
+        while let Some(record) = records.read().unwrap() {
+            users.push(record.person("user").unwrap());
+        }
         assert_eq!(users, [None, None, None, None, Some(" u ".to_string()), Some("0".to_string())]);
     }
 
@@ -217,8 +306,24 @@ mod tests {
             (b"{\"t\":\"a\"}\n[1]", "line 2"),
             (b"{\"t\":\"a\"}\n{\"t\":\"\xff\"}", "line 2"),
             (b"{\"t\":1}", "line 1: field \"t\""),
-            (b"{\"u\":1}", "line 1: expected a field \"t\", found only \"u\""),
+            (b"{\"u\":1}", "line 1: expected a field \"t\", found the fields \"u\""),
             (b"{\n\"t\":\"a\"\n}", "line 1"),
+            (b"{\"t\":null,\"u\":1}", "line 1: field \"t\": expected a string, found null"),
+            (b"\n{\"t\":NaN}", "line 2, column 6: expected a JSON value, found \"NaN}\""),
+            (b"[{\"t\":\"a\"},\n {\"t\":NaN}]", "line 2, column 7: expected a JSON value, found \"NaN}\""),
+            (b"[{\"t\":\"a\"},]", "line 1, column 12: expected a JSON object"),
+            (b"[{\"t\":\"a\"} {}]", "line 1, column 12: expected \",\" or \"]\""),
+            (b"[{\"t\":\"a\"} x", "line 1, column 12: expected \",\" or \"]\""),
+            (b"[null,\"Hello\"]", "record 1: expected a JSON object, found null"),
+            (
+                b"just text\n",
+                "line 1, column 1: expected a JSON object, found \"just text\"\n  hint: the format",
+            ),
+            (
+                b"prompt,response\na,b",
+                "expected JSON Lines or a JSON array, found a CSV table\n  hint: make JSON Lines",
+            ),
+            (b"a\0b\0", "expected JSON Lines or a JSON array, found UTF-16 text"),
             (b"\n[{\"t\":\"a\"},\n3]", "record 2"),
             (b"\n[{\"t\":\"a\"},\n{\"t\" 3}]", "line 3"),
             (b"[{\"t\":\"a\"}", "line 1"),

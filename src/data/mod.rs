@@ -1,20 +1,25 @@
 //! Floor 4: the data formats. Text, demonstrations, comparisons and prompts become plain records.
 //!
-//! Reading order: [`source`] (files, gzip, limits), [`fields`] (JSON Lines and JSON arrays), [`template`],
-//! then one file per kind of data: [`corpus`], [`demonstrations`], [`comparisons`], [`prompts`]; and the paper's section
-//! 3.2: [`normal_form`] (which prompts are the same), [`filters`], [`mod@split`] (who may be on which side) and [`passages`]
-//! (the same for documents).
+//! Reading order: [`source`] (files, gzip, limits), `content` (what is no text), [`fields`] (JSON Lines and JSON
+//! arrays), [`template`] (prompts), `end_of_text`, then one file per kind of data: [`corpus`], [`demonstrations`],
+//! [`comparisons`], [`prompts`]; and the paper's section 3.2: [`normal_form`] (which prompts are the same), [`filters`],
+//! [`mod@split`] (who may be on which side) and [`passages`] (the same for documents).
 //!
 //! Two rules hold for all: a record that is not what the format says is an error with its line; a record
-//! that is valid but useless (two equal answers) is skipped, and every skip is reported.
+//! that is valid but useless (two equal answers) is skipped, and every skip is reported, as is every text that is not
+//! taken as it stands.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::text::END_OF_TEXT;
+use end_of_text::Markers;
 
 pub mod comparisons;
+mod content;
 pub mod corpus;
 pub mod demonstrations;
+mod end_of_text;
 pub mod fields;
 pub mod filters;
 pub mod normal_form;
@@ -33,7 +38,7 @@ pub use passages::{Passage, leave_out_repeated, split_text};
 pub use prompts::{load_prompts, read_prompts};
 pub use source::Source;
 pub use split::{Side, Sides, Split, SplitRule};
-pub use template::InstructionTemplate;
+pub use template::{FormCounts, InstructionTemplate, PromptForm, PromptForms};
 
 /// A prompt and the answer a labeler wrote (paper section 3.4, supervised fine-tuning).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,9 +148,25 @@ pub struct Loaded<T> {
     pub records: Vec<T>,
     /// The others.
     pub skipped: Vec<Skipped>,
+    /// How many of the usable ones have prompts of each form.
+    pub forms: FormCounts,
+    /// In how many records a `<|endoftext|>` at the end of a response or document was taken off.
+    pub markers_taken_off: usize,
+    /// In how many records a `<|endoftext|>` stands elsewhere, where it is plain characters.
+    pub plain_markers: usize,
 }
 
 impl<T> Loaded<T> {
+    fn new() -> Self {
+        let (records, skipped, forms) = (Vec::new(), Vec::new(), FormCounts::new());
+        Loaded { records, skipped, forms, markers_taken_off: 0, plain_markers: 0 }
+    }
+
+    /// Whether anything was left out or not taken as it stands.
+    pub fn is_remarkable(&self) -> bool {
+        !self.skipped.is_empty() || self.markers_taken_off + self.plain_markers > 0
+    }
+
     /// One line for the log: `929 records; 6 skipped: 6 x the responses are identical`.
     pub fn summary(&self) -> String {
         let mut counts = BTreeMap::new();
@@ -153,6 +174,14 @@ impl<T> Loaded<T> {
             *counts.entry(skipped.reason).or_insert(0) += 1;
         }
         let mut text = format!("{} records", self.records.len());
+        for (count, what) in [
+            (self.markers_taken_off, "had END at the end, which was taken off, as training adds its token"),
+            (self.plain_markers, "have END elsewhere, where it is plain characters and no token"),
+        ] {
+            if count > 0 {
+                text += &format!("; {count} {}", what.replace("END", END_OF_TEXT));
+            }
+        }
         if !counts.is_empty() {
             let reasons: Vec<_> =
                 counts.iter().map(|(reason, count)| format!("{count} x {reason}")).collect();
@@ -172,24 +201,39 @@ impl<T> Loaded<T> {
 
 /// What a valid record turned out to be.
 enum Outcome<T> {
-    Keep(T),
+    /// Of use; the form of its prompt, where it has one.
+    Keep(T, Option<PromptForm>),
+    /// Of no use, and why.
     Skip(&'static str),
 }
 
-/// Reads all records of `source` through `parse`.
+/// Reads all records of `source` through `parse`, which may make several of one.
 fn collect<T>(
     source: Source,
-    mut parse: impl FnMut(&fields::Fields) -> Result<Outcome<T>>,
+    mut parse: impl FnMut(&fields::Fields, &mut Markers) -> Result<Vec<Outcome<T>>>,
 ) -> Result<Loaded<T>> {
     let origin = source.origin().to_string();
-    let mut loaded = Loaded { records: Vec::new(), skipped: Vec::new() };
-    fields::for_each_record(source, |record| {
-        match parse(record)? {
-            Outcome::Keep(value) => loaded.records.push(value),
-            Outcome::Skip(reason) => loaded.skipped.push(Skipped { at: record.at().to_string(), reason }),
+    let mut loaded = Loaded::new();
+    let mut records = fields::Records::new(source);
+    while let Some(record) = records.read()? {
+        let mut markers = Markers::default();
+        let before = loaded.records.len();
+        for outcome in parse(&record, &mut markers)? {
+            match outcome {
+                Outcome::Keep(value, form) => {
+                    loaded.records.push(value);
+                    form.into_iter().for_each(|form| *loaded.forms.entry(form).or_default() += 1);
+                }
+                Outcome::Skip(reason) => {
+                    loaded.skipped.push(Skipped { at: record.at().to_string(), reason });
+                }
+            }
         }
-        Ok(())
-    })?;
+        if loaded.records.len() > before {
+            loaded.markers_taken_off += usize::from(markers.taken_off);
+            loaded.plain_markers += usize::from(markers.plain);
+        }
+    }
     loaded.not_empty(&origin)
 }
 
@@ -210,39 +254,39 @@ mod tests {
 
     #[test]
     fn real_demonstrations_load() {
-        let template = InstructionTemplate::default();
+        let forms = PromptForms::default();
         for (name, count) in [
             ("rasbt-instruct/instruction-data.json", 935),
             ("rasbt-instruct/instruction-data-with-preference.json", 935),
             ("dolly-hhrlhf-small/dolly_hhrlhf_train_small.jsonl", 1000),
         ] {
             let Some(path) = data(name) else { return };
-            let loaded = load_demonstrations(&path, &template).unwrap();
+            let loaded = load_demonstrations(&path, &forms).unwrap();
             println!("{name}: demonstrations: {}", loaded.summary());
             assert_eq!(loaded.records.len() + loaded.skipped.len(), count, "{name}");
-            let prompts = load_prompts(&path, &template).unwrap();
+            let prompts = load_prompts(&path, &forms).unwrap();
             println!("{name}: prompts: {}", prompts.summary());
             assert_eq!(prompts.records.len(), count);
         }
         let Some(path) = data("self-instruct/seed_tasks.jsonl") else { return };
-        let loaded = load_demonstrations(&path, &template).unwrap();
+        let loaded = load_demonstrations(&path, &forms).unwrap();
         println!("self-instruct: demonstrations: {}", loaded.summary());
         assert_eq!(loaded.records.len(), 175);
     }
 
     #[test]
     fn real_comparisons_load_and_identical_pairs_are_reported() {
-        let template = InstructionTemplate::default();
+        let forms = PromptForms::default();
         for (name, records, skipped) in [
             ("rasbt-instruct/instruction-data-with-preference.json", 929, 6),
             ("hh-rlhf/helpful-online-test.jsonl.gz", 1133, 4),
             ("hh-rlhf/helpful-rejection-sampled-test.jsonl.gz", 2714, 35),
         ] {
             let Some(path) = data(name) else { return };
-            let loaded = load_comparisons(&path, &template).unwrap();
+            let loaded = load_comparisons(&path, &forms).unwrap();
             println!("{name}: comparisons: {}", loaded.summary());
             assert_eq!((loaded.records.len(), loaded.skipped.len()), (records, skipped), "{name}");
-            println!("{name}: prompts: {}", load_prompts(&path, &template).unwrap().summary());
+            println!("{name}: prompts: {}", load_prompts(&path, &forms).unwrap().summary());
         }
     }
 
@@ -274,10 +318,10 @@ mod tests {
     #[test]
     fn real_splits_leak_nothing() {
         let Some(path) = data("rasbt-instruct/instruction-data-with-preference.json") else { return };
-        let template = InstructionTemplate::default();
+        let forms = PromptForms::default();
         let rule = SplitRule { seed: 1, validation: 0.1, test: 0.1, form: NormalForm::default() };
-        let demonstrations = load_demonstrations(&path, &template).unwrap().records;
-        let comparisons = load_comparisons(&path, &template).unwrap().records;
+        let demonstrations = load_demonstrations(&path, &forms).unwrap().records;
+        let comparisons = load_comparisons(&path, &forms).unwrap().records;
         let sides = Sides::new(&rule, &[split::view(&demonstrations), split::view(&comparisons)]);
         let demonstrations = sides.split(demonstrations).0;
         let comparisons = sides.split(comparisons).0;

@@ -70,8 +70,8 @@ fn lines<'a>(text: &'a str, origin: &'a str) -> impl Iterator<Item = Result<(Str
             Ok(value @ Value::Object(_)) => Ok((at, value)),
             Ok(_) => Err(Error::format(origin, at, "a JSON object", "another JSON value", "")),
             Err(e) => {
-                let hint = "a torn last line: resume the run";
-                Err(Error::format(origin, at, "a JSON object", json::complaint(&e), hint))
+                let hint = if e.is_eof() { "a torn last line: resume the run" } else { "" };
+                Err(json::refusal(origin, line.as_bytes(), (i + 1, 1), "a JSON object", &e, hint))
             }
         }
     })

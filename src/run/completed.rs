@@ -10,7 +10,8 @@ use super::metrics::Position;
 use super::stage::StageId;
 use crate::checkpoint::checksum::{UNSET, renew, verify};
 use crate::checkpoint::{read_file, write_atomic};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::text::json;
 
 /// What the stages that are complete have left.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,7 +37,7 @@ impl Completed {
     /// Reads the file.
     ///
     /// # Errors
-    /// [`Error::Io`], and those of [`Completed::parse`].
+    /// [`crate::Error::Io`], and those of [`Completed::parse`].
     pub fn read(path: &Path) -> Result<Self> {
         Completed::parse(&read_file(path, 1 << 28)?, &path.display().to_string())
     }
@@ -44,11 +45,11 @@ impl Completed {
     /// Reads the file's bytes; `origin` names it in messages.
     ///
     /// # Errors
-    /// [`Error::Format`], also if it was altered.
+    /// [`crate::Error::Format`], also if it was altered.
     pub fn parse(bytes: &[u8], origin: &str) -> Result<Self> {
         let completed: Completed = serde_json::from_slice(bytes).map_err(|error| {
             let expected = "{\"crc64\", \"version\", \"inputs\", \"stages\", \"metrics\", \"results\"}";
-            Error::format(origin, "", expected, error, "start in a new directory")
+            json::refusal(origin, bytes, (1, 1), expected, &error, "start in a new directory")
         })?;
         verify(bytes, &completed.crc64, origin)?;
         Ok(completed)
@@ -72,7 +73,7 @@ impl Completed {
     /// Replaces the file.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`crate::Error::Io`].
     pub fn write(&mut self, path: &Path) -> Result<()> {
         self.crc64 = UNSET.into();
         let mut bytes = serde_json::to_vec(self).expect("plain data");

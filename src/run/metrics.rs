@@ -218,7 +218,7 @@ pub fn read_results(path: &Path) -> Result<Option<serde_json::Value>> {
     let Some(text) = read_if_present(path)? else { return Ok(None) };
     json::parse(text.as_bytes())
         .map(Some)
-        .map_err(|e| Error::format(path.display(), format!("line {}", e.line()), "JSON", e, ""))
+        .map_err(|e| json::refusal(path.display(), text.as_bytes(), (1, 1), "JSON", &e, ""))
 }
 
 /// A text file of a run directory; `None` if there is none.

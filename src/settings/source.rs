@@ -1,6 +1,7 @@
 //! What a run starts from: the model's shape, the tokenizer, the data, the built-in miniature.
 
 use super::section::{any, at_least_one, below_one, none_or_at_least_one, positive, section};
+use crate::data::{InstructionTemplate, PromptForms};
 use crate::model::{Activation, AttentionPattern, ModelConfig, Precision};
 
 section! {
@@ -67,7 +68,8 @@ section! {
     DataSettings = "data" {
         /// Use the built-in miniature (section `world`) instead of files.
         world: bool = false, any;
-        /// Texts: `.txt` with documents separated by `<|endoftext|>`, or JSONL `{"text"}`; `.gz` of any.
+        /// Texts: plain, with documents separated by `<|endoftext|>`, or JSONL `{"text"}`; `.gz` of any. The content
+        /// decides, not the name.
         pretraining: Vec<String> = Vec::new(), any;
         /// Demonstrations: JSONL `{"prompt","response"}` or Alpaca-style JSON.
         demonstrations: Vec<String> = Vec::new(), any;
@@ -76,6 +78,17 @@ section! {
         comparisons: Vec<String> = Vec::new(), any;
         /// Prompts for PPO: JSONL `{"prompt"}`. Empty: the demonstrations' prompts are used.
         prompts: Vec<String> = Vec::new(), any;
+        /// What joins prompt and response of records with a field "prompt": it is put at the end of each such prompt,
+        /// before the response, as in "\n" or "\nAnswer:". Empty: the response follows at once. Records with an
+        /// "instruction" have the template instead, and dialogues their "Assistant:". Paper: not printed.
+        joint: String = String::new(), any;
+        /// The prompt of a record with an "instruction" begins with this, and the instruction follows. Paper: none
+        /// printed; the words of Alpaca (Taori et al. 2023).
+        template_instruction: String = InstructionTemplate::default().instruction, any;
+        /// This stands between the instruction and its "input"; left out where there is no input. Alpaca.
+        template_input: String = InstructionTemplate::default().input, any;
+        /// This ends the prompt, and the answer follows. Alpaca.
+        template_response: String = InstructionTemplate::default().response, any;
         /// Share of users (of prompts, where no user is named; of documents) held out to choose by: SFT's epoch, and
         /// all losses and rewards while a stage trains. Paper: validation has 0.11 of the demonstrations, 0.35 of the
         /// comparisons and 0.34 of PPO's prompts; split by user (section 3.2, table 6).
@@ -102,6 +115,15 @@ impl DataSettings {
     /// The test's share: `test_fraction`, or where that is not set validation's.
     pub fn test_fraction(&self) -> f32 {
         self.test_fraction.unwrap_or(self.validation_fraction)
+    }
+}
+
+impl DataSettings {
+    /// How records become prompts.
+    pub fn prompt_forms(&self) -> PromptForms {
+        let DataSettings { joint, template_instruction, template_input, template_response, .. } = self;
+        let template = InstructionTemplate::new(template_instruction, template_input, template_response);
+        PromptForms { template, joint: joint.clone() }
     }
 }
 

@@ -7,21 +7,69 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Parses a whole text.
+use super::encoding::without_mark;
+use crate::error::Error;
+
+/// Parses a whole text; a byte order mark may stand before it.
 ///
 /// # Errors
-/// Of `serde_json`; a key that comes twice in its object.
+/// Of `serde_json`; a key that comes twice in its object. [`refusal`] puts them into the user's terms.
 pub fn parse(text: &[u8]) -> serde_json::Result<Value> {
-    serde_json::from_slice::<Strict>(text).map(|Strict(value)| value)
+    serde_json::from_slice::<Strict>(without_mark(text)).map(|Strict(value)| value)
 }
 
-/// What `serde_json` says about a text, without its place: of a line it would always be "line 1".
-pub fn complaint(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or(&text).into()
+/// Where a piece of JSON begins in its file: line and column, from 1.
+pub type Start = (usize, usize);
+
+/// The error of a text that was refused, with its one place in the file: the text begins at `start` of `origin`.
+/// `expected` is said where `serde_json` does not know better.
+pub fn refusal(
+    origin: impl ToString,
+    text: &[u8],
+    start: Start,
+    expected: &str,
+    error: &serde_json::Error,
+    hint: &str,
+) -> Error {
+    let said = error.to_string();
+    let said = said.split(" at line ").next().unwrap_or_default();
+    let (expected, found) = match (said.strip_prefix("expected "), said.split_once(", expected ")) {
+        (Some(wanted), _) => (named(wanted), shown(without_mark(text), error)),
+        (None, Some((found, wanted))) => (named(wanted), found.replace("invalid type: ", "")),
+        (None, None) => (expected.to_string(), said.to_string()),
+    };
+    Error::format(origin, place(error, start), expected, found, hint)
+}
+
+/// "line 31, column 26"; nothing for an error that has no place.
+fn place(error: &serde_json::Error, (line, column): Start) -> String {
+    match (error.line(), error.column()) {
+        (0, _) => String::new(),
+        (1, offset) => format!("line {line}, column {}", (column - 1 + offset).max(1)),
+        (lines, column) => format!("line {}, column {column}", line - 1 + lines),
+    }
+}
+
+/// What `serde_json` wants, in the user's terms.
+fn named(wanted: &str) -> String {
+    match wanted {
+        "value" => "a JSON value".to_string(),
+        "ident" => "null, true or false".to_string(),
+        other => other.replace('`', "\""),
+    }
+}
+
+/// The text at an error's place.
+fn shown(text: &[u8], error: &serde_json::Error) -> String {
+    let line = text.split(|&byte| byte == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let rest = line.get(error.column().saturating_sub(1)..).unwrap_or_default();
+    match String::from_utf8_lossy(rest).trim_end() {
+        "" => "the end of the line".to_string(),
+        rest => format!("{:?}", rest.chars().take(20).collect::<String>()),
+    }
 }
 
 /// What a value is, for a message.
@@ -55,27 +103,27 @@ impl<'de> Visitor<'de> for StrictVisitor {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E: Error>(self, flag: bool) -> Result<Value, E> {
+    fn visit_bool<E: serde::de::Error>(self, flag: bool) -> Result<Value, E> {
         Ok(Value::Bool(flag))
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
         Ok(number.into())
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
         Ok(number.into())
     }
 
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
         Number::from_f64(number).map(Value::Number).ok_or_else(|| E::custom("a number that is not finite"))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
         Ok(text.into())
     }
 
@@ -112,6 +160,24 @@ mod tests {
             assert!(error.contains("the key \"a\" twice"), "{error}");
         }
         assert!(parse(br#"{"a":{"a":1},"b":[{"a":1},{"a":2}]}"#).is_ok());
+    }
+
+    #[test]
+    fn a_mark_is_passed_over_and_a_refusal_has_one_place() {
+        assert_eq!(parse("\u{feff}[1]".as_bytes()).unwrap(), serde_json::json!([1]));
+        for (text, start, expected) in [
+            ("{\"a\": NaN}", (31, 1), "x: line 31, column 7: expected a JSON value, found \"NaN}\""),
+            ("{\"a\": NaN}", (3, 5), "x: line 3, column 11: expected a JSON value, found \"NaN}\""),
+            ("{\n\"a\" 1}", (3, 5), "x: line 4, column 5: expected \":\", found \"1}\""),
+            ("{\"a\":", (2, 1), "x: line 2, column 5: expected J, found EOF while parsing a value"),
+            ("[1 2]", (1, 1), "x: line 1, column 4: expected \",\" or \"]\", found \"2]\""),
+        ] {
+            let error = parse(text.as_bytes()).unwrap_err();
+            assert_eq!(refusal("x", text.as_bytes(), start, "J", &error, "").to_string(), expected);
+        }
+        let error = serde_json::from_str::<u8>("\"a\"").unwrap_err();
+        let message = refusal("x", b"\"a\"", (1, 1), "J", &error, "").to_string();
+        assert_eq!(message, "x: line 1, column 3: expected u8, found string \"a\"");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | [`decode`] | bytes and text of tokens, whole or as they arrive |
 //! | `files` | reading `vocab.json` with `merges.txt`, or `tokenizer.json` |
 //! | `export` | writing them, for `transformers` |
+//! | [`encoding`] | UTF-8, its byte order mark, and what is neither |
 //! | [`json`] | JSON whose objects have each key once, for these and all other files |
 //! | `train` | learning merges from text (feature `std`) |
 //!
@@ -19,6 +20,7 @@
 pub mod bytes;
 pub mod decode;
 mod encode;
+pub mod encoding;
 mod export;
 mod files;
 pub mod json;

@@ -7,7 +7,7 @@ use super::encoder::Encoder;
 use super::records::{self, Records};
 use super::stream::TextStream;
 use crate::checkpoint::load_tokenizer;
-use crate::data::Split;
+use crate::data::{InstructionTemplate, Split};
 use crate::error::{Error, Result};
 use crate::model::Sequence;
 use crate::settings::Settings;
@@ -102,6 +102,9 @@ pub struct Dataset {
     pub world: Option<World>,
     /// Where the records of each kind went.
     pub accounts: Vec<Account>,
+    /// How a bare instruction becomes a prompt for the run's models: as most of the demonstrations have it (else, of
+    /// the prompts; else, of the comparisons).
+    pub format: InstructionTemplate,
     /// What was loaded and what was left out, for the log.
     pub notes: Vec<String>,
 }
@@ -129,7 +132,8 @@ impl Dataset {
             Some(tokenizer) => tokenizer,
             None => tokenizer(settings, root, &records)?,
         };
-        let Records { text, demonstrations, comparisons, prompts, ranking_prompts, mut notes } = records;
+        let Records { text, demonstrations, comparisons, prompts, ranking_prompts, format, mut notes } =
+            records;
         if settings.tokenizer.from.is_none() && settings.pretrain.init_from.is_none() {
             notes.extend(tokenizer.shortfall(settings.tokenizer.vocab_size));
         }
@@ -152,6 +156,7 @@ impl Dataset {
             ranking_prompts,
             world,
             accounts,
+            format,
             notes,
         })
     }

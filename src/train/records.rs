@@ -5,12 +5,12 @@ use std::path::Path;
 
 use super::account::Account;
 use crate::data::{
-    self, Comparison, Demonstration, InstructionTemplate, Loaded, NormalForm, Passage, Prompt, Record, Side,
-    Sides, Split, SplitRule, split::view,
+    self, Comparison, Demonstration, FormCounts, InstructionTemplate, Loaded, NormalForm, Passage, Prompt,
+    PromptForms, Record, Side, Sides, Split, SplitRule, split::view,
 };
 use crate::error::{Error, Result};
 use crate::settings::Settings;
-use crate::world::World;
+use crate::world::{self, World};
 
 /// The records of one kind, by side, and where the others went.
 pub(super) struct Kind<T> {
@@ -35,6 +35,8 @@ pub(super) struct Records {
     pub prompts: Kind<Prompt>,
     /// Prompts whose responses labelers will rank (miniature only).
     pub ranking_prompts: Kind<Prompt>,
+    /// How the run's models are asked.
+    pub format: InstructionTemplate,
     /// What was read.
     pub notes: Vec<String>,
 }
@@ -45,10 +47,7 @@ pub(super) fn rule(settings: &Settings) -> SplitRule {
         seed: settings.seed,
         validation: f64::from(settings.data.validation_fraction),
         test: f64::from(settings.data.test_fraction()),
-        form: NormalForm {
-            template: InstructionTemplate::default(),
-            prefix: settings.data.deduplicate_prefix,
-        },
+        form: NormalForm { forms: settings.data.prompt_forms(), prefix: settings.data.deduplicate_prefix },
     }
 }
 
@@ -92,6 +91,7 @@ pub(super) fn from_world(world: &World, settings: &Settings) -> Records {
         comparisons: Kind::new("comparisons", Split::default(), keys),
         prompts: Kind::new("prompts", Split::from_fn(|side| world.prompts(prompts(side), side)), keys),
         ranking_prompts: Kind::new("prompts to be ranked", Split::from_fn(ranked), keys),
+        format: world::requests::Request::format(),
         notes: vec!["the data are the miniature's".to_string()],
     }
 }
@@ -102,13 +102,20 @@ pub(super) fn from_world(world: &World, settings: &Settings) -> Records {
 /// Those of the files; [`Error::Usage`] if most prompts would go as duplicates.
 pub(super) fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
     let (files, rule, mut notes) = (&settings.data, rule(settings), Vec::new());
-    let template = &rule.form.template;
-    let documents = load_all(&files.pretraining, root, &mut notes, data::load_text)?;
-    let demonstrations =
-        load_all(&files.demonstrations, root, &mut notes, |path| data::load_demonstrations(path, template))?;
-    let comparisons =
-        load_all(&files.comparisons, root, &mut notes, |path| data::load_comparisons(path, template))?;
-    let mut prompts = load_all(&files.prompts, root, &mut notes, |path| data::load_prompts(path, template))?;
+    let forms = &rule.form.forms;
+    let mut counts = [FormCounts::new(), FormCounts::new(), FormCounts::new()];
+    let [of_demonstrations, of_prompts, of_comparisons] = &mut counts;
+    let documents = load_all(&files.pretraining, root, &mut notes, &mut FormCounts::new(), data::load_text)?;
+    let demonstrations = load_all(&files.demonstrations, root, &mut notes, of_demonstrations, |path| {
+        data::load_demonstrations(path, forms)
+    })?;
+    let comparisons = load_all(&files.comparisons, root, &mut notes, of_comparisons, |path| {
+        data::load_comparisons(path, forms)
+    })?;
+    let mut prompts =
+        load_all(&files.prompts, root, &mut notes, of_prompts, |path| data::load_prompts(path, forms))?;
+    let format = counts.iter().find_map(|counts| forms.most_common(counts)).unwrap_or_default();
+    notes.extend(mixed_forms(&counts, &format, forms));
     if files.prompts.is_empty() {
         prompts = demonstrations
             .iter()
@@ -129,6 +136,7 @@ pub(super) fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
         comparisons: split(comparisons, &sides, of_comparisons),
         prompts: split(prompts, &sides, of_prompts),
         ranking_prompts: Kind::new("prompts to be ranked", Split::default(), ""),
+        format,
         notes,
     })
 }
@@ -143,8 +151,9 @@ pub(super) fn collected(
     notes: &mut Vec<String>,
 ) -> Result<Kind<Comparison>> {
     let rule = rule(settings);
-    let loaded = data::load_comparisons(path, &rule.form.template)?;
-    if !loaded.skipped.is_empty() {
+    // The stage has written prompts as they were sampled from: nothing joins them.
+    let loaded = data::load_comparisons(path, &PromptForms::default())?;
+    if loaded.is_remarkable() {
         notes.push(format!("{}: {}", path.display(), loaded.summary()));
     }
     let sides = Sides::new(&rule, &[view(&loaded.records)]);
@@ -156,15 +165,31 @@ fn load_all<T>(
     paths: &[String],
     root: &Path,
     notes: &mut Vec<String>,
+    forms: &mut FormCounts,
     load: impl Fn(&Path) -> Result<Loaded<T>>,
 ) -> Result<Vec<T>> {
     let mut records = Vec::new();
     for path in paths {
         let loaded = load(&root.join(path))?;
         notes.push(format!("{path}: {}", loaded.summary()));
+        loaded.forms.iter().for_each(|(form, count)| *forms.entry(*form).or_default() += count);
         records.extend(loaded.records);
     }
     Ok(records)
+}
+
+/// Says so where prompts come in several forms, as the models will be asked in one of them.
+fn mixed_forms(counts: &[FormCounts], format: &InstructionTemplate, forms: &PromptForms) -> Option<String> {
+    let mut all = FormCounts::new();
+    for (form, count) in counts.iter().flatten() {
+        *all.entry(*form).or_default() += count;
+    }
+    if all.len() < 2 {
+        return None;
+    }
+    let each: Vec<String> = all.iter().map(|(form, count)| format!("{count} {}", form.name())).collect();
+    let chosen = all.keys().find(|form| forms.format(**form) == *format).map_or("", |form| form.name());
+    Some(format!("prompts come in several forms: {}; the models will be asked {chosen}", each.join(", ")))
 }
 
 /// The paper's filters (section 3.2), each kind of data for itself: one prompt may serve several kinds.

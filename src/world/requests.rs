@@ -9,6 +9,7 @@ use super::language::{
     RUDE, Reading, fill, unfill, words_of,
 };
 use super::stories::{Facts, Plan, chance, news, pick, pick_other, pick_weighted, question, tell};
+use crate::data::InstructionTemplate;
 use crate::num::rng::Rng;
 
 /// A use case.
@@ -292,6 +293,10 @@ impl Constraint {
 /// How users begin; each has one habit.
 pub const GREETINGS: [&str; 3] = ["", "Hello. ", "Please help. "];
 
+/// What stands before a request, and after it.
+const BEFORE: &str = "Request: ";
+const AFTER: &str = "\nAnswer:";
+
 /// One request of a user.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Request {
@@ -335,12 +340,17 @@ impl Request {
     pub fn prompt(&self) -> String {
         let constraints: String =
             self.constraints.iter().map(|constraint| format!(" {}", constraint.text())).collect();
-        format!("Request: {}{}{constraints}\nAnswer:", self.greeting, self.task.text())
+        Request::format().render(&format!("{}{}{constraints}", self.greeting, self.task.text()), "")
+    }
+
+    /// How a request becomes a prompt; a text that it is about follows it after a blank.
+    pub fn format() -> InstructionTemplate {
+        InstructionTemplate::new(BEFORE, " ", AFTER)
     }
 
     /// The inverse of [`Request::prompt`]; `None` for any other text, and for requests without an answer.
     pub fn read(prompt: &str) -> Option<Request> {
-        let text = prompt.strip_prefix("Request: ")?.strip_suffix("\nAnswer:")?;
+        let text = prompt.strip_prefix(BEFORE)?.strip_suffix(AFTER)?;
         let greeting =
             GREETINGS[1..].iter().copied().find(|greeting| text.starts_with(greeting)).unwrap_or("");
         let mut text = &text[greeting.len()..];
