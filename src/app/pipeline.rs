@@ -1,6 +1,5 @@
 //! The command `run`: the recipe in a run directory, with progress, Ctrl-C and the report.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +11,7 @@ use crate::error::Result;
 use crate::recipe::{self, Recipe};
 use crate::run::StageId;
 use crate::run::progress::Progress;
+use crate::run::stderr::say;
 use crate::settings::Settings;
 
 /// Set by Ctrl-C: the current step is finished and saved.
@@ -78,8 +78,7 @@ fn listen_to_ctrl_c() {
             // The second time: at once. What is on disk is whole, as every file is renamed into place.
             std::process::exit(130);
         }
-        // Not `eprintln`, which panics where standard error is closed.
-        let _ = writeln!(std::io::stderr(), "\nfinishing this step, then saving; once more stops at once");
+        say("\nfinishing this step, then saving; once more stops at once");
     };
     // A second call in one process (a library user's) finds a handler in place: theirs stands.
     let _ = ctrlc::set_handler(stop);

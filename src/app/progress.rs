@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use crate::run::progress::Progress;
+use crate::run::stderr::say;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The progress display that suits standard error.
@@ -46,9 +47,7 @@ impl Progress for Bar {
     fn note(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => {
-                let _ = writeln!(std::io::stderr(), "{text}");
-            }
+            None => say(text),
         }
     }
 
