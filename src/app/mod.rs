@@ -6,6 +6,7 @@
 pub mod args;
 pub mod bench;
 pub mod bits;
+pub mod chat;
 pub mod config;
 pub mod demo;
 pub mod doctor;
@@ -13,25 +14,43 @@ pub mod inference;
 pub mod jsonl;
 pub mod pipeline;
 pub mod progress;
+pub mod writer;
 
-use std::io::Write;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
+use crate::run::stderr::say;
 use args::{Cli, Command, ReportArgs};
 use clap::Parser;
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    // A wrong command line (exit code 2), `--help` and `--version` (0) end here, in clap's words.
-    let cli = Cli::parse();
-    match run(cli) {
+    let done = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(words) => match explain(&words) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where even standard error is closed, the exit code has to do.
-            let _ = writeln!(std::io::stderr(), "error: {error}");
+            say(format_args!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Prints what clap has to say: of a wrong command line to standard error (exit code 2), `--help` and `--version` to
+/// standard output (0).
+fn explain(words: &clap::Error) -> Result<ExitCode> {
+    match words.print() {
+        // Where standard error cannot be written, the exit code has to do; a reader of help may go away.
+        Err(error) if !words.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::io("standard output", "write", error))
+        }
+        _ => Ok(ExitCode::from(words.exit_code() as u8)),
     }
 }
 
@@ -51,6 +70,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => pipeline::run(args),
         Command::Sample(args) => inference::sample(args),
+        Command::Chat(args) => chat::run(args),
         Command::Logprobs(args) => inference::logprobs(args),
         Command::Score(args) => inference::score(args),
         Command::Tokenize(args) => inference::tokenize(args),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::PromptFormat;
+
 /// The text around instruction and input. By default
 /// `### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n`, where the input's part is
 /// left out if the input is empty. (Alpaca's own has a sentence before it: set it in `instruction`.)
@@ -37,6 +39,13 @@ impl InstructionTemplate {
     }
 }
 
+/// The form of a record without an input, which goes with a model that was trained on such records.
+impl From<&InstructionTemplate> for PromptFormat {
+    fn from(template: &InstructionTemplate) -> PromptFormat {
+        PromptFormat::new(&template.instruction, &template.response, "")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +58,6 @@ mod tests {
             "### Instruction:\nAdd.\n\n### Input:\n1 2\n\n### Response:\n"
         );
         assert_eq!(template.render("Hi", ""), "### Instruction:\nHi\n\n### Response:\n");
+        assert_eq!(PromptFormat::from(&template).prompt("Hi"), template.render("Hi", ""));
     }
 }

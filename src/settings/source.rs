@@ -48,6 +48,7 @@ impl ModelSettings {
             },
             tied_head: self.tied_head,
             precision,
+            pad_token: None,
         }
     }
 }

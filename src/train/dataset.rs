@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::encoder::Encoder;
-use crate::checkpoint::load_tokenizer;
+use crate::checkpoint::load_tokenizer_with_warnings;
 use crate::data::{self, Comparison, Demonstration, InstructionTemplate, Loaded, Prompt, Record, Split};
 use crate::error::{Error, Result};
 use crate::model::Sequence;
 use crate::settings::Settings;
-use crate::text::Tokenizer;
+use crate::text::{END_OF_TEXT, PromptFormat, Tokenizer};
 use crate::world::{self, World};
 
 /// A prompt with a response.
@@ -114,11 +114,12 @@ impl Dataset {
     /// Those of the files; [`Error::Usage`] if nothing is configured for a part that is needed.
     pub fn load(settings: &Settings, root: &Path) -> Result<Self> {
         let world = settings.data.world.then(|| World::new(settings.seed));
-        let records = match &world {
+        let mut records = match &world {
             Some(world) => from_world(world, settings),
             None => from_files(settings, root)?,
         };
-        let tokenizer = tokenizer(settings, root, &records)?;
+        let mut tokenizer = tokenizer(settings, root, &mut records)?;
+        tokenizer.prompt_format = Some(prompt_format(world.is_some()));
         let mut notes = records.notes.clone();
         if settings.tokenizer.from.is_none() && settings.pretrain.init_from.is_none() {
             notes.extend(tokenizer.shortfall(settings.tokenizer.vocab_size));
@@ -292,14 +293,32 @@ fn cut(text: &str) -> Vec<String> {
     parts
 }
 
+/// The form of the prompts that this run's models learn to answer. It goes with them.
+fn prompt_format(miniature: bool) -> PromptFormat {
+    if miniature {
+        world::requests::prompt_format()
+    } else {
+        PromptFormat::from(&InstructionTemplate::default())
+    }
+}
+
 /// The tokenizer of another model directory, or one trained on all training text.
-fn tokenizer(settings: &Settings, root: &Path, records: &Records) -> Result<Tokenizer> {
+fn tokenizer(settings: &Settings, root: &Path, records: &mut Records) -> Result<Tokenizer> {
     if let Some(from) = settings.tokenizer.from.as_ref().or(settings.pretrain.init_from.as_ref()) {
         let directory = root.join(from);
-        return load_tokenizer(&directory)?.ok_or_else(|| {
+        let Some((tokenizer, warnings)) = load_tokenizer_with_warnings(&directory)? else {
             let found = "none of vocab.json with merges.txt, and tokenizer.json";
-            Error::format(directory.display(), "", "a tokenizer", found, "")
-        });
+            return Err(Error::format(directory.display(), "", "a tokenizer", found, ""));
+        };
+        records.notes.extend(warnings);
+        if tokenizer.around_a_text() != (&[], &[]) {
+            records.notes.push(format!(
+                "{}: its tokenizer puts special tokens around a text; in training there are none but {END_OF_TEXT}, \
+                 and the tokenizer that is saved puts none",
+                directory.display()
+            ));
+        }
+        return Ok(tokenizer.without_tokens_around());
     }
     let demonstrations =
         records.demonstrations.train.iter().flat_map(|record| [&record.prompt, &record.response]);

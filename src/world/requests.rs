@@ -10,6 +10,7 @@ use super::language::{
 };
 use super::stories::{Facts, Plan, chance, news, pick, pick_other, pick_weighted, question, tell};
 use crate::num::rng::Rng;
+use crate::text::PromptFormat;
 
 /// A use case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -289,6 +290,15 @@ impl Constraint {
     }
 }
 
+/// Around a request.
+const BEFORE: &str = "Request: ";
+const AFTER: &str = "\nAnswer:";
+
+/// The form of the miniature's prompts and responses.
+pub fn prompt_format() -> PromptFormat {
+    PromptFormat::new(BEFORE, AFTER, " ")
+}
+
 /// How users begin; each has one habit.
 pub const GREETINGS: [&str; 3] = ["", "Hello. ", "Please help. "];
 
@@ -331,16 +341,16 @@ impl Request {
         Request { greeting, task, constraints }
     }
 
-    /// The prompt a model sees. Responses begin with a space.
+    /// The prompt a model sees, in the form of [`prompt_format`].
     pub fn prompt(&self) -> String {
         let constraints: String =
             self.constraints.iter().map(|constraint| format!(" {}", constraint.text())).collect();
-        format!("Request: {}{}{constraints}\nAnswer:", self.greeting, self.task.text())
+        format!("{BEFORE}{}{}{constraints}{AFTER}", self.greeting, self.task.text())
     }
 
     /// The inverse of [`Request::prompt`]; `None` for any other text, and for requests without an answer.
     pub fn read(prompt: &str) -> Option<Request> {
-        let text = prompt.strip_prefix("Request: ")?.strip_suffix("\nAnswer:")?;
+        let text = prompt.strip_prefix(BEFORE)?.strip_suffix(AFTER)?;
         let greeting =
             GREETINGS[1..].iter().copied().find(|greeting| text.starts_with(greeting)).unwrap_or("");
         let mut text = &text[greeting.len()..];
