@@ -71,7 +71,7 @@ mod program {
             core::str::from_utf8(file(name)?).map_err(wrong)
         };
         let (vocabulary, merges) = (utf8("vocab.json")?, utf8("merges.txt")?);
-        let tokenizer = Tokenizer::from_vocab_and_merges(vocabulary, merges, directory)?;
+        let tokenizer = Tokenizer::from_vocab_and_merges(vocabulary, merges, ["vocab.json", "merges.txt"])?;
         let network = load_model(file("config.json")?, &[("model.safetensors", file("model.safetensors")?)])?;
         if network.head != Head::LanguageModel {
             return Err(Error::format(directory, "config.json", "a language model", "a reward model", ""));

@@ -5,6 +5,8 @@
     python reference/check_export.py --model DIR --texts texts.jsonl --tokens tokens.jsonl --logprobs logprobs.jsonl
     instructgpt score --model REWARD_MODEL --input texts.jsonl > scores.jsonl
     python reference/check_export.py --model REWARD_MODEL --scores scores.jsonl
+    instructgpt score --model REWARD_MODEL --input pairs.jsonl > answers.jsonl    (or logprobs; prompts and responses)
+    python reference/check_export.py --model REWARD_MODEL --pairs pairs.jsonl --answers answers.jsonl
 
 The model runs twice in `transformers`, in float64 (the truth) and in float32. Our float32 program may be
 off by ten times what their float32 run is off, and 1e-5: sums in another order cost about as much, a
@@ -56,20 +58,45 @@ def log_probs(model, tokens):
 
 
 def reward(model, tokens):
-    # One unpadded sequence: its last token is the one to read. A pad id that equals that token (GPT-2 often
-    # declares end-of-text as padding) would make `transformers` read an earlier one, so none is declared.
-    model.config.pad_token_id = None
+    # Read at the last token that is not the configuration's pad token, which may be the end-of-text token.
     return model(tokens).logits[0]
 
 
 def check_tokens(directory, texts, outputs):
     tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     texts, outputs = lines(texts), lines(outputs)
+    # `<|endoftext|>` inside a text is plain text for us: keep the tokenizer from treating it as special.
     wrong = [i for i, (text, output) in enumerate(zip(texts, outputs), 1)
-             # `<|endoftext|>` inside a text is plain text for us: keep the tokenizer from treating it as special.
-             if tokenizer(text["text"], split_special_tokens=True)["input_ids"] != output["tokens"]]
+             if tokenizer(text["text"], split_special_tokens="<|endoftext|>" in text["text"])["input_ids"]
+             != output["tokens"]]
     passed = len(texts) == len(outputs) and texts and not wrong
     print(f"{'ok  ' if passed else 'FAIL'} tokens: {len(texts)} texts, {len(outputs)} outputs, different in lines {wrong[:10]}")
+    return bool(passed)
+
+
+def check_form(directory, pairs, answers):
+    """The chat template gives our prompts, to the token, and our whole texts."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
+    pairs, answers, wrong = lines(pairs), lines(answers), []
+    for number, (pair, answer) in enumerate(zip(pairs, answers), 1):
+        user = {"role": "user", "content": pair["prompt"]}
+        prompt = tokenizer.apply_chat_template([user], add_generation_prompt=True, return_dict=False)
+        both = [user, {"role": "assistant", "content": pair["response"]}]
+        text = tokenizer.apply_chat_template(both, tokenize=False)
+        ours = tokenizer.decode(answer["tokens"])
+        # `logprobs` does not end a response.
+        ended = ours if ours.endswith(tokenizer.eos_token) else ours + tokenizer.eos_token
+        if answer["tokens"][:len(prompt)] != prompt or ended != text:
+            wrong.append(number)
+    refused = []
+    for messages in [[{"role": "system", "content": "x"}], [user, both[1], user]]:
+        try:
+            tokenizer.apply_chat_template(messages, tokenize=False)
+        except Exception as error:
+            refused.append("learned to answer one request" in str(error))
+    passed = len(pairs) == len(answers) and pairs and not wrong and refused == [True, True]
+    print(f"{'ok  ' if passed else 'FAIL'} form of prompts: {len(pairs)} pairs, {len(answers)} answers, different in lines "
+          f"{wrong[:10]}; other conversations refused: {refused}")
     return bool(passed)
 
 
@@ -79,14 +106,18 @@ def main():
     parser.add_argument("--logprobs", help="output of `instructgpt logprobs`")
     parser.add_argument("--scores", help="output of `instructgpt score`")
     parser.add_argument("--texts", help="input of `instructgpt tokenize`, with --tokens")
+    parser.add_argument("--pairs", help="input of `instructgpt score` or `logprobs`: prompts and responses; with --answers")
+    parser.add_argument("--answers", help="its output")
     parser.add_argument("--tokens", help="output of `instructgpt tokenize`, with --texts")
     a = parser.parse_args()
-    if not (a.logprobs or a.scores or (a.texts and a.tokens)):
-        parser.error("nothing to check: give --logprobs, --scores, or --texts and --tokens")
+    if not (a.logprobs or a.scores or (a.texts and a.tokens) or (a.pairs and a.answers)):
+        parser.error("nothing to check: give --logprobs, --scores, --texts and --tokens, or --pairs and --answers")
     torch.set_num_threads(1)
     passed = True
     if a.texts and a.tokens:
         passed &= check_tokens(a.model, a.texts, a.tokens)
+    if a.pairs and a.answers:
+        passed &= check_form(a.model, a.pairs, a.answers)
     if a.logprobs:
         passed &= check_numbers("log-probs", a.model, transformers.GPT2LMHeadModel, a.logprobs,
                                 lambda record: record["logprobs"], log_probs)

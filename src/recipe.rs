@@ -155,8 +155,11 @@ impl<'a, E: Engine> Recipe<'a, E> {
                 self.fresh()?
             }
         };
+        // It only writes on, and has learned no form of prompts.
+        let mut tokenizer = self.data.tokenizer.clone();
+        tokenizer.prompt_format = None;
         let stage = Pretrain::new(Inputs::new(self.settings, &self.data), s, network)?;
-        self.run.drive(id, &self.data.tokenizer, stage).map(drop)
+        self.run.drive(id, &tokenizer, stage).map(drop)
     }
 
     fn sft(&mut self) -> Result<()> {
@@ -200,6 +203,12 @@ impl<'a, E: Engine> Recipe<'a, E> {
             Some(from) => self.load_any(from)?,
             None => self.start(&None, self.best_imitator(), Head::LanguageModel)?,
         };
+        if let Some(pad) = network.config.pad_token.filter(|_| network.head == Head::Scalar) {
+            self.run.progress.note(&format!(
+                "reward_model.init_from reads its score before the pad token {pad}; from now on it is read at the last \
+                 token, whichever that is"
+            ));
+        }
         let stage = RewardModel::new(Inputs::new(self.settings, &self.data), s, network)?;
         self.run.drive(id, &self.data.tokenizer, stage).map(drop)
     }

@@ -370,6 +370,7 @@ fn tokens_need_no_tokenizer_and_text_does() {
     // One file of two; a broken one.
     fs::write(Path::new(&models.path("bare")).join("vocab.json"), "{}").unwrap();
     fails(models.run("tokenize", "bare", &[], input), 1, 0, &["vocab.json alone"]);
+    fs::remove_file(Path::new(&models.path("lm")).join("tokenizer.json")).unwrap();
     fs::write(Path::new(&models.path("lm")).join("vocab.json"), "[1]").unwrap();
     fails(models.run("tokenize", "lm", &[], input), 1, 0, &["vocab.json"]);
 }

@@ -3,9 +3,9 @@
 
 use std::fs;
 
-use instructgpt::data::InstructionTemplate;
 use instructgpt::error::Result;
 use instructgpt::settings::Settings;
+use instructgpt::text::PromptFormat;
 use instructgpt::train::dataset::{Dataset, Example};
 use tempfile::TempDir;
 
@@ -106,7 +106,7 @@ fn the_template_is_that_of_the_settings() {
     let expected = [pair("Do: Add. With: 1 2 Done: ", "3"), pair("Do: Sing. Done: ", "La.")];
     assert_eq!(demonstrations(&data), expected);
     assert_eq!(prompts(&data), expected.map(|(prompt, _)| prompt));
-    assert_eq!(data.format, InstructionTemplate::new("Do: ", " With: ", " Done: "));
+    assert_eq!(data.tokenizer.prompt_format, Some(PromptFormat::new("Do: ", " Done: ", "")));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn models_are_asked_as_most_demonstrations_are() {
         files.settings.data.joint = "\nA:".into();
         let data = files.load();
         let mixed = data.notes.iter().find(|note| note.contains("several forms")).cloned();
-        (data.format.render("Hi", ""), mixed)
+        (data.tokenizer.prompt_format.unwrap().prompt("Hi").into_owned(), mixed)
     };
     let template = "### Instruction:\nHi\n\n### Response:\n".to_string();
     assert_eq!(asked(STATED, "", ""), ("Hi\nA:".into(), None));

@@ -181,20 +181,25 @@ fn indexes() {
     symlink(outside.at("model.safetensors"), model.at("link")).unwrap();
     symlink(outside.at(""), model.at("folder")).unwrap();
     symlink("loop", model.at("loop")).unwrap();
+    symlink("nowhere", model.at("dangling")).unwrap();
     let file = "model.safetensors.index.json";
     let of = |file: &str| format!("{{\"weight_map\":{{\"wte.weight\":\"{file}\"}}}}");
 
+    // A link may lead out of the directory, as in the Hugging Face cache; a name may not.
+    for name in ["shard.safetensors", "link"] {
+        model.write(file, of(name));
+        assert_eq!(limited(&model.on("logprobs"), REQUEST).code, 0, "{name}");
+    }
     model.write(file, of("shard.safetensors"));
-    assert_eq!(limited(&model.on("logprobs"), REQUEST).code, 0);
     let absolute = outside.at("model.safetensors").display().to_string();
     let cases = [
         (of(&absolute), "plain file names"),
         (of("../x/model.safetensors"), "plain file names"),
         (of("folder/model.safetensors"), "plain file names"),
         (of("shard.safetensors\\u0000"), "plain file names"),
-        (of("link"), "a link out of it"),
-        (of("folder"), "a link out of it"),
+        (of("folder"), "a regular file"),
         (of("loop"), "cannot read"),
+        (of("dangling"), "cannot read"),
         ("{\"weight_map\":{\"a\":\"shard.safetensors\",\"a\":\"b\"}}".into(), "\"a\" twice"),
         ("{\"weight_map\":{}}".into(), "at least one file"),
         (nested(), "recursion limit"),
@@ -207,33 +212,54 @@ fn indexes() {
 #[test]
 fn tokenizers() {
     let (model, nested) = (Spoilt::new(), nested());
+    let text = String::from_utf8(model.read("tokenizer.json")).unwrap();
+    let twice = text.replacen("\"add_prefix_space\"", "\"type\": \"ByteLevel\", \"add_prefix_space\"", 1);
+    for (contents, word) in [
+        (nested.clone(), "a tokenizer's JSON"),
+        (twice, "twice"),
+        (text.replacen('{', "{\"normalizer\":[[", 1), "JSON"),
+        (
+            text.replace(
+                "\"added_tokens\": [",
+                "\"added_tokens\": [{\"id\":4294967295,\"content\":\"a b\"},",
+            ),
+            "expected id",
+        ),
+    ] {
+        model.refuses("tokenize", "tokenizer.json", contents.as_bytes(), &["tokenizer.json", word]);
+    }
+    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+        model.refuses("tokenize", file, nested.as_bytes(), &[file, "recursion limit"]);
+        model.refuses(
+            "tokenize",
+            file,
+            b"{\"eos_token\":[]}",
+            &[file.split('_').next().unwrap(), "eos_token"],
+        );
+    }
+    model.write("added_tokens.json", "{}");
+    model.refuses(
+        "tokenize",
+        "added_tokens.json",
+        b"{\"\":1}",
+        &["added_tokens.json", "a string and its id"],
+    );
+    fs::remove_file(model.at("tokenizer.json")).unwrap();
     let cases: [(&str, &[u8], &str); 9] = [
-        ("vocab.json", nested.as_bytes(), "vocabulary"),
+        ("vocab.json", nested.as_bytes(), "recursion limit"),
         ("vocab.json", b"{\"a\":\xff}", "UTF-8"),
         ("vocab.json", b"{\"a\":4294967296}", "largest allowed"),
         ("vocab.json", b"{\"a\":1}", "all 256 bytes"),
-        ("vocab.json", b"{\"!\":0,\"!\":0,", "vocabulary"),
+        ("vocab.json", b"{\"!\":0,\"!\":0,", "a tokenizer's JSON"),
         ("merges.txt", b"a b\n\xff", "UTF-8"),
         ("merges.txt", b"a\n", "two tokens"),
         ("merges.txt", b"a  b", "two tokens"),
         ("merges.txt", b" \n", "two tokens"),
     ];
     for (file, contents, word) in cases {
-        model.refuses("tokenize", file, contents, &[word]);
+        model.refuses("tokenize", file, contents, &[file, word]);
     }
     assert_eq!(limited(&model.on("tokenize"), b"{\"text\":\"the cat\"}\n").code, 0);
-
-    fs::remove_file(model.at("vocab.json")).unwrap();
-    fs::remove_file(model.at("merges.txt")).unwrap();
-    let text = String::from_utf8(model.read("tokenizer.json")).unwrap();
-    let twice = text.replacen("\"add_prefix_space\"", "\"type\": \"ByteLevel\", \"add_prefix_space\"", 1);
-    for (contents, word) in [
-        (nested, "a tokenizer's JSON"),
-        (twice, "twice"),
-        (text.replacen('{', "{\"normalizer\":[[", 1), "JSON"),
-    ] {
-        model.refuses("tokenize", "tokenizer.json", contents.as_bytes(), &["tokenizer.json", word]);
-    }
 }
 
 /// Merges that lead back to themselves cannot be written, as every merge makes a longer token; those that
@@ -241,6 +267,7 @@ fn tokenizers() {
 #[test]
 fn merges_in_circles_end() {
     let model = Spoilt::new();
+    fs::remove_file(model.at("tokenizer.json")).unwrap();
     let mut vocab: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(&model.read("vocab.json")).unwrap();
     for token in ["aa", "aaa", "aaaa", "ab", "ba", "aba", "bab"] {

@@ -40,24 +40,36 @@ pub enum Command {
     ///
     /// Prints the response alone, without the prompt, as it is sampled. With -n, texts follow each other,
     /// each under a line "--- 1 of 3 ---"; text i does not depend on how many there are.
+    ///
+    /// A model that carries the form of its prompts (prompt_format.json) gets the prompt in that form; --raw gives it
+    /// the text alone.
     Sample(SampleArgs),
+    /// Talk to a model: each line of standard input is a request, and is answered
+    ///
+    /// The request is put into the form that the model carries (prompt_format.json). Every line is a request of its
+    /// own: the models have learned to answer one, and see no earlier lines. Empty lines are passed over.
+    Chat(ChatArgs),
     /// Log-probs of given tokens: JSONL in, JSONL out
     ///
     /// A line is {"tokens":[..]}, {"text":".."} or {"prompt":"..","response":".."}; the answer is
     /// {"tokens":[..],"logprobs":[..]}: the log-prob of each token but the first, given those before; none for a
-    /// single token. A prompt's tokens are followed by the response's; no end-of-text token is added.
+    /// single token. A prompt and its response are put into the form that the model carries (prompt_format.json), unless
+    /// the prompt has it already; --raw takes them as they are. The prompt's tokens are followed by the response's; no
+    /// end-of-text token is added.
     Logprobs(InputArgs),
     /// Rewards of given responses, by a reward model: JSONL in, JSONL out
     ///
     /// A line is {"tokens":[..]}, {"text":".."} or {"prompt":"..","response":".."}; the answer is
-    /// {"tokens":[..],"reward":r}, the reward model's output at the last token. A prompt's tokens are
-    /// followed by the response's and by the end-of-text token, as the model was trained; text and tokens
-    /// are taken as they are.
+    /// {"tokens":[..],"reward":r}, the reward model's output at the last token that is not its pad token. A prompt and
+    /// its response are put into the form that the model carries (prompt_format.json), unless the prompt has it
+    /// already; --raw takes them as they are. The prompt's tokens are followed by the response's and by the end-of-text
+    /// token, as the model was trained; text and tokens are taken as they are.
     Score(InputArgs),
     /// Text to tokens: JSONL {"text":".."} in, {"tokens":[..]} out; --decode turns it round
     ///
     /// Tokens that end or begin inside a character are no text: --decode gives {"bytes":[..]} for them.
-    /// The characters <|endoftext|> in a text are plain text.
+    /// Added tokens and special tokens around a text are those of transformers, but for <|endoftext|>: in a text its
+    /// characters are plain text.
     Tokenize(TokenizeArgs),
     /// Write a run directory's report.html again, from its metrics and results
     Report(ReportArgs),
@@ -150,13 +162,33 @@ impl ValueEnum for StageId {
 /// Arguments of `sample`.
 #[derive(Debug, Args)]
 pub struct SampleArgs {
+    /// What is asked, or what the text begins with; an empty prompt is <|endoftext|>, the beginning of a document
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub prompt: String,
+    /// How many texts
+    #[arg(short = 'n', value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = at_least_one)]
+    pub count: usize,
+    /// The model, and how to write.
+    #[command(flatten)]
+    pub write: WriteArgs,
+}
+
+/// Arguments of `chat`.
+#[derive(Debug, Args)]
+pub struct ChatArgs {
+    /// The model, and how to write.
+    #[command(flatten)]
+    pub write: WriteArgs,
+}
+
+/// What `sample` and `chat` share: a model, and how it writes.
+#[derive(Debug, Args)]
+pub struct WriteArgs {
     /// Model directory (Hugging Face GPT-2 layout)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
-    /// What the text begins with; an empty prompt is <|endoftext|>, the beginning of a document
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
-    pub prompt: String,
-    /// Most tokens to write; a response also ends at <|endoftext|> and at the model's context
+    /// Most tokens to write; a text also ends at the model's eos_token_id, or <|endoftext|> without one, and at the
+    /// model's context
     #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
     pub max_new_tokens: usize,
     /// Divides the logits; 0 takes the most likely token each time
@@ -174,9 +206,9 @@ pub struct SampleArgs {
     /// What products with weights round their operands to, f32 or bf16 [default: as the model was trained]
     #[arg(long, value_name = "P", value_parser = precision)]
     pub precision: Option<Precision>,
-    /// How many texts
-    #[arg(short = 'n', value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = at_least_one)]
-    pub count: usize,
+    /// Take the text as it is, without the form of prompts that the model carries
+    #[arg(long)]
+    pub raw: bool,
 }
 
 /// Arguments of `logprobs` and `score`.
@@ -191,6 +223,9 @@ pub struct InputArgs {
     /// What products with weights round their operands to, f32 or bf16 [default: as the model was trained]
     #[arg(long, value_name = "P", value_parser = precision)]
     pub precision: Option<Precision>,
+    /// Take prompts and responses as they are, without the form of prompts that the model carries
+    #[arg(long)]
+    pub raw: bool,
 }
 
 /// Arguments of `tokenize`.

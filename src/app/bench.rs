@@ -4,6 +4,7 @@ use super::args::BenchArgs;
 use super::jsonl::Output;
 use crate::bench::{Options, measure};
 use crate::error::Result;
+use crate::run::stderr::say;
 
 /// Runs the command.
 ///
@@ -13,7 +14,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
     let BenchArgs { json, only, quick, precision, corpus } = args.clone();
     let report = measure(&Options { only, quick, precision, corpus })?;
     for warning in &report.warnings {
-        eprintln!("warning: {warning}");
+        say(format_args!("warning: {warning}"));
     }
     let mut out = Output::stdout();
     if json {

@@ -5,103 +5,31 @@ use std::path::Path;
 
 use super::args::{InputArgs, SampleArgs, TokenizeArgs};
 use super::jsonl::{Input, Lines, Output};
-use crate::checkpoint::{load_model_directory_with_warnings, load_tokenizer};
+use super::writer::Writer;
+use crate::checkpoint::{load_model_directory_with_warnings, load_tokenizer_with_warnings};
 use crate::error::{Error, Result};
-use crate::model::{
-    Draw, Head, ModelConfig, Network, Precision, Response, Sampling, Sequence, generate_one, generate_with,
-};
-use crate::num::par;
-use crate::num::rng::Stage;
-use crate::text::Tokenizer;
-use crate::text::decode::TextStream;
+use crate::model::{Head, ModelConfig, Network, Precision, Sequence};
+use crate::run::stderr::say;
+use crate::text::{END_OF_TEXT, Tokenizer};
 use serde::Serialize;
 
-/// Writes text with a model: the response alone, without the prompt and without `<|endoftext|>`. A single
+/// Writes text with a model: the response alone, without the prompt and without the token that ends it. A single
 /// text appears as it is sampled; several follow each other, each under a line `--- 1 of 3 ---`.
-///
-/// An empty prompt is `<|endoftext|>`, as GPT-2 begins a document. Text `i` draws at
-/// (seed, [`Stage::Sample`], step 0, episode i), so it does not depend on how many there are.
 ///
 /// # Errors
 /// A prompt that leaves no room in the context ([`Error::Usage`]), a model directory that is broken, a
 /// reward model or without a tokenizer ([`Error::Io`], [`Error::Format`]).
 pub fn sample(args: &SampleArgs) -> Result<()> {
-    let network = load(&args.model, Head::LanguageModel, args.precision)?;
-    let tokenizer = required_tokenizer(&args.model)?;
-    let prompt = prompt(&args.prompt, &tokenizer, &network.config)?;
-    let sampling = Sampling {
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        max_new_tokens: args.max_new_tokens,
-        end_of_text: Some(tokenizer.end_of_text()),
-    };
-    let draw = |i: usize| Draw { seed: args.seed, stage: Stage::Sample, step: 0, episode: i as u64 };
+    let writer = Writer::open(&args.write)?;
+    let prompt = writer.prompt(&args.prompt, "--prompt")?;
     let mut output = Output::stdout();
     if args.count == 1 {
-        let (mut text, mut written) = (TextStream::default(), Ok(true));
-        let response = generate_one(&network, &prompt, &sampling, draw(0), |token| {
-            if token != tokenizer.end_of_text() {
-                written = output.piece(&text.push(bytes_of(&tokenizer, token)));
-            }
-            matches!(written, Ok(true))
-        });
-        written?;
-        output.text(&text.finish())?;
-        return finite(&response, &args.model);
+        return writer.stream(&prompt, 0, &mut output).map(drop);
     }
-    let weights = network.packed_weights();
-    // As many at a time as all threads decode at once.
-    let together = 32 * par::threads();
-    for first in (0..args.count).step_by(together) {
-        let numbers = first..args.count.min(first + together);
-        let draws: Vec<Draw> = numbers.clone().map(draw).collect();
-        let prompts = vec![prompt.as_slice(); draws.len()];
-        let responses = generate_with(&network, &weights, &prompts, &sampling, &draws, &|_| true);
-        for (i, response) in numbers.zip(&responses) {
-            finite(response, &args.model)?;
-            let tokens = &response.tokens[..response.tokens.len() - usize::from(response.ended)];
-            output.text(&format!("--- {} of {} ---", i + 1, args.count))?;
-            if !output.text(&tokenizer.decode_lossy(tokens))? {
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A token's bytes; U+FFFD for an id that only the model has (a padded vocabulary).
-fn bytes_of(tokenizer: &Tokenizer, token: u32) -> &[u8] {
-    tokenizer.token(token).unwrap_or("\u{fffd}".as_bytes())
-}
-
-/// The prompt's tokens, which leave room for at least one more.
-fn prompt(text: &str, tokenizer: &Tokenizer, config: &ModelConfig) -> Result<Vec<u32>> {
-    let tokens = if text.is_empty() { vec![tokenizer.end_of_text()] } else { tokenizer.encode(text) };
-    if let Some(token) = tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
-        let expected = format!("tokens below {} (the model's vocabulary)", config.vocab_size);
-        let hint = "the tokenizer's files belong to another model";
-        return Err(Error::usage("--prompt", expected, format!("token {token}"), hint));
-    }
-    if tokens.len() >= config.context {
-        let expected = format!("at most {} tokens (the model's context but one)", config.context - 1);
-        return Err(Error::usage("--prompt", expected, format!("{} tokens", tokens.len()), ""));
-    }
-    Ok(tokens)
-}
-
-/// Refuses a response that was drawn from no distribution.
-fn finite(response: &Response, directory: &Path) -> Result<()> {
-    match response.log_probs.iter().position(|p| !p.is_finite()) {
-        None => Ok(()),
-        Some(position) => Err(Error::format(
-            directory.display(),
-            "",
-            "weights that give finite log-probs",
-            format!("{} for sampled token {position}", response.log_probs[position]),
-            "the weights overflow, or --temperature is too small (0 takes the most likely token)",
-        )),
-    }
+    writer.texts(&prompt, args.count, |i, text| {
+        output.text(&format!("--- {} of {} ---", i + 1, args.count))?;
+        output.text(text)
+    })
 }
 
 /// A line that `logprobs` writes.
@@ -112,8 +40,8 @@ struct LogProbs {
 }
 
 /// Log-probs of given tokens: `logprobs[i] = ln p(tokens[i+1] | tokens[..=i])`, none for a single token.
-/// Of `{"prompt","response"}` the tokens are the prompt's followed by the response's, nothing between or
-/// after them.
+/// Of `{"prompt","response"}` the tokens are the prompt's followed by the response's, nothing after them; both are in the
+/// form that the model carries.
 ///
 /// # Errors
 /// A line that is wrong for this model ([`Error::Format`] with its number; all lines before it are
@@ -139,9 +67,9 @@ struct Reward {
     reward: f32,
 }
 
-/// Rewards of given responses: the scalar head at the last token. To `{"prompt","response"}` the end of the
-/// response, `<|endoftext|>`, is added, as the reward model was trained on it; `{"text"}` and `{"tokens"}`
-/// are taken as they are.
+/// Rewards of given responses: the scalar head at the last token that is not the model's pad token. To
+/// `{"prompt","response"}`, in the form that the model carries, the end of the response, `<|endoftext|>`, is added, as
+/// the reward model was trained on it; `{"text"}` and `{"tokens"}` are taken as they are.
 ///
 /// # Errors
 /// As [`logprobs`], with a language model instead of a reward model.
@@ -178,9 +106,13 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
     let mut lines = Lines::open(args.input.as_deref())?;
     let tokenizer = required_tokenizer(&args.model)?;
     let mut output = Output::stdout();
+    let mut told = Told::default();
     while let Some(input) = lines.input()? {
         let answer = match (args.decode, input) {
-            (false, Input::Text(text)) => Tokenized::Tokens(tokenizer.encode(&text)),
+            (false, Input::Text(text)) => {
+                told.about(&text);
+                Tokenized::Tokens(tokenizer.encode_whole(&text))
+            }
             (true, Input::Tokens(tokens)) => {
                 let unknown = tokens.iter().position(|&token| tokenizer.token(token).is_none());
                 if let Some(i) = unknown {
@@ -212,11 +144,9 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
 
 /// Loads a model of the wanted kind, to compute in its own precision or in the one asked for; what the user
 /// should know goes to standard error.
-fn load(directory: &Path, wanted: Head, precision: Option<Precision>) -> Result<Network> {
+pub(super) fn load(directory: &Path, wanted: Head, precision: Option<Precision>) -> Result<Network> {
     let (mut network, warnings) = load_model_directory_with_warnings(directory)?;
-    for warning in warnings {
-        eprintln!("note: {warning}");
-    }
+    warnings.iter().for_each(|warning| say(format_args!("note: {warning}")));
     let kind = |head| match head {
         Head::LanguageModel => "a language model",
         Head::Scalar => "a reward model",
@@ -233,13 +163,48 @@ fn load(directory: &Path, wanted: Head, precision: Option<Precision>) -> Result<
     Ok(network)
 }
 
-/// The tokenizer of a directory that must have one.
-fn required_tokenizer(directory: &Path) -> Result<Tokenizer> {
+/// The tokenizer of a directory that must have one; what the user should know goes to standard error.
+pub(super) fn required_tokenizer(directory: &Path) -> Result<Tokenizer> {
     if !directory.is_dir() {
         return Err(Error::io(directory.display(), "read", "no such directory"));
     }
-    load_tokenizer(directory)?
+    noted_tokenizer(directory)?
         .ok_or_else(|| Error::format(directory.display(), "", TOKENIZER_FILES, "none of them", ""))
+}
+
+fn noted_tokenizer(directory: &Path) -> Result<Option<Tokenizer>> {
+    let Some((tokenizer, warnings)) = load_tokenizer_with_warnings(directory)? else { return Ok(None) };
+    warnings.iter().for_each(|warning| say(format_args!("note: {warning}")));
+    Ok(Some(tokenizer))
+}
+
+/// Said where a text holds those characters.
+pub(super) const PLAIN_END_OF_TEXT: &str = "note: the characters <|endoftext|> in a text are plain text here; \
+     transformers makes a token of them, which {\"tokens\":[..]} can do here";
+
+/// What was said already: once is enough.
+#[derive(Default)]
+struct Told {
+    end_of_text: bool,
+    in_form: bool,
+}
+
+impl Told {
+    /// Says what has to be said about a text.
+    fn about(&mut self, text: &str) {
+        if !self.end_of_text && text.contains(END_OF_TEXT) {
+            self.end_of_text = true;
+            say(PLAIN_END_OF_TEXT);
+        }
+    }
+
+    /// Says that a prompt was in the model's form already.
+    fn in_form(&mut self) {
+        if !self.in_form {
+            self.in_form = true;
+            say("note: a prompt that is in the model's form already (prompt_format.json) is taken as it is");
+        }
+    }
 }
 
 const TOKENIZER_FILES: &str = "a tokenizer (vocab.json and merges.txt, or tokenizer.json)";
@@ -252,12 +217,16 @@ struct Inputs<'a> {
     tokenizer: Option<Tokenizer>,
     /// Whether `<|endoftext|>` follows a response.
     end_response: bool,
+    /// Whether prompts and responses are taken as they are.
+    raw: bool,
+    told: Told,
 }
 
 impl<'a> Inputs<'a> {
     fn open(args: &'a InputArgs, end_response: bool) -> Result<Self> {
         let lines = Lines::open(args.input.as_deref())?;
-        Ok(Inputs { lines, directory: &args.model, tokenizer: None, end_response })
+        let (directory, raw) = (args.model.as_path(), args.raw);
+        Ok(Inputs { lines, directory, tokenizer: None, end_response, raw, told: Told::default() })
     }
 
     /// The next line's tokens: at least one, all in the vocabulary, no more than the context.
@@ -265,15 +234,11 @@ impl<'a> Inputs<'a> {
         let Some(input) = self.lines.input()? else { return Ok(None) };
         let (tokens, hint) = match input {
             Input::Tokens(tokens) => (tokens, ""),
-            Input::Text(text) => (self.tokenizer()?.encode(&text), OTHER_TOKENIZER),
-            Input::Pair { prompt, response } => {
-                let end = self.end_response;
-                let tokenizer = self.tokenizer()?;
-                let mut tokens = tokenizer.encode(&prompt);
-                tokens.extend(tokenizer.encode(&response));
-                tokens.extend(end.then_some(tokenizer.end_of_text()));
-                (tokens, OTHER_TOKENIZER)
+            Input::Text(text) => {
+                self.told.about(&text);
+                (self.tokenizer()?.encode_whole(&text), OTHER_TOKENIZER)
             }
+            Input::Pair { prompt, response } => (self.pair(&prompt, &response)?, OTHER_TOKENIZER),
         };
         if tokens.is_empty() {
             return Err(self.lines.wrong("at least one token", "none", ""));
@@ -289,9 +254,26 @@ impl<'a> Inputs<'a> {
         Ok(Some(tokens))
     }
 
+    /// Prompt and response, each encoded by itself as in training.
+    fn pair(&mut self, prompt: &str, response: &str) -> Result<Vec<u32>> {
+        self.told.about(prompt);
+        self.told.about(response);
+        let (raw, end_response) = (self.raw, self.end_response);
+        let tokenizer = self.tokenizer()?;
+        let format = tokenizer.prompt_format.clone().filter(|_| !raw).unwrap_or_default();
+        let mut tokens = tokenizer.around_a_text().0.to_vec();
+        tokens.extend(tokenizer.encode(&format.prompt(prompt)));
+        tokens.extend(tokenizer.encode(&format.response(response)));
+        tokens.extend(end_response.then_some(tokenizer.end_of_text()));
+        if format.is_in_form(prompt) {
+            self.told.in_form();
+        }
+        Ok(tokens)
+    }
+
     fn tokenizer(&mut self) -> Result<&Tokenizer> {
         if self.tokenizer.is_none() {
-            self.tokenizer = load_tokenizer(self.directory)?;
+            self.tokenizer = noted_tokenizer(self.directory)?;
         }
         self.tokenizer.as_ref().ok_or_else(|| {
             let expected = format!("{TOKENIZER_FILES} in {} for this text", self.directory.display());

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::args::InitArgs;
-use super::{config, jsonl, progress};
+use super::{config, jsonl};
 use crate::checkpoint::write_atomic;
 use crate::data::{self, PromptForms};
 use crate::error::{Error, Result};
+use crate::run::stderr::say;
 use crate::settings::{Section, Settings};
 use toml::{Table, Value};
 
@@ -91,9 +92,9 @@ pub fn run(args: &InitArgs) -> Result<()> {
     let (text, notes) = written(&found)?;
     fs::create_dir_all(&args.dir).map_err(|error| Error::io(args.dir.display(), "create", error))?;
     write_atomic(&path, |file| file.write_all(text.as_bytes()))?;
-    notes.iter().for_each(|note| progress::note(note));
+    notes.iter().for_each(|note| say(note));
     let name = path.display();
-    progress::note(&format!("next: instructgpt run {name} --out {}", args.dir.join("run").display()));
+    say(format_args!("next: instructgpt run {name} --out {}", args.dir.join("run").display()));
     jsonl::Output::stdout().text(&name.to_string())?;
     Ok(())
 }

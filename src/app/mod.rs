@@ -6,6 +6,7 @@
 pub mod args;
 pub mod bench;
 pub mod bits;
+pub mod chat;
 pub mod config;
 pub mod course;
 pub mod demo;
@@ -17,25 +18,44 @@ pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod tables;
+pub mod writer;
 
+use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use crate::error::{Error, Result};
+use crate::run::stderr::say;
 use args::{Cli, Command, ReportArgs};
 use clap::Parser;
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
-    // A wrong command line (exit code 2), `--help` and `--version` (0) end here, in clap's words.
-    let cli = Cli::parse();
-    match run(cli) {
+    let done = match Cli::try_parse() {
+        Ok(cli) => run(cli),
+        Err(words) => match explain(&words) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where even standard error is closed, the exit code has to do.
-            progress::note(&format!("error: {error}"));
+            say(format_args!("error: {error}"));
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Prints what clap has to say: of a wrong command line to standard error (exit code 2), `--help` and `--version` to
+/// standard output (0).
+fn explain(words: &clap::Error) -> Result<ExitCode> {
+    match words.print() {
+        // Where standard error cannot be written, the exit code has to do; a reader of help may go away.
+        Err(error) if !words.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::io("standard output", "write", error))
+        }
+        _ => Ok(ExitCode::from(words.exit_code() as u8)),
     }
 }
 
@@ -57,6 +77,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Init(args) => init::run(args),
         Command::Run(args) => pipeline::run(args),
         Command::Sample(args) => inference::sample(args),
+        Command::Chat(args) => chat::run(args),
         Command::Logprobs(args) => inference::logprobs(args),
         Command::Score(args) => inference::score(args),
         Command::Tokenize(args) => inference::tokenize(args),
@@ -71,7 +92,7 @@ pub fn run(cli: Cli) -> Result<()> {
 fn at_most(asked: usize, cores: std::io::Result<NonZeroUsize>) -> usize {
     let most = cores.map_or(1, NonZeroUsize::get).saturating_mul(4).max(16);
     if asked > most {
-        progress::note(&format!("--threads {asked}: {most} are used, as more would only wait for the cores"));
+        say(format_args!("--threads {asked}: {most} are used, as more would only wait for the cores"));
     }
     asked.min(most)
 }

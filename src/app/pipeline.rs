@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::RunArgs;
-use super::progress::{note, on_stderr};
+use super::progress::on_stderr;
 use super::{config, jsonl, tables};
 use crate::engine::Cpu;
 use crate::error::Result;
@@ -12,6 +12,7 @@ use crate::recipe::{self, Recipe};
 use crate::run::StageId;
 use crate::run::completed::Completed;
 use crate::run::progress::Progress;
+use crate::run::stderr::say;
 use crate::settings::Settings;
 use crate::train::dataset::Dataset;
 
@@ -30,7 +31,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     };
     execute(&settings, &root, out, args.resume, args.stage)?;
     if args.stage.is_none() {
-        tables::of_run(out)?.iter().for_each(|line| note(line));
+        tables::of_run(out)?.iter().for_each(|line| say(line));
     }
     Ok(())
 }
@@ -47,7 +48,7 @@ fn plan(settings: &Settings, root: &Path, args: &RunArgs) -> Result<()> {
         None => Completed::default(),
     };
     let data = Dataset::load(settings, root)?;
-    data.notes.iter().for_each(|text| note(text));
+    data.notes.iter().for_each(|text| say(text));
     if args.stage.is_none() {
         recipe::check_data(settings, &data)?;
     }
@@ -111,7 +112,7 @@ fn listen_to_ctrl_c() {
             // The second time: at once. What is on disk is whole, as every file is renamed into place.
             std::process::exit(130);
         }
-        note("\nfinishing this step, then saving; once more stops at once");
+        say("\nfinishing this step, then saving; once more stops at once");
     };
     // A second call in one process (a library user's) finds a handler in place: theirs stands.
     let _ = ctrlc::set_handler(stop);

@@ -7,6 +7,7 @@ use super::course::Course;
 use super::plan::duration;
 use crate::run::Plan;
 use crate::run::progress::Progress;
+use crate::run::stderr::say;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// The progress display that suits standard error.
@@ -16,11 +17,6 @@ pub fn on_stderr() -> Box<dyn Progress> {
     } else {
         Box::new(Plain::new(Box::new(std::io::stderr()), Duration::from_secs(5)))
     }
-}
-
-/// Says something on standard error. Where that is closed, nobody listens.
-pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// The clock of the stage that runs, and the course of the run.
@@ -116,7 +112,7 @@ impl Progress for Bar {
     fn note(&mut self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => note(text),
+            None => say(text),
         }
     }
 

@@ -25,6 +25,7 @@ use std::time::Instant;
 use crate::error::{Error, Result};
 use crate::model::Precision;
 use crate::num::simd::HARDWARE_BF16;
+use crate::run::stderr::say;
 use limits::Limits;
 pub use results::{Measured, Report};
 pub use speed::speed;
@@ -185,7 +186,7 @@ impl Bench {
 
     /// Measures a case: `sample` does its work once and returns the seconds it took.
     fn measure(&mut self, case: Case, mut sample: impl FnMut() -> Result<f64> + Send) -> Result<()> {
-        eprintln!("{} ..", case.name);
+        say(format_args!("{} ..", case.name));
         let alone = case.threads == 1 && rayon::current_num_threads() > 1;
         if case.warm_up {
             sample()?;

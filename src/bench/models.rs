@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::program::Scratch;
 use super::{Bench, Case, Unit, seconds};
-use crate::data::{InstructionTemplate, Split};
+use crate::data::Split;
 use crate::engine::Cpu;
 use crate::error::{Error, Result};
 use crate::loss::cross_entropy::CrossEntropy;
@@ -191,7 +191,6 @@ fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
         ranking_prompts: Split::default(),
         world: None,
         accounts: Vec::new(),
-        format: InstructionTemplate::default(),
         notes: Vec::new(),
     };
     let settings = Settings {

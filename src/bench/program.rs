@@ -12,6 +12,7 @@ use crate::checkpoint::save_model_directory;
 use crate::data;
 use crate::error::{Error, Result};
 use crate::model::{Head, ModelConfig};
+use crate::run::stderr::say;
 use crate::text::Tokenizer;
 use crate::world::World;
 
@@ -83,7 +84,7 @@ fn memory(bench: &mut Bench) -> Result<()> {
     if !bench.wants(name) {
         return Ok(());
     }
-    eprintln!("{name} ..");
+    say(format_args!("{name} .."));
     let threads = rayon::current_num_threads().to_string();
     let output = program()?
         .args(["bench", "--json", "--only", MEMORY_STEP, "--threads", &threads])

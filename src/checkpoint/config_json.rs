@@ -1,8 +1,7 @@
 //! Hugging Face's `config.json` for GPT-2, read into a [`ModelConfig`] and written from one.
 //!
-//! What would change the arithmetic is either understood or an error, never ignored. Keys that only
-//! matter in training or for other tasks (dropout rates, `use_cache`, `summary_*`,
-//! `reorder_and_upcast_attn`, which changes rounding at most) are ignored.
+//! What would change the arithmetic is either understood or an error, never ignored:
+//! [`CONFIG`](crate::text::fields::CONFIG) lists every field. Here are those that are used.
 //! GPT-3's banded attention has no key of Hugging Face's: we write and read an extra one,
 //! `attention_window`. `transformers` ignores it and attends densely, so such a model gives other
 //! results there. The precision of a model's products, `precision`, is another: the parameters are f32 whatever it
@@ -10,12 +9,14 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::{Activation, AttentionPattern, Head, ModelConfig, Precision};
 use crate::text;
+use crate::text::fields::{CONFIG, brief, check};
 
 /// Reads a `config.json`; `origin` names it in messages. The head is `None` where the file leaves it
 /// open (no `architectures`, or the bare `GPT2Model`): the tensors then decide.
@@ -30,8 +31,8 @@ pub fn parse_config(bytes: &[u8], origin: &str) -> Result<(ModelConfig, Option<H
     let Value::Object(map) = value else {
         return Err(Error::format(origin, "", "a JSON object", text::json::kind(&value), ""));
     };
+    check(&map, CONFIG, origin)?;
     let fields = Fields { map: &map, origin };
-    fields.refuse_other_arithmetic()?;
 
     let width = fields.size(&["n_embd", "hidden_size"])?;
     let inner = match fields.get(&["n_inner"]) {
@@ -53,9 +54,22 @@ pub fn parse_config(bytes: &[u8], origin: &str) -> Result<(ModelConfig, Option<H
         },
         tied_head: fields.flag("tie_word_embeddings", true)?,
         precision: fields.precision()?,
+        pad_token: fields.pad_token()?,
     };
     config.validate(origin)?;
     Ok((config, fields.head()?))
+}
+
+/// One sentence for every field of a `config.json` that is left out of account though `transformers` acts on it, or
+/// that nobody knows.
+///
+/// # Errors
+/// As [`parse_config`].
+pub fn config_notes(bytes: &[u8], origin: &str) -> Result<Vec<String>> {
+    match text::json::parse(bytes) {
+        Ok(Value::Object(map)) => check(&map, CONFIG, origin),
+        _ => parse_config(bytes, origin).map(|_| Vec::new()),
+    }
 }
 
 /// The file's keys; a `null` counts as absent, as `transformers` has it.
@@ -79,6 +93,11 @@ impl<'a> Fields<'a> {
         let Some((name, value)) = self.get(names) else {
             return Err(self.bad(names[0], expected, "nothing", ""));
         };
+        let mut others = names.iter().filter_map(|&other| self.get(&[other]));
+        if let Some((_, differs)) = others.find(|(_, other)| *other != value) {
+            let hint = format!("{} name one size", names.join(" and "));
+            return Err(self.bad(name, differs, brief(value), &hint));
+        }
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);
         size.ok_or_else(|| self.bad(name, expected, brief(value), ""))
     }
@@ -122,32 +141,16 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Options of Hugging Face's GPT-2 that make it another model than ours.
-    fn refuse_other_arithmetic(&self) -> Result<()> {
-        let hint = "this option changes the model's arithmetic and is not supported";
-        if let Some((name, value)) = self.get(&["model_type"])
-            && value.as_str() != Some("gpt2")
-        {
-            return Err(self.bad(name, "\"gpt2\"", brief(value), "only GPT-2 directories can be loaded"));
+    /// A negative number is none, as older files write it.
+    fn pad_token(&self) -> Result<Option<u32>> {
+        match self.get(&["pad_token_id"]) {
+            None => Ok(None),
+            Some((_, value)) if value.as_i64().is_some_and(|id| id < 0) => Ok(None),
+            Some((name, value)) => match token(value) {
+                Some(id) => Ok(Some(id)),
+                None => Err(self.bad(name, "a token's id", brief(value), "")),
+            },
         }
-        for (name, needed) in [
-            ("scale_attn_weights", true),
-            ("scale_attn_by_inverse_layer_idx", false),
-            ("add_cross_attention", false),
-        ] {
-            if self.flag(name, needed)? != needed {
-                return Err(self.bad(name, needed, !needed, hint));
-            }
-        }
-        if let Some((name, value)) = self.get(&["quantization_config"]) {
-            return Err(self.bad(name, "nothing", brief(value), "load and save it unquantised first"));
-        }
-        if let Some((name, value)) = self.get(&["pruned_heads"])
-            && value.as_object().is_none_or(|heads| !heads.is_empty())
-        {
-            return Err(self.bad(name, "no pruned heads", brief(value), hint));
-        }
-        Ok(())
     }
 
     fn head(&self) -> Result<Option<Head>> {
@@ -184,16 +187,14 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A value for a message: scalars and short strings in full, the rest by kind.
-fn brief(value: &Value) -> String {
-    let text = value.to_string();
-    if text.chars().count() <= 80 { text } else { text::json::kind(value).to_string() }
+pub(super) fn token(value: &Value) -> Option<u32> {
+    value.as_u64().and_then(|id| u32::try_from(id).ok())
 }
 
 /// Writes a `config.json` that `transformers` loads unchanged.
 ///
-/// `end_of_text` is the tokenizer's `<|endoftext|>`, both `bos_token_id` and `eos_token_id`. There is no
-/// `pad_token_id`: nothing here is ever padded, and `transformers` then reads a reward at the last token.
+/// `end_of_text` is the tokenizer's `<|endoftext|>`, both `bos_token_id` and `eos_token_id`. A model of a run has no
+/// `pad_token_id`: nothing is padded in training, and `transformers` then reads a reward at the last token.
 /// (With more than one sequence per batch it wants a pad token from the caller.)
 pub fn config_json(config: &ModelConfig, head: Head, end_of_text: Option<u32>) -> String {
     // The shortest decimal that reads back to the same f32: 1e-5, not 9.999999747378752e-6.
@@ -229,6 +230,9 @@ pub fn config_json(config: &ModelConfig, head: Head, end_of_text: Option<u32>) -
     if config.precision == Precision::Bf16 {
         value["precision"] = json!("bf16");
     }
+    if let Some(pad_token) = config.pad_token {
+        value["pad_token_id"] = json!(pad_token);
+    }
     if head == Head::Scalar {
         value["num_labels"] = json!(1);
         value["id2label"] = json!({"0": "reward"});
@@ -242,7 +246,6 @@ pub fn config_json(config: &ModelConfig, head: Head, end_of_text: Option<u32>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn minimal() -> Value {
@@ -264,13 +267,16 @@ mod tests {
         for head in [Head::LanguageModel, Head::Scalar] {
             for activation in [Activation::Gelu, Activation::GeluTanh] {
                 for attention in [AttentionPattern::Dense, AttentionPattern::Alternating { window: 3 }] {
-                    for (inner, tied_head, epsilon) in [(24, true, 1e-5), (7, false, 1.234_567_9e-6)] {
+                    for (inner, tied_head, epsilon, pad_token) in
+                        [(24, true, 1e-5, None), (7, false, 1.234_567_9e-6, Some(3))]
+                    {
                         let config = ModelConfig {
                             activation,
                             attention,
                             inner,
                             tied_head,
                             layer_norm_epsilon: epsilon,
+                            pad_token,
                             ..ModelConfig::gpt2(11, 8, 6, 1, 2)
                         };
                         let text = config_json(&config, head, Some(10));
@@ -306,12 +312,18 @@ mod tests {
             ("layer_norm_epsilon", json!("small")),
             ("tie_word_embeddings", json!(1)),
             ("attention_window", json!(0)),
+            ("pad_token_id", json!("x")),
+            ("hidden_size", json!(12)),
         ];
         for (name, wrong) in cases {
             let mut value = minimal();
             value[name] = wrong;
             let error = parse(&value).expect_err(name).to_string();
-            let name = if name == "n_head" { "heads" } else { name };
+            let name = match name {
+                "n_head" => "heads",
+                "hidden_size" => "n_embd and hidden_size name one size",
+                name => name,
+            };
             assert!(error.contains(name) && error.contains("config.json"), "{error}");
         }
         let mut harmless = minimal();

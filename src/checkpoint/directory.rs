@@ -1,28 +1,30 @@
 //! Model directories, both ways: `config.json`, `model.safetensors` (or shards and their index), the
-//! tokenizer's files.
+//! tokenizer's files, `generation_config.json`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
-
-use serde::Deserialize;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use super::atomic::{read_file, read_text, write_atomic};
 use super::config_json::{config_json, parse_config};
+use super::generation_config::{Generation, parse_generation};
 use super::hugging_face::{inspect_model, load_model_with_warnings};
 use super::read_at::{DiskFile, ReadAt};
 use super::safetensors::{TensorView, encode_to};
+use super::weight_files::{WEIGHTS, weight_files};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::{Head, ModelConfig, Network};
-use crate::text::{Tokenizer, json};
+use crate::text::fields::CHAT_TEMPLATE;
+use crate::text::{TextFile, Tokenizer, TokenizerFiles};
 
 const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+/// Ours: how the model wants to be asked. For `transformers` it is a chat template in `tokenizer_config.json`.
+const PROMPT_FORMAT: &str = "prompt_format.json";
 
 /// Longest JSON or text file of a model directory that is read, in bytes.
-const MAX_TEXT: u64 = 1 << 28;
+pub(super) const MAX_TEXT: u64 = 1 << 28;
 
 /// Loads the model in `path`. See [`super::hugging_face`] for what is accepted.
 ///
@@ -75,58 +77,6 @@ fn with_files<T>(
     read(&config_bytes, &config_name, &shards)
 }
 
-/// The safetensors files of a directory: the single one, or those its index names.
-fn weight_files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let single = directory.join(WEIGHTS);
-    let index = directory.join(INDEX);
-    if single.exists() || !index.exists() {
-        return Ok(vec![single]);
-    }
-    let names = shard_names(&read_file(&index, MAX_TEXT)?, &index.display().to_string())?;
-    names.iter().map(|name| inside(directory, name, &index)).collect()
-}
-
-/// The file names in an index, each once, in order; `origin` names it in messages.
-///
-/// # Errors
-/// [`Error::Format`], also for a name that is not that of a file in the same directory.
-pub fn shard_names(bytes: &[u8], origin: &str) -> Result<BTreeSet<String>> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let expected = "{\"weight_map\": {tensor: file, ..}}";
-    let index: Index = json::parse(bytes)
-        .and_then(serde_json::from_value)
-        .map_err(|error| json::refusal(origin, bytes, (1, 1), expected, &error, ""))?;
-    let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    if names.is_empty() {
-        return Err(Error::format(origin, "weight_map", "at least one file", "none", ""));
-    }
-    for name in &names {
-        let mut components = Path::new(name).components();
-        let plain = matches!((components.next(), components.next()), (Some(Component::Normal(part)), None) if part == name.as_str());
-        if !plain || name.contains(['\\', '\0']) {
-            let expected = "plain file names of this directory";
-            return Err(Error::format(origin, "weight_map", expected, format!("{name:?}"), ""));
-        }
-    }
-    Ok(names)
-}
-
-/// A shard's path, which must not lead out of the directory through a link.
-fn inside(directory: &Path, name: &str, index: &Path) -> Result<PathBuf> {
-    let path = directory.join(name);
-    let resolve =
-        |path: &Path| fs::canonicalize(path).map_err(|error| Error::io(path.display(), "read", error));
-    if !resolve(&path)?.starts_with(resolve(directory)?) {
-        let expected = "files of this directory";
-        let found = format!("{name:?}, a link out of it");
-        return Err(Error::format(index.display(), "weight_map", expected, found, "copy the file here"));
-    }
-    Ok(path)
-}
-
 /// Writes `network` as a directory that `transformers` loads unchanged, creating the directory if needed.
 ///
 /// Each file is written whole or not at all, `config.json` last: a new directory without it is no model
@@ -162,6 +112,10 @@ pub fn save_model_directory<E: Engine>(
         write_text("tokenizer.json", tokenizer.tokenizer_json())?;
         write_text("tokenizer_config.json", tokenizer.tokenizer_config_json(Some(config.context)))?;
         write_text("special_tokens_map.json", tokenizer.special_tokens_map_json())?;
+        match &tokenizer.prompt_format {
+            Some(format) => write_text(PROMPT_FORMAT, format.to_json())?,
+            None => remove_if_there(&path.join(PROMPT_FORMAT))?,
+        }
     }
     let tensors: Vec<_> = layout
         .parameters
@@ -175,33 +129,82 @@ pub fn save_model_directory<E: Engine>(
     write_text(CONFIG, config_json(config, *head, tokenizer.map(Tokenizer::end_of_text)))
 }
 
-/// Loads the tokenizer of a model directory: `vocab.json` with `merges.txt`, else `tokenizer.json`, else
-/// `None` (none is needed where only token ids are used).
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path.display(), "remove", error)),
+        _ => Ok(()),
+    }
+}
+
+/// Loads the tokenizer of a model directory: `tokenizer.json`, or `vocab.json` with `merges.txt`, and the settings in
+/// the files beside them; `None` without a vocabulary (none is needed where only token ids are used).
 ///
 /// # Errors
 /// [`Error::Io`] and [`Error::Format`]; one of `vocab.json` and `merges.txt` without the other.
 pub fn load_tokenizer(path: &Path) -> Result<Option<Tokenizer>> {
-    let [vocab, merges, json] = ["vocab.json", "merges.txt", "tokenizer.json"].map(|name| path.join(name));
-    if vocab.exists() && merges.exists() {
-        let origin = vocab.display().to_string();
-        return Tokenizer::from_vocab_and_merges(
-            &read_text(&vocab, MAX_TEXT)?,
-            &read_text(&merges, MAX_TEXT)?,
-            &origin,
-        )
-        .map(Some);
+    Ok(load_tokenizer_with_warnings(path)?.map(|(tokenizer, _)| tokenizer))
+}
+
+/// [`load_tokenizer`], with a sentence for anything the user should know.
+///
+/// # Errors
+/// As [`load_tokenizer`].
+pub fn load_tokenizer_with_warnings(path: &Path) -> Result<Option<(Tokenizer, Vec<String>)>> {
+    let read = |name: &str| -> Result<Option<(String, String)>> {
+        let file = path.join(name);
+        let name = file.display().to_string();
+        if file.exists() { Ok(Some((name, read_text(&file, MAX_TEXT)?))) } else { Ok(None) }
+    };
+    let tokenizer_json = read("tokenizer.json")?;
+    let pair = match tokenizer_json {
+        Some(_) => None,
+        None => match (read("vocab.json")?, read("merges.txt")?) {
+            (Some(vocab), Some(merges)) => Some((vocab, merges)),
+            (None, None) => None,
+            (only, other) => {
+                let expected = "vocab.json and merges.txt, or tokenizer.json";
+                let (name, _) = only.or(other).expect("one of them");
+                return Err(Error::format(path.display(), "", expected, format!("{name} alone"), ""));
+            }
+        },
+    };
+    let settings = ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", PROMPT_FORMAT];
+    let [tokenizer_config, special_tokens_map, added_tokens, prompt_format] = settings.map(read);
+    let (tokenizer_config, special_tokens_map) = (tokenizer_config?, special_tokens_map?);
+    let (added_tokens, prompt_format) = (added_tokens?, prompt_format?);
+    let files = TokenizerFiles {
+        tokenizer_json: tokenizer_json.as_ref().map(text_file),
+        vocab_and_merges: pair.as_ref().map(|(vocab, merges)| [text_file(vocab), text_file(merges)]),
+        tokenizer_config: tokenizer_config.as_ref().map(text_file),
+        special_tokens_map: special_tokens_map.as_ref().map(text_file),
+        added_tokens: added_tokens.as_ref().map(text_file),
+        prompt_format: prompt_format.as_ref().map(text_file),
+    };
+    let mut read = Tokenizer::from_files(&files)?;
+    let template = path.join("chat_template.jinja");
+    if let Some((_, notes)) = &mut read
+        && prompt_format.is_none()
+        && template.exists()
+    {
+        notes.push(format!("{}: {CHAT_TEMPLATE}", template.display()));
     }
-    if json.exists() {
-        return Tokenizer::from_tokenizer_json(&read_text(&json, MAX_TEXT)?, &json.display().to_string())
-            .map(Some);
-    }
-    match [vocab, merges].iter().find(|file| file.exists()) {
-        None => Ok(None),
-        Some(only) => {
-            let expected = "vocab.json and merges.txt, or tokenizer.json";
-            Err(Error::format(path.display(), "", expected, format!("{} alone", only.display()), ""))
-        }
-    }
+    Ok(read)
+}
+
+fn text_file((name, text): &(String, String)) -> TextFile<'_> {
+    TextFile { name, text }
+}
+
+/// What a model directory says about sampling: `generation_config.json` and `config.json`.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Format`].
+pub fn load_generation(path: &Path) -> Result<Generation> {
+    let [config, generation] = [CONFIG, "generation_config.json"].map(|name| path.join(name));
+    let [config_name, generation_name] = [&config, &generation].map(|path| path.display().to_string());
+    let config = read_file(&config, MAX_TEXT)?;
+    let generation = if generation.exists() { Some(read_file(&generation, MAX_TEXT)?) } else { None };
+    parse_generation((&config_name, &config), generation.as_ref().map(|file| (&*generation_name, &**file)))
 }
 
 #[cfg(test)]
@@ -209,7 +212,6 @@ mod tests {
     use super::*;
     use crate::engine::Cpu;
     use crate::model::Layout;
-    use proptest::prelude::*;
 
     fn sample(head: Head) -> Network {
         let config = ModelConfig::gpt2(11, 5, 6, 2, 2);
@@ -277,37 +279,6 @@ mod tests {
     }
 
     #[test]
-    fn shards_load_through_the_index_and_stay_inside() {
-        let directory = tempfile::tempdir().unwrap();
-        let model = sample(Head::LanguageModel);
-        save_model_directory(directory.path(), &model, None, &[]).unwrap();
-        let shard = directory.path().join("model-00001-of-00001.safetensors");
-        fs::rename(directory.path().join(WEIGHTS), &shard).unwrap();
-        let index = |name: &str| {
-            let text = serde_json::json!({"metadata": {}, "weight_map": {"wte.weight": name}}).to_string();
-            fs::write(directory.path().join(INDEX), text).unwrap();
-        };
-        index("model-00001-of-00001.safetensors");
-        assert_eq!(load_model_directory(directory.path()).unwrap(), model);
-        for name in ["/etc/passwd", "../x.safetensors", "a/b", "..", ".", "", "a\\b", "x/", "./x"] {
-            index(name);
-            let error = load_model_directory(directory.path()).unwrap_err().to_string();
-            assert!(error.contains(INDEX) && error.contains("plain file names"), "{name:?}: {error}");
-        }
-        index("none.safetensors");
-        assert!(load_model_directory(directory.path()).unwrap_err().to_string().contains("none.safetensors"));
-        #[cfg(unix)]
-        {
-            let outside = tempfile::NamedTempFile::new().unwrap();
-            std::os::unix::fs::symlink(outside.path(), directory.path().join("link.safetensors")).unwrap();
-            index("link.safetensors");
-            assert!(
-                load_model_directory(directory.path()).unwrap_err().to_string().contains("link out of it")
-            );
-        }
-    }
-
-    #[test]
     fn a_real_hugging_face_directory_loads() {
         let path = Path::new("../shared/data/tiny-gpt2-hf");
         if !path.exists() {
@@ -332,7 +303,8 @@ mod tests {
         }
         let [vocab, merges] =
             ["encoder.json", "vocab.bpe"].map(|name| read_text(&path.join(name), MAX_TEXT).unwrap());
-        let tokenizer = Tokenizer::from_vocab_and_merges(&vocab, &merges, "gpt2").unwrap();
+        let tokenizer =
+            Tokenizer::from_vocab_and_merges(&vocab, &merges, ["encoder.json", "vocab.bpe"]).unwrap();
         let directory = tempfile::tempdir().unwrap();
         save_model_directory(directory.path(), &sample(Head::LanguageModel), Some(&tokenizer), &[]).unwrap();
         let check = || {
@@ -340,22 +312,8 @@ mod tests {
             assert_eq!(loaded.encode("It's 2 o'clock"), tokenizer.encode("It's 2 o'clock"));
         };
         check();
-        // Without the pair, `tokenizer.json` serves alone.
-        fs::remove_file(directory.path().join("vocab.json")).unwrap();
+        // Without `tokenizer.json` the pair serves.
+        fs::remove_file(directory.path().join("tokenizer.json")).unwrap();
         check();
-    }
-
-    proptest! {
-        #[test]
-        fn hostile_indexes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60), name in ".{0,12}") {
-            let _ = shard_names(&bytes, "x");
-            let text = serde_json::json!({"weight_map": {"w": name}}).to_string();
-            if let Ok(names) = shard_names(text.as_bytes(), "x") {
-                for name in names {
-                    let path = Path::new("d").join(&name);
-                    prop_assert_eq!(path.parent(), Some(Path::new("d")));
-                }
-            }
-        }
     }
 }

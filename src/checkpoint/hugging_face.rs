@@ -11,7 +11,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::config_json::parse_config;
+use super::config_json::{config_notes, parse_config};
 use super::read_at::ReadAt;
 use super::safetensors::{Tensor, TensorFile, zeros};
 use crate::engine::Cpu;
@@ -34,9 +34,9 @@ pub fn load_model(config_json: &[u8], shards: &[(&str, &[u8])]) -> Result<Networ
 /// [`load_model`] from anywhere, with the configuration's own name and one sentence for anything the user
 /// should know.
 ///
-/// There is one such thing: a head beside a configuration that ties it. Equal to the embedding it is
-/// dropped; different, it is kept and the model loads untied, as `transformers` 5 does (version 4 ties and
-/// drops it).
+/// Among such things are the fields of the configuration that are not acted upon, and a head beside a configuration
+/// that ties it. Equal to the embedding it is dropped; different, it is kept and the model loads untied, as
+/// `transformers` 5 does (version 4 ties and drops it).
 ///
 /// # Errors
 /// As [`load_model`]; [`Error::Io`].
@@ -49,7 +49,7 @@ pub fn load_model_with_warnings(
     let files = open(shards)?;
     let (tensors, head, mut layout, ask) = plan(&mut config, head, config_name, &files)?;
     let mut parameters = tensors.read(&layout)?;
-    let mut warnings = Vec::new();
+    let mut warnings = config_notes(config_json, config_name)?;
     if ask {
         let mut pairs = parameters[layout.wte.clone()].iter().zip(&parameters[layout.head.clone()]);
         if pairs.all(|(a, b)| a.to_bits() == b.to_bits()) {
@@ -350,7 +350,7 @@ mod tests {
     fn without_architectures_the_tensors_decide() {
         for head in [Head::Scalar, Head::LanguageModel] {
             let sample = Sample::new(true, head);
-            let json = sample.json().replace("architectures", "unknown");
+            let json = sample.json().replace("architectures", "prefix");
             assert_eq!(load_model(json.as_bytes(), &[("w", &sample.weights())]).unwrap().head, head);
         }
     }

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::PromptFormat;
+
 /// The text around instruction and input. By default
 /// `### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n`, where the input's part is
 /// left out if the input is empty. (Alpaca's own has a sentence before it: set it in `instruction`.)
 ///
-/// It also says how a model meets what a user asks, whatever its data looked like: see [`PromptForms::format`].
+/// What of it goes with a model: see [`PromptForms::format`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InstructionTemplate {
@@ -41,6 +43,13 @@ impl InstructionTemplate {
             false => [&self.instruction, instruction, &self.input, input, &self.response],
         };
         parts.concat()
+    }
+}
+
+/// The form of a record without an input, which goes with a model that was trained on such records.
+impl From<&InstructionTemplate> for PromptFormat {
+    fn from(template: &InstructionTemplate) -> PromptFormat {
+        PromptFormat::new(&template.instruction, &template.response, "")
     }
 }
 
@@ -79,18 +88,18 @@ pub struct PromptForms {
 }
 
 impl PromptForms {
-    /// How a bare instruction becomes a prompt of that form.
-    pub fn format(&self, form: PromptForm) -> InstructionTemplate {
+    /// How a bare instruction becomes a prompt of that form. (The turns of hh-rlhf's dialogues begin with a blank.)
+    pub fn format(&self, form: PromptForm) -> PromptFormat {
         match form {
-            PromptForm::Stated => InstructionTemplate::new("", "\n\n", &self.joint),
-            PromptForm::Instruction => self.template.clone(),
-            PromptForm::Dialogue => InstructionTemplate::new("\n\nHuman: ", "\n\n", "\n\nAssistant:"),
+            PromptForm::Stated => PromptFormat::new("", &self.joint, ""),
+            PromptForm::Instruction => PromptFormat::from(&self.template),
+            PromptForm::Dialogue => PromptFormat::new("\n\nHuman: ", "\n\nAssistant:", " "),
         }
     }
 
     /// The format for a model that has learnt from such records: that of the form which most of them have (of equals,
     /// the first). `None` without any record.
-    pub fn most_common(&self, counts: &FormCounts) -> Option<InstructionTemplate> {
+    pub fn most_common(&self, counts: &FormCounts) -> Option<PromptFormat> {
         let (form, _) = counts.iter().rev().max_by_key(|(_, count)| **count)?;
         Some(self.format(*form))
     }
@@ -136,13 +145,9 @@ mod tests {
     #[test]
     fn every_form_has_its_format() {
         let forms = PromptForms { joint: "\nA:".into(), ..PromptForms::default() };
-        assert_eq!(forms.format(PromptForm::Stated).render("Hi", ""), forms.stated("Hi").prompt);
-        assert_eq!(forms.format(PromptForm::Stated).render("Hi", "x"), "Hi\n\nx\nA:");
-        assert_eq!(
-            forms.format(PromptForm::Instruction).render("Hi", ""),
-            forms.instruction("Hi", "").prompt
-        );
-        assert_eq!(forms.format(PromptForm::Dialogue).render("Hi", ""), "\n\nHuman: Hi\n\nAssistant:");
+        assert_eq!(forms.format(PromptForm::Stated).prompt("Hi"), forms.stated("Hi").prompt);
+        assert_eq!(forms.format(PromptForm::Instruction).prompt("Hi"), forms.instruction("Hi", "").prompt);
+        assert_eq!(forms.format(PromptForm::Dialogue).prompt("Hi"), "\n\nHuman: Hi\n\nAssistant:");
         let counts = |counts: &[(PromptForm, usize)]| counts.iter().copied().collect::<FormCounts>();
         let [s, i, d] = [PromptForm::Stated, PromptForm::Instruction, PromptForm::Dialogue];
         for (counts, most) in [

@@ -44,6 +44,9 @@ pub struct ModelConfig {
     pub tied_head: bool,
     /// What the products with weights round their operands to. The parameters themselves are f32 always.
     pub precision: Precision,
+    /// A reward model's score is read at the last token that is not this one (`pad_token_id`); `None`: at the last
+    /// token.
+    pub pad_token: Option<u32>,
 }
 
 impl ModelConfig {
@@ -61,6 +64,7 @@ impl ModelConfig {
             attention: AttentionPattern::Dense,
             tied_head: true,
             precision: Precision::F32,
+            pad_token: None,
         }
     }
 

@@ -264,9 +264,17 @@ impl<E: Engine> Network<E> {
     }
 
     /// A reward model's scores: the head at the last token of each sequence, the end-of-text token where a response
-    /// ended by itself.
+    /// ended by itself; at the last one that is not the model's pad token, if it has one (at the first token where all
+    /// are), as `GPT2ForSequenceClassification` of `transformers` reads it.
     pub fn scores<'a>(&mut self, sequences: impl IntoIterator<Item = &'a [u32]>) -> Vec<f32> {
-        let sequences: Vec<Sequence> = sequences.into_iter().map(Sequence::last).collect();
+        let pad = self.config.pad_token;
+        // No token looks at later ones.
+        let unpadded = |tokens: &'a [u32]| {
+            let last = tokens.iter().rposition(|&token| Some(token) != pad).unwrap_or(0);
+            &tokens[..tokens.len().min(last + 1)]
+        };
+        let sequences: Vec<Sequence> =
+            sequences.into_iter().map(|tokens| Sequence::last(unpadded(tokens))).collect();
         self.values(&sequences)
     }
 

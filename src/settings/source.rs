@@ -49,6 +49,7 @@ impl ModelSettings {
             },
             tied_head: self.tied_head,
             precision,
+            pad_token: None,
         }
     }
 }

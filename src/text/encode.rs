@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 use super::Tokenizer;
+use super::added::Piece;
 use super::split::words;
 use super::table::{Index, hash_bytes, hash_pair};
 
@@ -61,15 +62,37 @@ const NEVER: u32 = u32::MAX;
 const SHORT: usize = 64;
 
 impl Tokenizer {
-    /// The tokens of a text. Never yields an added token, whatever the text says.
+    /// The tokens of a text, or of a part of one such as a prompt. Never yields `<|endoftext|>`, whatever the text
+    /// says.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        self.encode_bytes(text.as_bytes())
+        let mut ids = Vec::with_capacity(text.len() / 3);
+        for piece in self.added.split(text) {
+            match piece {
+                Piece::Token(id) => ids.push(id),
+                Piece::Text(text) if self.prefix_space && !text.starts_with(' ') => {
+                    self.encode_words(&[b" ", text.as_bytes()].concat(), &mut ids)
+                }
+                Piece::Text(text) => self.encode_words(text.as_bytes(), &mut ids),
+            }
+        }
+        ids
     }
 
-    /// The tokens of any bytes; those of valid UTF-8 are [`Tokenizer::encode`]'s. Where the bytes are not
-    /// valid, each counts as a character that is no letter, number or space (see [`super::split`]).
+    /// The tokens of a whole text, with the special tokens that belong around it.
+    pub fn encode_whole(&self, text: &str) -> Vec<u32> {
+        let (before, after) = self.around_a_text();
+        [before, &self.encode(text), after].concat()
+    }
+
+    /// The tokens of any bytes, among them no added token. Where the bytes are not valid UTF-8, each counts as a
+    /// character that is no letter, number or space (see [`super::split`]).
     pub fn encode_bytes(&self, text: &[u8]) -> Vec<u32> {
         let mut ids = Vec::with_capacity(text.len() / 3);
+        self.encode_words(text, &mut ids);
+        ids
+    }
+
+    fn encode_words(&self, text: &[u8], ids: &mut Vec<u32>) {
         let mut symbols = Vec::new();
         for word in words(text) {
             let is_word = |id: u32| self.token(id) == Some(word);
@@ -81,7 +104,6 @@ impl Tokenizer {
                 }
             }
         }
-        ids
     }
 
     /// Replaces `symbols` by the tokens of one word.

@@ -223,7 +223,7 @@ mod tests {
             prop_assert_eq!(train(&reversed, SMALLEST + more).tokenizer_json(), tokenizer.tokenizer_json());
             // The files say all there is.
             let (vocab, merges) = (tokenizer.vocab_json(), tokenizer.merges_txt());
-            let read = Tokenizer::from_vocab_and_merges(&vocab, &merges, "written").unwrap();
+            let read = Tokenizer::from_vocab_and_merges(&vocab, &merges, ["vocab.json", "merges.txt"]).unwrap();
             prop_assert_eq!(read.tokenizer_json(), tokenizer.tokenizer_json());
             for document in &documents {
                 prop_assert_eq!(read.encode(document), tokenizer.encode(document));

@@ -6,12 +6,12 @@ use super::account::Account;
 use super::encoder::Encoder;
 use super::records::{self, Records};
 use super::stream::TextStream;
-use crate::checkpoint::load_tokenizer;
-use crate::data::{InstructionTemplate, Split};
+use crate::checkpoint::load_tokenizer_with_warnings;
+use crate::data::Split;
 use crate::error::{Error, Result};
 use crate::model::Sequence;
 use crate::settings::Settings;
-use crate::text::Tokenizer;
+use crate::text::{END_OF_TEXT, Tokenizer};
 use crate::world::World;
 
 /// A prompt with a response.
@@ -85,7 +85,8 @@ impl Ranking {
 
 /// The data of a run, in tokens.
 pub struct Dataset {
-    /// Shared by all models of the run.
+    /// Shared by all models of the run. With it goes the form in which they are asked: as most of the demonstrations have
+    /// it (else, of the prompts; else, of the comparisons).
     pub tokenizer: Tokenizer,
     /// Pretraining text.
     pub text: Split<TextStream>,
@@ -102,9 +103,6 @@ pub struct Dataset {
     pub world: Option<World>,
     /// Where the records of each kind went.
     pub accounts: Vec<Account>,
-    /// How a bare instruction becomes a prompt for the run's models: as most of the demonstrations have it (else, of
-    /// the prompts; else, of the comparisons).
-    pub format: InstructionTemplate,
     /// What was loaded and what was left out, for the log.
     pub notes: Vec<String>,
 }
@@ -124,16 +122,18 @@ impl Dataset {
     /// As [`Dataset::load`].
     pub fn load_with(settings: &Settings, root: &Path, known: Option<Tokenizer>) -> Result<Self> {
         let world = settings.data.world.then(|| World::new(settings.seed));
-        let records = match &world {
+        let mut records = match &world {
             Some(world) => records::from_world(world, settings),
             None => records::from_files(settings, root)?,
         };
-        let tokenizer = match known {
+        let mut tokenizer = match known {
             Some(tokenizer) => tokenizer,
-            None => tokenizer(settings, root, &records)?,
+            None => tokenizer(settings, root, &mut records)?,
         };
         let Records { text, demonstrations, comparisons, prompts, ranking_prompts, format, mut notes } =
             records;
+        // It goes with every model of the run.
+        tokenizer.prompt_format = Some(format);
         if settings.tokenizer.from.is_none() && settings.pretrain.init_from.is_none() {
             notes.extend(tokenizer.shortfall(settings.tokenizer.vocab_size));
         }
@@ -156,7 +156,6 @@ impl Dataset {
             ranking_prompts,
             world,
             accounts,
-            format,
             notes,
         })
     }
@@ -181,13 +180,22 @@ impl Dataset {
 }
 
 /// The tokenizer of another model directory, or one trained on all training text.
-fn tokenizer(settings: &Settings, root: &Path, records: &Records) -> Result<Tokenizer> {
+fn tokenizer(settings: &Settings, root: &Path, records: &mut Records) -> Result<Tokenizer> {
     if let Some(from) = settings.tokenizer.from.as_ref().or(settings.pretrain.init_from.as_ref()) {
         let directory = root.join(from);
-        return load_tokenizer(&directory)?.ok_or_else(|| {
+        let Some((tokenizer, warnings)) = load_tokenizer_with_warnings(&directory)? else {
             let found = "none of vocab.json with merges.txt, and tokenizer.json";
-            Error::format(directory.display(), "", "a tokenizer", found, "")
-        });
+            return Err(Error::format(directory.display(), "", "a tokenizer", found, ""));
+        };
+        records.notes.extend(warnings);
+        if tokenizer.around_a_text() != (&[], &[]) {
+            records.notes.push(format!(
+                "{}: its tokenizer puts special tokens around a text; in training there are none but {END_OF_TEXT}, \
+                 and the tokenizer that is saved puts none",
+                directory.display()
+            ));
+        }
+        return Ok(tokenizer.without_tokens_around());
     }
     let demonstrations = &records.demonstrations.sides.train;
     let demonstrations = demonstrations.iter().flat_map(|record| [&record.prompt, &record.response]);

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use super::account::Account;
 use crate::data::{
-    self, Comparison, Demonstration, FormCounts, InstructionTemplate, Loaded, NormalForm, Passage, Prompt,
+    self, Comparison, Demonstration, FormCounts, Loaded, NormalForm, Passage, Prompt, PromptForm,
     PromptForms, Record, Side, Sides, Split, SplitRule, split::view,
 };
 use crate::error::{Error, Result};
 use crate::settings::Settings;
+use crate::text::PromptFormat;
 use crate::world::{self, World};
 
 /// The records of one kind, by side, and where the others went.
@@ -36,7 +37,7 @@ pub(super) struct Records {
     /// Prompts whose responses labelers will rank (miniature only).
     pub ranking_prompts: Kind<Prompt>,
     /// How the run's models are asked.
-    pub format: InstructionTemplate,
+    pub format: PromptFormat,
     /// What was read.
     pub notes: Vec<String>,
 }
@@ -91,7 +92,7 @@ pub(super) fn from_world(world: &World, settings: &Settings) -> Records {
         comparisons: Kind::new("comparisons", Split::default(), keys),
         prompts: Kind::new("prompts", Split::from_fn(|side| world.prompts(prompts(side), side)), keys),
         ranking_prompts: Kind::new("prompts to be ranked", Split::from_fn(ranked), keys),
-        format: world::requests::Request::format(),
+        format: world::requests::prompt_format(),
         notes: vec!["the data are the miniature's".to_string()],
     }
 }
@@ -114,7 +115,8 @@ pub(super) fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
     })?;
     let mut prompts =
         load_all(&files.prompts, root, &mut notes, of_prompts, |path| data::load_prompts(path, forms))?;
-    let format = counts.iter().find_map(|counts| forms.most_common(counts)).unwrap_or_default();
+    let format = counts.iter().find_map(|counts| forms.most_common(counts));
+    let format = format.unwrap_or_else(|| forms.format(PromptForm::Instruction));
     notes.extend(mixed_forms(&counts, &format, forms));
     if files.prompts.is_empty() {
         prompts = demonstrations
@@ -179,7 +181,7 @@ fn load_all<T>(
 }
 
 /// Says so where prompts come in several forms, as the models will be asked in one of them.
-fn mixed_forms(counts: &[FormCounts], format: &InstructionTemplate, forms: &PromptForms) -> Option<String> {
+fn mixed_forms(counts: &[FormCounts], format: &PromptFormat, forms: &PromptForms) -> Option<String> {
     let mut all = FormCounts::new();
     for (form, count) in counts.iter().flatten() {
         *all.entry(*form).or_default() += count;

@@ -40,7 +40,9 @@ impl<'a, E: Engine> RewardModel<'a, E> {
         // A prompt's K responses are in memory together.
         let largest = training.iter().map(tokens).max().unwrap_or(0);
         let together = Inputs { micro_batch_tokens: inputs.micro_batch_tokens.max(largest), ..inputs };
-        let network = with_scalar_head(network, inputs.seed);
+        let mut network = with_scalar_head(network, inputs.seed);
+        // It learns its score at the last token, whichever that is, and is read there from now on.
+        network.config.pad_token = None;
         let learner = together.learner(network, inputs.optimizer(None, s.weight_decay, s.gradient_clip));
         let schedule = schedule(s.schedule, s.final_fraction, s.warmup_steps);
         Ok(RewardModel { s, inputs, learner, schedule })

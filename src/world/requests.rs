@@ -9,8 +9,8 @@ use super::language::{
     RUDE, Reading, fill, unfill, words_of,
 };
 use super::stories::{Facts, Plan, chance, news, pick, pick_other, pick_weighted, question, tell};
-use crate::data::InstructionTemplate;
 use crate::num::rng::Rng;
+use crate::text::PromptFormat;
 
 /// A use case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -290,12 +290,17 @@ impl Constraint {
     }
 }
 
-/// How users begin; each has one habit.
-pub const GREETINGS: [&str; 3] = ["", "Hello. ", "Please help. "];
-
-/// What stands before a request, and after it.
+/// Around a request.
 const BEFORE: &str = "Request: ";
 const AFTER: &str = "\nAnswer:";
+
+/// The form of the miniature's prompts and responses.
+pub fn prompt_format() -> PromptFormat {
+    PromptFormat::new(BEFORE, AFTER, " ")
+}
+
+/// How users begin; each has one habit.
+pub const GREETINGS: [&str; 3] = ["", "Hello. ", "Please help. "];
 
 /// One request of a user.
 #[derive(Debug, Clone, PartialEq)]
@@ -336,16 +341,11 @@ impl Request {
         Request { greeting, task, constraints }
     }
 
-    /// The prompt a model sees. Responses begin with a space.
+    /// The prompt a model sees, in the form of [`prompt_format`].
     pub fn prompt(&self) -> String {
         let constraints: String =
             self.constraints.iter().map(|constraint| format!(" {}", constraint.text())).collect();
-        Request::format().render(&format!("{}{}{constraints}", self.greeting, self.task.text()), "")
-    }
-
-    /// How a request becomes a prompt; a text that it is about follows it after a blank.
-    pub fn format() -> InstructionTemplate {
-        InstructionTemplate::new(BEFORE, " ", AFTER)
+        prompt_format().prompt(&format!("{}{}{constraints}", self.greeting, self.task.text())).into_owned()
     }
 
     /// The inverse of [`Request::prompt`]; `None` for any other text, and for requests without an answer.

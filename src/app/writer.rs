@@ -1,0 +1,176 @@
+//! A model that writes text for `sample` and `chat`: how it is asked, how it draws, and what ends a text.
+
+use std::path::{Path, PathBuf};
+
+use super::args::WriteArgs;
+use super::inference::{PLAIN_END_OF_TEXT, load, required_tokenizer};
+use super::jsonl::Output;
+use crate::checkpoint::load_generation;
+use crate::error::{Error, Result};
+use crate::model::{Draw, Head, Network, Response, Sampling, generate_one, generate_with};
+use crate::num::par;
+use crate::num::rng::Stage;
+use crate::run::stderr::say;
+use crate::text::decode::TextStream;
+use crate::text::prompt_format::AnswerStream;
+use crate::text::{END_OF_TEXT, PromptFormat, Tokenizer};
+
+/// A language model with all it needs to write.
+pub struct Writer {
+    network: Network,
+    tokenizer: Tokenizer,
+    sampling: Sampling,
+    /// Each of them ends a text: at least one.
+    stop_tokens: Vec<u32>,
+    seed: u64,
+    /// How the model wants to be asked; `None` where text is taken as it is.
+    pub format: Option<PromptFormat>,
+    directory: PathBuf,
+}
+
+impl Writer {
+    /// Opens a model; notes go to standard error.
+    ///
+    /// # Errors
+    /// A model directory that is broken, a reward model or without a tokenizer ([`Error::Io`], [`Error::Format`]).
+    pub fn open(args: &WriteArgs) -> Result<Writer> {
+        let network = load(&args.model, Head::LanguageModel, args.precision)?;
+        let mut tokenizer = required_tokenizer(&args.model)?;
+        let generation = load_generation(&args.model)?;
+        generation.notes.iter().for_each(|note| say(format_args!("note: {note}")));
+        let mut stop_tokens = generation.stop_tokens;
+        if stop_tokens.is_empty() {
+            stop_tokens.push(tokenizer.end_of_text());
+        }
+        let vocab_size = network.config.vocab_size;
+        if stop_tokens.iter().all(|&token| token as usize >= vocab_size) {
+            say(format_args!(
+                "note: {}: eos_token_id names no token of the model's vocabulary of {vocab_size}, so none ends a text",
+                args.model.display()
+            ));
+        }
+        let sampling = Sampling {
+            temperature: args.temperature,
+            top_k: args.top_k,
+            top_p: args.top_p,
+            max_new_tokens: args.max_new_tokens,
+            end_of_text: Some(stop_tokens[0]),
+        };
+        let format = tokenizer.prompt_format.take().filter(|_| !args.raw);
+        let (seed, directory) = (args.seed, args.model.clone());
+        Ok(Writer { network, tokenizer, sampling, stop_tokens, seed, format, directory })
+    }
+
+    /// The tokens of a request in the model's form, which leave room for at least one more; an empty one is
+    /// `<|endoftext|>`, as GPT-2 begins a document. `origin` names the request in messages.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn prompt(&self, request: &str, origin: &str) -> Result<Vec<u32>> {
+        let (tokenizer, config) = (&self.tokenizer, &self.network.config);
+        if request.contains(END_OF_TEXT) {
+            say(PLAIN_END_OF_TEXT);
+        }
+        let before = tokenizer.around_a_text().0;
+        let tokens = match &self.format {
+            _ if request.is_empty() => vec![tokenizer.end_of_text()],
+            Some(format) => [before, &tokenizer.encode(&format.prompt(request))].concat(),
+            None => [before, &tokenizer.encode(request)].concat(),
+        };
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= config.vocab_size) {
+            let expected = format!("tokens below {} (the model's vocabulary)", config.vocab_size);
+            let hint = "the tokenizer's files belong to another model";
+            return Err(Error::usage(origin, expected, format!("token {token}"), hint));
+        }
+        if tokens.len() >= config.context {
+            let expected = format!("at most {} tokens (the model's context but one)", config.context - 1);
+            return Err(Error::usage(origin, expected, format!("{} tokens", tokens.len()), ""));
+        }
+        Ok(tokens)
+    }
+
+    /// Text `number` draws at (seed, [`Stage::Sample`], step 0, episode `number`), so it does not depend on others.
+    fn draw(&self, number: usize) -> Draw {
+        Draw { seed: self.seed, stage: Stage::Sample, step: 0, episode: number as u64 }
+    }
+
+    /// Writes text `number` after a prompt as it is sampled, and a line's end. `false`: the reader has gone.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Format`] for weights that overflow.
+    pub fn stream(&self, prompt: &[u32], number: usize, output: &mut Output) -> Result<bool> {
+        let (mut text, mut answer) = (TextStream::default(), self.answer_stream());
+        let mut written = Ok(true);
+        let response = generate_one(&self.network, prompt, &self.sampling, self.draw(number), |token| {
+            if self.stop_tokens.contains(&token) {
+                return false;
+            }
+            // U+FFFD for an id that only the model has (a padded vocabulary).
+            let bytes = self.tokenizer.token(token).unwrap_or("\u{fffd}".as_bytes());
+            written = output.piece(&answer.push(&text.push(bytes)));
+            matches!(written, Ok(true))
+        });
+        written?;
+        let rest = answer.push(&text.finish()) + &answer.finish();
+        let open = output.text(&rest)?;
+        finite(&response, &self.directory)?;
+        Ok(open)
+    }
+
+    /// The first `count` texts after a prompt, each given to `each` with its number; `each` returns whether to go on.
+    ///
+    /// # Errors
+    /// As [`Writer::stream`].
+    pub fn texts(
+        &self,
+        prompt: &[u32],
+        count: usize,
+        mut each: impl FnMut(usize, &str) -> Result<bool>,
+    ) -> Result<()> {
+        let weights = self.network.packed_weights();
+        // As many at a time as all threads decode at once. What ends a batch's texts is one token.
+        let together = if self.stop_tokens.len() == 1 { 32 * par::threads() } else { 1 };
+        for first in (0..count).step_by(together) {
+            let draws: Vec<Draw> = (first..count.min(first + together)).map(|i| self.draw(i)).collect();
+            let responses = match self.stop_tokens.len() {
+                1 => {
+                    let prompts = vec![prompt; draws.len()];
+                    generate_with(&self.network, &weights, &prompts, &self.sampling, &draws, &|_| true)
+                }
+                _ => {
+                    let go_on = |token| !self.stop_tokens.contains(&token);
+                    vec![generate_one(&self.network, prompt, &self.sampling, draws[0], go_on)]
+                }
+            };
+            for (i, response) in (first..).zip(&responses) {
+                finite(response, &self.directory)?;
+                let stops = response.tokens.last().is_some_and(|last| self.stop_tokens.contains(last));
+                let tokens = &response.tokens[..response.tokens.len() - usize::from(stops)];
+                let mut answer = self.answer_stream();
+                let text = answer.push(&self.tokenizer.decode_lossy(tokens)) + &answer.finish();
+                if !each(i, &text)? {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn answer_stream(&self) -> AnswerStream {
+        AnswerStream::new(self.format.as_ref().map_or("", |format| &format.before_response))
+    }
+}
+
+/// Refuses a response that was drawn from no distribution.
+fn finite(response: &Response, directory: &Path) -> Result<()> {
+    match response.log_probs.iter().position(|p| !p.is_finite()) {
+        None => Ok(()),
+        Some(position) => Err(Error::format(
+            directory.display(),
+            "",
+            "weights that give finite log-probs",
+            format!("{} for sampled token {position}", response.log_probs[position]),
+            "the weights overflow, or --temperature is too small (0 takes the most likely token)",
+        )),
+    }
+}
