@@ -204,9 +204,9 @@ impl Settings {
     /// The tokenizer with all added tokens; `own` are those of `tokenizer.json`, whose name is `own_name`.
     fn build(&self, mut model: Model, own: Vec<Declared>, own_name: &str) -> Result<Tokenizer> {
         let declared = self.declared(own, own_name)?;
-        let mut ids: BTreeMap<String, u32> = model.entries.iter().cloned().collect();
+        let ids: BTreeMap<&str, u32> = model.entries.iter().map(|(text, id)| (text.as_str(), *id)).collect();
         // transformers numbers them on from the vocabulary, in this order.
-        let mut next = model.entries.len();
+        let (mut next, mut beyond) = (model.entries.len(), Vec::new());
         let mut list: Vec<AddedToken> = Vec::new();
         let mut places: BTreeMap<String, usize> = BTreeMap::new();
         for (Declared { content, id, special, normalized }, origin) in declared {
@@ -214,7 +214,7 @@ impl Settings {
                 list[place].special |= special;
                 continue;
             }
-            let known = ids.get(&content).copied();
+            let known = ids.get(content.as_str()).copied();
             if known.is_none() && id.is_none() && content == END_OF_TEXT {
                 // Only a default; whether it is missing, the vocabulary's check says.
                 continue;
@@ -233,12 +233,12 @@ impl Settings {
             }
             if known.is_none() {
                 next += 1;
-                ids.insert(content.clone(), assigned);
-                model.entries.push((content.clone(), assigned));
+                beyond.push((content.clone(), assigned));
             }
             places.insert(content.clone(), list.len());
             list.push(AddedToken { content, id: assigned, special, normalized });
         }
+        model.entries.extend(beyond);
         let literal: BTreeSet<&str> = list.iter().map(|token| token.content.as_str()).collect();
         let mut tokenizer = model.build(&literal)?;
         tokenizer.added = AddedTokens::new(list, self.flag("split_special_tokens")?);

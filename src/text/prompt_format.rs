@@ -78,7 +78,8 @@ impl PromptFormat {
     }
 
     /// The form in Jinja, as `apply_chat_template` of `transformers` takes it: one message of the user's, and perhaps
-    /// the answer. The model has learned nothing else, so a system message and further turns raise an exception.
+    /// the answer, each wrapped as [`PromptFormat::prompt`] and [`PromptFormat::response`] do. The model has learned
+    /// nothing else, so a system message and further turns raise an exception.
     pub fn chat_template(&self) -> String {
         // A JSON string is also one of Jinja's.
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
@@ -86,14 +87,21 @@ impl PromptFormat {
             [&self.before_prompt, &self.after_prompt, &self.before_response].map(|text| quoted(text));
         let wrong = "this model has learned to answer one request: expected a user message, perhaps with an assistant \
                      message after it";
+        let least = self.before_prompt.chars().count() + self.after_prompt.chars().count();
+        let in_form = format!(
+            "{least} > 0 and request | length >= {least} and request.startswith({before}) and \
+             request.endswith({after})"
+        );
         [
             "{%- if messages | length not in [1, 2] or messages[0]['role'] != 'user' or (messages | length == 2 and \
              messages[1]['role'] != 'assistant') -%}",
             &format!("{{{{- raise_exception({}) -}}}}", quoted(wrong)),
             "{%- endif -%}",
-            &format!("{{{{- {before} + messages[0]['content'] + {after} -}}}}"),
+            "{%- set request = messages[0]['content'] -%}",
+            &format!("{{{{- request if {in_form} else {before} + request + {after} -}}}}"),
             "{%- if messages | length == 2 -%}",
-            &format!("{{{{- {response} + messages[1]['content'] + eos_token -}}}}"),
+            "{%- set answer = messages[1]['content'] -%}",
+            &format!("{{{{- (answer if answer.startswith({response}) else {response} + answer) + eos_token -}}}}"),
             "{%- endif -%}",
         ]
         .concat()
@@ -153,7 +161,13 @@ mod tests {
     #[test]
     fn it_is_written_and_read() {
         let format = PromptFormat::new("a\n\"", "é", "");
-        assert_eq!(PromptFormat::parse(&format.to_json(), "x"), Ok(format));
+        assert_eq!(PromptFormat::parse(&format.to_json(), "x"), Ok(format.clone()));
+        // Jinja reads JSON's strings; transformers itself is asked by reference/check_export.py.
+        let template = format.chat_template();
+        assert!(
+            template.contains(r#"else "a\n\"" + request + "é" -}}"#) && template.contains("length >= 4"),
+            "{template}"
+        );
         for (text, word) in
             [("[]", "before_prompt"), ("{\"before_prompt\": \"\"}", "after_prompt"), ("{", "EOF")]
         {
