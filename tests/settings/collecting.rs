@@ -22,10 +22,10 @@ use crate::settings;
 fn world(changes: &[&str]) -> Settings {
     let base = [
         "data.world=true",
-        "tokenizer.vocab_size=400",
-        "model.context=120",
+        "tokenizer.vocab_size=500",
+        "model.context=200",
         "data.max_prompt_tokens=80",
-        "data.max_response_tokens=30",
+        "data.max_response_tokens=90",
         "world.documents=20",
         "world.demonstrations=20",
         "world.comparisons=14",
@@ -36,7 +36,7 @@ fn world(changes: &[&str]) -> Settings {
 
 /// A model of random weights, far from even.
 fn writer(data: &Dataset, seed: u64) -> Network {
-    let config = ModelConfig::gpt2(data.tokenizer.vocab_size(), 120, 8, 1, 2);
+    let config = ModelConfig::gpt2(data.tokenizer.vocab_size(), 200, 8, 1, 2);
     let mut network = Network::random(Cpu, config, Head::LanguageModel, seed);
     network.set_parameters(network.parameters().iter().map(|x| 20.0 * x).collect());
     network
@@ -80,7 +80,7 @@ fn each_prompt_has_as_many_responses_as_is_set() {
 #[test]
 fn people_write_their_share_of_the_responses() {
     let folder = tempfile::tempdir().unwrap();
-    let four = ["reward_model.min_candidates=4", "reward_model.max_candidates=4", "data.max_response_tokens=39"];
+    let four = ["reward_model.min_candidates=4", "reward_model.max_candidates=4"];
     for (share, expected) in [("0.0", 0), ("0.25", 1), ("0.75", 3), ("1.0", 4)] {
         let share = format!("reward_model.written_share={share}");
         let lines = collected(folder.path(), &[&four[..], &[ONE, share.as_str()]].concat());
@@ -101,10 +101,8 @@ fn models_sample_by_turns_at_the_temperature_that_is_set() {
     let three = ["reward_model.min_candidates=3", "reward_model.max_candidates=3", SAMPLED];
     let mut all = Vec::new();
     for (names, temperature) in [("[\"0\"]", 0.7), ("[\"0\"]", 1.4), ("[\"1\", \"0\"]", 0.7)] {
-        let changes = [
-            format!("collect.models={names}"),
-            format!("reward_model.candidate_temperature={temperature}"),
-        ];
+        let changes =
+            [format!("collect.models={names}"), format!("reward_model.candidate_temperature={temperature}")];
         let changes = [&three[..], &changes.each_ref().map(String::as_str)].concat();
         let lines = collected(folder.path(), &changes);
         let data = Dataset::load(&world(&changes), folder.path()).unwrap();
@@ -112,7 +110,7 @@ fn models_sample_by_turns_at_the_temperature_that_is_set() {
             .map(|number| writer(&data, if names.starts_with("[\"1") { 1 - number } else { number }))
             .collect();
         let end = Some(data.tokenizer.end_of_text());
-        let (temperature, max_new_tokens) = (temperature as f32, 30);
+        let (temperature, max_new_tokens) = (temperature as f32, 90);
         let sampling = Sampling { temperature, top_k: 0, top_p: 1.0, max_new_tokens, end_of_text: end };
         let (mut first, seed) = (0, world(&[]).seed);
         for (line, prompt) in lines.iter().zip(&data.ranking_prompts.train) {

@@ -38,7 +38,8 @@ fn folder() -> tempfile::TempDir {
         );
         write(path, &format!("{file}-p"), all().map(|i| json!({ "prompt": prompt(i) })));
     }
-    fs::write(path.join("text.txt"), "a b r s story <|endoftext|>".repeat(30)).unwrap();
+    let text = "the cat sat on the mat, and the other cat saw the hat on that mat ";
+    fs::write(path.join("text.txt"), text.repeat(30)).unwrap();
     folder
 }
 
@@ -124,7 +125,8 @@ fn longer_prompts_and_responses_are_left_out() {
 fn no_user_has_more_prompts_than_the_cap() {
     let folder = folder();
     let users = ["u", "v", "w", "x", "y", "z"];
-    let records = (0..120).map(|i| json!({ "prompt": format!("{i} {}", users[i % 6]), "user": users[i % 6] }));
+    let records =
+        (0..120).map(|i| json!({ "prompt": format!("{i} {}", users[i % 6]), "user": users[i % 6] }));
     write(folder.path(), "users", records);
     for cap in [7, 4] {
         let change = format!("data.prompts_per_user={cap}");
@@ -173,11 +175,11 @@ fn the_tokenizer_is_trained_to_its_size_or_taken_from_a_directory() {
         assert_eq!(load(folder.path(), &[&change]).tokenizer.vocab_size(), size);
     }
     let other = Tokenizer::train(["zq zq zqx zqx zq"], 259).unwrap();
-    let model = ModelConfig::gpt2(259, 8, 4, 1, 1);
+    let model = ModelConfig::gpt2(other.vocab_size(), 8, 4, 1, 1);
     let model = Network::random(instructgpt::engine::Cpu, model, Head::LanguageModel, 1);
     save_model_directory(&folder.path().join("other"), &model, Some(&other), &[]).unwrap();
     let data = load(folder.path(), &["tokenizer.from=other"]);
-    assert_eq!(data.tokenizer.vocab_size(), 259);
+    assert_eq!(data.tokenizer.vocab_size(), other.vocab_size());
     assert_eq!(data.tokenizer.encode(" zqx"), other.encode(" zqx"));
 }
 

@@ -14,6 +14,7 @@ mod hand;
 mod inputs;
 mod ppo;
 mod recipes;
+mod sampling;
 mod supervised;
 
 use std::sync::LazyLock;
@@ -117,7 +118,7 @@ max_response_tokens = 5
 kl_coef = 0.3
 ptx_coef = 0.6
 ptx_examples_per_episode = 2
-learning_rate = 0.05
+learning_rate = 0.15
 value_learning_rate = 0.07
 warmup_iterations = 0
 weight_decay = 0.4
@@ -125,7 +126,7 @@ gradient_clip = 1.1
 ema = 0.7
 gamma = 0.9
 lambda = 0.8
-clip = 0.06
+clip = 0.02
 value_clip = 0.11
 value_coef = 0.5
 eval_every = 2
@@ -278,4 +279,4 @@ fn distance(found: &[f32], expected: &[f32], start: &[f32]) -> f64 {
 /// The rounding of f32 in a few updates: measured at most 2e-5.
 const EQUAL: f64 = 2e-4;
 /// What a setting must change, at least, for its case to be a test of it.
-const DIFFERENT: f64 = 5e-3;
+const DIFFERENT: f64 = 1e-2;

@@ -24,7 +24,8 @@ fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     fs::write(path.join("text.txt"), "a story of a cat<|endoftext|>".repeat(60)).unwrap();
-    let demonstrations = (0..60).map(|i| json!({ "prompt": format!("say {i}"), "response": "cat" }).to_string());
+    let demonstrations =
+        (0..60).map(|i| json!({ "prompt": format!("say {i}"), "response": "cat" }).to_string());
     fs::write(path.join("demonstrations"), demonstrations.collect::<Vec<_>>().join("\n")).unwrap();
     let ranked = |i| json!({ "prompt": format!("ask {i}"), "responses": ["cat", "dog"], "ranks": [1, 2] });
     let ranked = (0..60).map(|i| ranked(i).to_string());
@@ -145,6 +146,7 @@ fn sft_selects_the_epoch_that_the_named_reward_model_likes() {
         let out = tempfile::tempdir().unwrap();
         let from = format!("sft.reward_model_from={reward}");
         let changes = ["sft.init_from=one", "sft.select=reward", "sft.eval_examples=3", from.as_str()];
+        let changes = [&changes[..], &["data.validation_fraction=0.4"]].concat();
         let settings = settings(&[&FILES[..], &changes].concat());
         stage(folder.path(), out.path(), StageId::Sft, &changes);
         let epochs = ["epoch-01", "epoch-02"].map(|name| load(&out.path().join("sft_epochs"), name));
@@ -154,7 +156,8 @@ fn sft_selects_the_epoch_that_the_named_reward_model_likes() {
         assert!(prompts.len() > 3);
         let prompts: Vec<&[u32]> = prompts.iter().take(3).map(Vec::as_slice).collect();
         let end = Some(DATA.tokenizer.end_of_text());
-        let sampling = Sampling { temperature: 0.8, top_k: 0, top_p: 1.0, max_new_tokens: 5, end_of_text: end };
+        let sampling =
+            Sampling { temperature: 0.8, top_k: 0, top_p: 1.0, max_new_tokens: 5, end_of_text: end };
         let draw = |episode| Draw { seed: settings.seed, stage: Address::Sft, step: 0, episode };
         let mut judge = load(folder.path(), reward);
         let mean = |network: &Network| {
@@ -172,6 +175,36 @@ fn sft_selects_the_epoch_that_the_named_reward_model_likes() {
         chosen.push(best);
     }
     assert_ne!(chosen[0], chosen[1]);
+}
+
+/// Figure 2: from which model each stage starts. Those without a learning rate leave the model that they start from.
+#[test]
+fn stages_begin_with_the_models_of_figure_2() {
+    let folder = folder();
+    let out = tempfile::tempdir().unwrap();
+    let rates = ["reward_model.learning_rate=0.0", "rlhf_init.learning_rate=0.0", "ppo.learning_rate=0.0"];
+    let more = ["reward_model.center_on_demonstrations=false", "ppo.value_learning_rate=0.0"];
+    let changes = [&rates[..], &more].concat();
+    for id in [StageId::Pretrain, StageId::Sft, StageId::RewardModel, StageId::RlhfInit, StageId::PpoPtx] {
+        stage(folder.path(), out.path(), id, &changes);
+    }
+    let [pretrain, sft, reward, init, policy] =
+        ["pretrain", "sft", "reward_model", "rlhf_init", "policy"].map(|name| load(out.path(), name));
+    assert_ne!(sft, pretrain);
+    // The same trunk under another head.
+    let trunk = |network: &Network| network.parameters()[..network.layout.ln_f.bias.end].to_vec();
+    assert_eq!(trunk(&reward), trunk(&sft));
+    assert_eq!(init, pretrain);
+    assert_eq!(policy, init);
+
+    // Without epochs of its own the RLHF init is the SFT model; a reward model may start from what is no SFT model.
+    let out_2 = tempfile::tempdir().unwrap();
+    let changes = [&changes[..], &["rlhf_init.epochs=0"]].concat();
+    for id in [StageId::Pretrain, StageId::Sft, StageId::RlhfInit] {
+        stage(folder.path(), out_2.path(), id, &changes);
+    }
+    assert_eq!(load(out_2.path(), "rlhf_init"), load(out_2.path(), "sft"));
+    assert_eq!(load(out_2.path(), "sft"), sft);
 }
 
 /// A stage that counts how often its state is saved.

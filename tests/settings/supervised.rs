@@ -107,7 +107,8 @@ fn check(
 
 /// The cases of the keys that all supervised stages have.
 fn common(section: &str, more: &[&str]) -> Vec<String> {
-    let ours = ["batch=8", "learning_rate=0.006", "schedule=constant", "final_fraction=0.6", "warmup_steps=0"];
+    let ours =
+        ["batch=8", "learning_rate=0.006", "schedule=constant", "final_fraction=0.6", "warmup_steps=0"];
     let ours = ours.iter().chain(&["weight_decay=0.0", "gradient_clip=0.0", "gradient_clip=0.2"]);
     let ours = ours.chain(more).map(|case| format!("{section}.{case}"));
     let shared = ["adam.beta1=0.3", "adam.beta2=0.5", "adam.epsilon=0.05", "adam.style=torch", "seed=4"];
@@ -135,7 +136,8 @@ fn pretraining_follows_the_hand_in_every_setting() {
             let text = &DATA.text.validation[..=s.count("eval_tokens")];
             let starts = (0..s.count("eval_tokens")).step_by(context);
             let window = |from: usize| &text[from..text.len().min(from + context + 1)];
-            let windows = starts.map(|from| Sequence { tokens: window(from), from: 0, to: window(from).len() - 1 });
+            let windows =
+                starts.map(|from| Sequence { tokens: window(from), from: 0, to: window(from).len() - 1 });
             due.then(|| cross_entropy(network, &windows.collect::<Vec<_>>()))
         };
         descend(start.clone(), settings, &settings.pretrain, steps, add, validate)
@@ -254,7 +256,8 @@ fn the_reward_model_follows_the_hand_in_every_setting() {
         let validate = |network: &mut Network, step: u64| {
             let due = step == steps || every > 0 && step.is_multiple_of(every);
             let held_out = DATA.rankings.validation.iter().take(s.count("eval_examples"));
-            let mut loss = |ranking: &Ranking| equation_1(&scores(network, &ranking.responses), &ranking.ranks).0;
+            let mut loss =
+                |ranking: &Ranking| equation_1(&scores(network, &ranking.responses), &ranking.ranks).0;
             due.then(|| mean(held_out.map(&mut loss)))
         };
         let mut outcome = descend(start.clone(), settings, &settings.reward_model, steps, add, validate);
@@ -263,7 +266,8 @@ fn the_reward_model_follows_the_hand_in_every_setting() {
         }
         outcome
     };
-    let more = ["epochs=3", "eval_every=2", "eval_every=0", "eval_examples=2", "center_on_demonstrations=false"];
+    let more =
+        ["epochs=3", "eval_every=2", "eval_every=0", "eval_examples=2", "center_on_demonstrations=false"];
     let cases = common("reward_model", &more);
     check(&cases.iter().map(String::as_str).collect::<Vec<_>>(), &start, stage, hand);
 }
