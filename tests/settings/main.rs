@@ -13,6 +13,7 @@ mod collecting;
 mod hand;
 mod inputs;
 mod ppo;
+mod ppo_by_hand;
 mod recipes;
 mod sampling;
 mod supervised;
