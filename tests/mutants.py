@@ -19,7 +19,6 @@ Python, cargo, and no network; one build of the tests, then some seconds for eac
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import time
@@ -147,7 +146,7 @@ MUTANTS = [
         # Evaluation and statistics.
         ("ties_lose", "src/eval/win_rate.rs", "wilson(«wins as f64 + ties as f64 / 2.0», policy.len())", "wins as f64", "lib eval::"),
         ("open_questions_count", "src/eval/metadata.rs", "self.answered[i] += «usize::from(answer.is_some())»;", "1", "lib eval::"),
-        ("kl_of_the_evaluation_sign", "src/eval/evaluation.rs", "«(own - theirs) / prompts.len() as f64»", "(theirs - own) / prompts.len() as f64", "lib eval::"),
+        ("kl_of_the_evaluation_sign", "src/eval/evaluation.rs", "«(own - theirs) / prompts.len() as f64»", "(theirs - own) / prompts.len() as f64", "settings recipes::"),
         ("variance_over_n", "src/num/statistics.rs", "/ «(values.len() - 1) as f64»", "values.len() as f64", "lib num::statistics"),
         # Models and sampling.
         ("top_p_keeps_one_more", "src/model/sampling.rs", "«mass < f64::from(sampling.top_p)»", "mass <= f64::from(sampling.top_p)", "settings sampling::"),
@@ -199,20 +198,36 @@ def switched(source, of_file):
     return source
 
 
+def copy_tree(tree, changed):
+    """Makes `tree` a copy of the repository with the `changed` files. What is the same is not written again, so that
+    the next build is short."""
+    # Below the repository, where cargo finds its settings (`.cargo`) and must not find them twice.
+    ignored = {"target", "runs", ".cargo", ".git", "__pycache__"}
+    wanted = set()
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in ignored and not name.startswith(".venv")]
+        wanted |= {(pathlib.Path(folder) / name).relative_to(ROOT) for name in names}
+    for path in wanted:
+        text = changed.get(path.as_posix())
+        content = (ROOT / path).read_bytes() if text is None else text.encode()
+        copy = tree / path
+        if not copy.exists() or copy.read_bytes() != content:
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
+    for copy in [path for path in tree.rglob("*") if path.is_file()]:
+        if copy.relative_to(tree) not in wanted:
+            copy.unlink()
+
+
 def build():
     """Writes the switched tree and builds its tests; from a test's name to its program."""
     files = {m.file: (ROOT / m.file).read_text() for m in MUTANTS}
-    spans = locate(files)
+    changed = {file: switched(files[file], of_file) for file, of_file in locate(files).items()}
+    library = changed.get("src/lib.rs", (ROOT / "src/lib.rs").read_text())
+    allowed = library.replace("#![warn(missing_docs)]", "#![allow(missing_docs, unused_parens)]")
+    changed["src/lib.rs"] = allowed + SWITCH
     tree = SCRATCH / "tree"
-    shutil.rmtree(tree, ignore_errors=True)
-    # Below the tree itself, so cargo finds its settings there.
-    ignored = shutil.ignore_patterns("target", "runs", ".cargo", ".git", ".venv*", "__pycache__")
-    shutil.copytree(ROOT, tree, ignore=ignored)
-    for file, of_file in spans.items():
-        (tree / file).write_text(switched(files[file], of_file))
-    library = tree / "src/lib.rs"
-    allowed = library.read_text().replace("#![warn(missing_docs)]", "#![allow(missing_docs, unused_parens)]")
-    library.write_text(allowed + SWITCH)
+    copy_tree(tree, changed)
     targets = ["--lib"] + [word for name in [*TESTS[1:], HASHES[0]] for word in ("--test", name)]
     command = ["cargo", "test", "--no-run", "--message-format=json-render-diagnostics", *targets]
     # Optimised enough for the longer tests, little enough to be built soon. A given folder may hold what they need.
@@ -248,6 +263,14 @@ def everything(programs, mutant):
     return None
 
 
+def by_hashes(programs, mutant):
+    """Whether at least the known hashes of the tiny run notice."""
+    test, filters = HASHES
+    if first_failure(programs[test], filters, None):
+        return "the hashes of the tiny run cannot tell, as they are others without it too"
+    return f"{'only' if first_failure(programs[test], filters, mutant) else 'not even'} the hashes of the tiny run notice"
+
+
 def main():
     wanted = sys.argv[1:]
     if wanted == ["--check"]:
@@ -272,11 +295,11 @@ def main():
         test, *filters = mutant.likely.split()
         failed = first_failure(programs[test], filters, mutant.name)
         failed = f"{test} {failed}" if failed else everything(programs, mutant.name)
-        if failed is None:
-            hash_too = first_failure(programs[HASHES[0]], HASHES[1], mutant.name)
-            by = "only the hashes of the tiny run notice" if hash_too else "not even the hashes of the tiny run notice"
+        if failed:
+            print(f"noticed  {mutant.name}: {failed}", flush=True)
+        else:
+            print(f"SURVIVED {mutant.name}: {by_hashes(programs, mutant.name)}", flush=True)
             survivors.append(mutant.name)
-        print(f"noticed  {mutant.name}: {failed}" if failed else f"SURVIVED {mutant.name}: {by}", flush=True)
     print(f"{len(mutants) - len(survivors)} of {len(mutants)} mutants noticed, in {time.time() - began:.0f} s")
     return 1 if survivors else 0
 

@@ -207,6 +207,27 @@ fn stages_begin_with_the_models_of_figure_2() {
     assert_eq!(load(out_2.path(), "sft"), sft);
 }
 
+/// The evaluation measures KL from the RLHF init: 0 for that itself, and for another model far above 0.
+#[test]
+fn the_evaluation_measures_kl_from_the_rlhf_init() {
+    let (folder, out) = (folder(), tempfile::tempdir().unwrap());
+    save(out.path(), "rlhf_init", &network(Head::LanguageModel, 1));
+    save(out.path(), "policy", &network(Head::LanguageModel, 2));
+    stage(folder.path(), out.path(), StageId::Evaluation, &["ppo.reward_model_from=reward"]);
+    let results: Value = serde_json::from_slice(&fs::read(out.path().join("results.json")).unwrap()).unwrap();
+    let kl_of = |name: &str| {
+        let tables = results["tables"].as_array().unwrap().iter();
+        let column = |table: &Value| {
+            table["columns"].as_array().unwrap().iter().position(|c| c.as_str().unwrap().starts_with("KL"))
+        };
+        let (table, column) = tables.filter_map(|t| Some((t, column(t)?))).next().expect("a column for KL");
+        let row = table["rows"].as_array().unwrap().iter().find(|row| row[0] == name).expect(name);
+        row[column].as_str().unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!(kl_of("rlhf_init"), 0.0);
+    assert!(kl_of("ppo") > 1.0, "{}", kl_of("ppo"));
+}
+
 /// A stage that counts how often its state is saved.
 struct Counted<'a> {
     stage: Pretrain<'a>,
