@@ -20,7 +20,9 @@ help:
 	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
 	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
 	@echo "make fixtures     make fixtures/ again with PyTorch (a Python environment of its own, 6 GB)"
-	@echo "make mutants      whether the golden tests notice each of 52 errors put into the reference"
+	@echo "make mutants      whether the tests notice each of some 90 errors put into the library, one at a time (or ONLY=\"NAME .."
+	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 52 in the"
+	@echo "                  reference"
 
 build:
 	cargo build --release
@@ -86,8 +88,12 @@ fixtures-check: .venv-fixtures/done
 	.venv-fixtures/bin/python reference/make_fixtures.py --out fixtures --check
 	.venv-fixtures/bin/python reference/self_check.py
 
-mutants: .venv-fixtures/done
-	.venv-fixtures/bin/python reference/mutants.py
+# One build of the tests, then some seconds for each error: 25 minutes on two cores. The reference's needs PyTorch.
+mutants:
+	python3 tests/mutants.py $(ONLY)
+	@if [ -n "$(ONLY)" ]; then true; \
+	elif [ -e .venv-fixtures/done ]; then .venv-fixtures/bin/python reference/mutants.py; \
+	else echo "the errors in the reference were left out: \`make fixtures\` makes the environment that they need"; fi
 
 bench: build .venv-fixtures/done
 	cargo build --release --manifest-path reference/bench_gemm/Cargo.toml --target-dir target/bench_gemm

@@ -282,15 +282,15 @@ fn the_first_ratio_of_every_iteration_is_exactly_1() {
         &["ppo.temperature=0.7"],
         &["model.attention_window=16"],
         &["micro_batch_tokens=1"],
-        &["ppo.inner_epochs=2"],
+        &["ppo.inner_epochs=3"],
     ] {
         let (_, lines) = ppo(&tiny(changes));
         assert_eq!(lines.len(), 6);
         assert!(lines.iter().all(|line| line["first_ratio_max"] == 1.0), "{changes:?}: {lines:?}");
         assert!(lines.iter().any(|line| line["ratio_max"] != 1.0), "the policy moves: {lines:?}");
     }
-    // With one minibatch an iteration, every ratio is a first one.
-    let (_, lines) = ppo(&tiny(&["ppo.minibatches=1"]));
+    // With one update an iteration, every ratio is a first one.
+    let (_, lines) = ppo(&tiny(&["ppo.minibatches=1", "ppo.inner_epochs=1"]));
     for line in &lines {
         for (field, expected) in [("ratio_max", 1.0), ("approx_kl", 0.0), ("clip_fraction", 0.0)] {
             assert_eq!(line[field], expected, "{field}: {line}");
@@ -378,7 +378,7 @@ fn models_take_turns_and_a_responses_draws_are_its_own() {
     assert!(one.len() > 12 && one.len() == both.len());
     for ((one, other), both) in one.iter().zip(&other).zip(&both) {
         let responses = |line: &Value| line["response_tokens"].as_array().unwrap().clone();
-        assert!(responses(one).len() >= 4);
+        assert!(responses(one).len() >= 3);
         for (j, response) in responses(both).into_iter().enumerate() {
             assert_eq!(response, responses(if j % 2 == 0 { one } else { other })[j]);
         }

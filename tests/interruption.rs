@@ -7,6 +7,7 @@
 mod runs;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
@@ -107,6 +108,18 @@ fn wait_for_step(child: &mut Child, out: &Path, stage: &str, step: u64) {
     wait_until(child, &line, read);
 }
 
+/// Waits until the process has said that on standard error, or has ended.
+fn wait_for_words(child: &mut Child, expected: &str) {
+    let mut said = BufReader::new(child.stderr.as_mut().unwrap());
+    let mut line = String::new();
+    while !line.contains(expected) {
+        line.clear();
+        if said.read_line(&mut line).unwrap() == 0 {
+            return;
+        }
+    }
+}
+
 /// Kills runs at random times until one gets through, again and again, until `enough(kills, elapsed)`.
 fn kill_at_random(seed: u64, enough: impl Fn(usize, Duration) -> bool) {
     let mut rng = Rng::at(seed, Stage::Test, Purpose::Test, 0, 0, 0);
@@ -172,17 +185,22 @@ fn a_second_ctrl_c_stops_at_once_and_the_run_goes_on_from_there() {
     let undisturbed = tempfile::tempdir().unwrap();
     assert!(run(undisturbed.path(), &sets).output().unwrap().status.success());
     for steps in [0, 1] {
-        let out = tempfile::tempdir().unwrap();
-        let mut child = run(out.path(), &sets).spawn().unwrap();
-        wait_until(&mut child, "the step", || {
-            out.path().join("metrics.jsonl").exists() && states(out.path(), "pretrain").len() == steps
+        // Interrupted between two steps, a run stops with what it has: then another one is tried.
+        let caught = (0..20).find_map(|_| {
+            let out = tempfile::tempdir().unwrap();
+            let mut child = run(out.path(), &sets).spawn().unwrap();
+            wait_until(&mut child, "the step", || {
+                out.path().join("metrics.jsonl").exists() && states(out.path(), "pretrain").len() == steps
+            });
+            // Well into the next step.
+            sleep(Duration::from_millis(50));
+            signal(&child, "INT");
+            wait_for_words(&mut child, "once more stops at once");
+            signal(&child, "INT");
+            let output = child.wait_with_output().unwrap();
+            (output.status.code() != Some(1)).then_some((out, output))
         });
-        // Well into the next step.
-        sleep(Duration::from_millis(50));
-        signal(&child, "INT");
-        sleep(Duration::from_millis(50));
-        signal(&child, "INT");
-        let output = child.wait_with_output().unwrap();
+        let (out, output) = caught.expect("a step in which it was interrupted");
         assert_eq!(output.status.code(), Some(130), "{}", words(&output));
         let metrics = fs::read_to_string(out.path().join("metrics.jsonl")).unwrap();
         assert_eq!(metrics.lines().count(), steps, "{metrics}");

@@ -208,7 +208,8 @@ fn each_bound_of_ppo_stops_the_run_with_advice() {
 /// stop in between changes nothing.
 #[test]
 fn a_spike_of_the_value_loss_or_the_ptx_loss_stops_ppo() {
-    let small = ["ppo.episodes=60", "ppo.batch=2", "ppo.minibatches=1", "ppo.eval_every=0"];
+    let small =
+        ["ppo.episodes=60", "ppo.batch=2", "ppo.minibatches=1", "ppo.inner_epochs=1", "ppo.eval_every=0"];
     for (sets, what) in [
         (["limits.loss_spike=10.0", "ppo.ptx_coef=1.0"], "the value loss"),
         (["limits.loss_spike=0.5", "ppo.ptx_coef=1.0"], "the ptx loss"),

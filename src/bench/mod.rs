@@ -105,6 +105,23 @@ impl Case {
             warm_up: true,
         }
     }
+
+    /// The least time that a machine of that peak (FLOP/s) and that memory (bytes/s) allows, over the time taken: the
+    /// limit that binds is the one that needs more. `None` for a case without a limit.
+    fn of_limit(&self, seconds: f64, peak: f64, read: f64) -> Option<f64> {
+        let least = (self.flops / peak).max(self.bytes / read);
+        (least > 0.0).then_some(least / seconds)
+    }
+}
+
+/// Whether a case's name begins with what `--only` says, if it says anything. A number at its end is a whole one: `B1`
+/// is not `B16`.
+fn begins(name: &str, only: Option<&str>) -> bool {
+    let digit = |text: Option<char>| text.is_some_and(|c| c.is_ascii_digit());
+    only.is_none_or(|only| {
+        let rest = name.strip_prefix(only);
+        rest.is_some_and(|rest| !(digit(only.chars().last()) && digit(rest.chars().next())))
+    })
 }
 
 /// How a sample's seconds are shown.
@@ -172,14 +189,10 @@ impl Bench {
         }
     }
 
-    /// Whether a case is asked for. A number at the end of `--only` is a whole one: `B1` is not `B16`.
+    /// Whether a case is asked for.
     fn wants(&mut self, name: &str) -> bool {
         self.seen.push(name.to_string());
-        let digit = |text: Option<char>| text.is_some_and(|c| c.is_ascii_digit());
-        let wanted = self.options.only.as_ref().is_none_or(|only| {
-            let rest = name.strip_prefix(only.as_str());
-            rest.is_some_and(|rest| !(digit(only.chars().last()) && digit(rest.chars().next())))
-        });
+        let wanted = begins(name, self.options.only.as_deref());
         self.found |= wanted;
         wanted
     }
@@ -200,13 +213,13 @@ impl Bench {
         // The instruction for bf16 pairs does twice the work of a fused multiply-add.
         let twice = self.options.precision == Precision::Bf16 && HARDWARE_BF16;
         let peak = if twice { 2.0 * peak } else { peak };
-        let least = (case.flops / peak).max(case.bytes / self.limits.read);
+        let of_limit = case.of_limit(seconds, peak, self.limits.read);
         self.report.results.push(Measured {
             name: case.name,
             threads: case.threads,
             median: case.unit.of(seconds, case.amount),
             unit: case.unit.name(),
-            of_limit: (least > 0.0).then_some(least / seconds),
+            of_limit,
         });
         Ok(())
     }
@@ -255,25 +268,22 @@ mod tests {
     }
 
     #[test]
+    fn only_names_the_beginnings_of_cases() {
+        assert!(["x/1", "y/x/1"].into_iter().all(|name| begins(name, None)));
+        assert!(begins("x/1", Some("x/1")) && begins("x/1.5", Some("x/1")) && begins("x/1", Some("x")));
+        assert!(!begins("x/16", Some("x/1")) && !begins("y/x/1", Some("x/1")));
+    }
+
+    /// On a machine of 8 FLOP/s and 4 bytes/s, in 2 seconds.
+    #[test]
     fn a_case_is_judged_by_the_limit_that_binds() {
-        let options = Options { only: Some("x/1".into()), quick: true, ..Options::default() };
-        let mut bench = Bench::new(&options).unwrap();
-        assert!(bench.wants("x/1") && bench.wants("x/1.5") && !bench.wants("x/16") && !bench.wants("y/x/1"));
-        let peak = bench.limits.sample_peak(1, &bench.one_thread);
-        let read = bench.limits.read;
-        let case = |name: &str, flops, bytes| Case {
-            threads: 1,
-            flops,
-            bytes,
-            ..Case::new(name, Unit::Milliseconds)
+        let share = |flops, bytes| {
+            Case { flops, bytes, ..Case::new("x", Unit::Milliseconds) }.of_limit(2.0, 8.0, 4.0)
         };
-        bench.measure(case("memory", 0.0, read), || Ok(2.0)).unwrap();
-        bench.measure(case("arithmetic", peak, read / 1e3), || Ok(2.0)).unwrap();
-        bench.measure(case("neither", 0.0, 0.0), || Ok(2.0)).unwrap();
-        let share: Vec<_> = bench.finish().results.iter().map(|result| result.of_limit).collect();
-        assert!((share[0].unwrap() - 0.5).abs() < 1e-9);
-        // The peak was sampled anew, on a machine that may be busy.
-        assert!((0.02..10.0).contains(&share[1].unwrap()), "{share:?}");
-        assert_eq!(share[2], None);
+        assert_eq!(share(0.0, 4.0), Some(0.5));
+        assert_eq!(share(8.0, 0.0), Some(0.5));
+        assert_eq!(share(12.0, 4.0), Some(0.75), "arithmetic binds");
+        assert_eq!(share(4.0, 6.0), Some(0.75), "memory binds");
+        assert_eq!(share(0.0, 0.0), None);
     }
 }

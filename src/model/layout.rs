@@ -199,3 +199,31 @@ impl Table {
         range
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What each kind of parameter starts from, by the end of its name. Of two layers, a projection into the residual
+    /// stream has half the deviation of other weights; the scalar head of width 8 has 1/3.
+    #[test]
+    fn parameters_start_as_gpt_2_s_and_the_scalar_head_as_stiennon_s() {
+        let config = ModelConfig { tied_head: false, ..ModelConfig::gpt2(11, 6, 8, 2, 2) };
+        let expected = |name: &str| match name {
+            "transformer.wpe.weight" => Initialiser::Normal(0.01),
+            "score.weight" => Initialiser::Normal(1.0 / 3.0),
+            _ if name.ends_with(".bias") => Initialiser::Zero,
+            _ if name.contains(".ln_") => Initialiser::One,
+            _ if name.contains(".c_proj.") => Initialiser::Normal(0.01),
+            _ => Initialiser::Normal(0.02),
+        };
+        for head in [Head::LanguageModel, Head::Scalar] {
+            let layout = Layout::new(&config, head);
+            assert_eq!(layout.parameters.len(), 2 + 2 * 12 + 2 + 1);
+            for row in &layout.parameters {
+                assert_eq!(row.initialiser, expected(&row.name), "{}", row.name);
+                assert_eq!(row.decay, row.shape.len() == 2, "{}", row.name);
+            }
+        }
+    }
+}

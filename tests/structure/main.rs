@@ -3,6 +3,7 @@
 //! violations; one more test plants one for every rule and sees it found.
 
 mod documents;
+mod settings;
 mod source;
 
 use source::{File, function, imports, is_word, repository, word, words};
