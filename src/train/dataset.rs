@@ -1,4 +1,4 @@
-//! The data of a run in tokens: four sets, split over all of them together. (Its records before: [`super::records`].)
+//! The data of a run in tokens: four sets, split over all of them together. (`records` reads, filters and splits them.)
 
 use std::path::Path;
 
