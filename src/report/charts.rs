@@ -101,7 +101,7 @@ const CHARTS: &[Chart] = &[
 pub const OVERVIEW: [(&str, &str, &str); 3] = [
     ("reward", "Reward", "the reward model's score"),
     ("kl", "KL to the reference", "nats per response"),
-    ("validation_pretraining_loss", "Loss on held-out pretraining text", "nats per token, averaged weights"),
+    ("validation_pretraining_loss", "Loss on held-out pretraining text", "nats per token"),
 ];
 /// The stages of [`overview`], `(name in metrics.jsonl, label)`.
 pub const OVERVIEW_STAGES: [(&str, &str); 2] = [("ppo_ptx", "PPO-ptx"), ("ppo", "PPO")];
