@@ -204,7 +204,7 @@ fn the_tokenizer_of_a_run_is_its_own() {
     let mut bytes = serde_json::to_vec(&record).unwrap();
     instructgpt::checkpoint::checksum::renew(&mut bytes);
     fs::write(on.folder.path().join("out/run.json"), bytes).unwrap();
-    on.write("d.jsonl", &on.read("d.jsonl").replace("here", "zebra zebra zebra"));
+    on.write("d.jsonl", &on.read("d.jsonl").replace("here", "zoo"));
     let said = succeeds(on.run("out", &["--stage", "sft"]));
     assert!(said.contains("kept no fingerprints so far"), "{said}");
     assert_eq!(on.read("out/pretrain/merges.txt"), on.read("out/sft/merges.txt"));
