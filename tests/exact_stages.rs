@@ -215,8 +215,8 @@ fn ppo_with_learning_rates_of_0_changes_nothing() {
 fn the_warm_up_is_the_policys_alone_unless_asked_for() {
     let rates = |more: &[&str]| -> Vec<(f32, f32)> {
         let changes = [
-            "ppo.learning_rate=4e-3",
-            "ppo.value_learning_rate=2e-3",
+            "ppo.learning_rate=0.00390625",
+            "ppo.value_learning_rate=0.001953125",
             "ppo.episodes=24",
             "ppo.batch=8",
             "ppo.minibatches=2",
@@ -229,8 +229,12 @@ fn the_warm_up_is_the_policys_alone_unless_asked_for() {
         lines.iter().map(|line| (rate(line, "learning_rate"), rate(line, "value_learning_rate"))).collect()
     };
     // An iteration's last update is the second of four in the warm-up, the fourth, and one behind it.
-    assert_eq!(rates(&[]), [(1.3e-3, 2e-3), (3.1e-3, 2e-3), (4e-3, 2e-3)]);
-    assert_eq!(rates(&["ppo.value_warmup=true"]), [(1.3e-3, 6.5e-4), (3.1e-3, 1.55e-3), (4e-3, 2e-3)]);
+    // Powers of two, so that a share of them is exact.
+    let (policy, value) = (0.00390625, 0.001953125);
+    let fixed = [0.325, 0.775, 1.0].map(|share| (share * policy, value));
+    assert_eq!(rates(&[]), fixed);
+    let warmed_up = [0.325, 0.775, 1.0].map(|share| (share * policy, share * value));
+    assert_eq!(rates(&["ppo.value_warmup=true"]), warmed_up);
 }
 
 /// The last iteration is validated whatever `eval_every` is.

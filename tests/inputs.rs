@@ -140,7 +140,8 @@ impl OnFiles {
             "c.toml",
             "[model]\ncontext = 32\nwidth = 16\nlayers = 1\nheads = 2\n[tokenizer]\nvocab_size = 280\n\
              [data]\npretraining = [\"t.txt\"]\ndemonstrations = [\"d.jsonl\"]\nmax_prompt_tokens = 16\n\
-             max_response_tokens = 16\n[pretrain]\nsteps = 3\nwarmup_steps = 1\nbatch = 2\n[sft]\nepochs = 1\n\
+             max_response_tokens = 16\n[pretrain]\nsteps = 3\nwarmup_steps = 1\nbatch = 2\n\
+             learning_rate = 1e-2\n[sft]\nepochs = 1\n\
              select = \"last\"\n[reward_model]\nepochs = 0\n[ppo]\nepisodes = 0\nmax_prompt_tokens = 16\n\
              max_response_tokens = 16\n",
         );
@@ -203,7 +204,7 @@ fn the_tokenizer_of_a_run_is_its_own() {
     let mut bytes = serde_json::to_vec(&record).unwrap();
     instructgpt::checkpoint::checksum::renew(&mut bytes);
     fs::write(on.folder.path().join("out/run.json"), bytes).unwrap();
-    on.write("d.jsonl", &on.read("d.jsonl").replace("here", "zebra zebra zebra"));
+    on.write("d.jsonl", &on.read("d.jsonl").replace("here", "zoo"));
     let said = succeeds(on.run("out", &["--stage", "sft"]));
     assert!(said.contains("kept no fingerprints so far"), "{said}");
     assert_eq!(on.read("out/pretrain/merges.txt"), on.read("out/sft/merges.txt"));
@@ -271,6 +272,32 @@ fn what_is_left_over_or_set_in_vain_is_said() {
     let wrong = run(&config_file(), &none.path().join("run"), &["--set", "ppo.episodes=7"]);
     refused(wrong, &["ppo.episodes: expected at least ppo.batch = 8, or 0 for no PPO, found 7"]);
     assert!(!none.path().join("run").exists());
+}
+
+#[test]
+fn what_a_stage_will_not_do_is_said_before_it_starts() {
+    let on = OnFiles::new();
+    let sets = ["pretrain.warmup_steps=3", "sft.batch=64", "sft.learning_rate=0", "limits.loss_spike=9"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let said = succeeds(on.run("out", &sets));
+    let before = &said[..said.find("pretrain: 3 steps").unwrap()];
+    for note in [
+        "the last of the 3 updates is within pretrain.warmup_steps = 3",
+        "sft.batch = 64 is more than the",
+        "sft.learning_rate = 0: the stage trains nothing",
+        "limits.loss_spike binds from the 21st update on, and no stage has more than 3",
+    ] {
+        assert!(before.contains(note), "{note:?} in: {before}");
+    }
+    // The same configuration without them has nothing to say.
+    let said = succeeds(on.run("quiet", &["--set", "sft.batch=4", "--set", "sft.learning_rate=1e-3"]));
+    for word in ["is more than the", "trains nothing", "warmup", "limits.", "far below"] {
+        assert!(!said.contains(word), "{word:?} in: {said}");
+    }
+    // GPT-3's rate for a model of width 16: the usual 2e-4 at 2048 would be 2.56e-2.
+    let slow = ["--set", "pretrain.learning_rate=2e-3", "--set", "sft.batch=4"];
+    let said = succeeds(on.run("slow", &slow));
+    assert_eq!(said.matches("pretrain: pretrain.learning_rate = 2e-3 is far below").count(), 1, "{said}");
 }
 
 /// The configurations that come with the program set nothing in vain.
