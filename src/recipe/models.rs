@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::Recipe;
-use super::named::has;
+use super::named::{has, is_own};
 use crate::checkpoint::load_model_directory_with_warnings;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ impl<E: Engine> Recipe<'_, E> {
         if names.is_empty() {
             return Ok(vec![self.start(&None, self.best_imitator(), Head::LanguageModel)?]);
         }
-        let open = |name: &String| match self.has(name) {
+        let open = |name: &String| match is_own(self.settings, &self.run, name) {
             true => self.own(name, Head::LanguageModel),
             false => self.load(name, Head::LanguageModel),
         };

@@ -9,6 +9,9 @@ use crate::run::{Run, StageId};
 use crate::settings::{Select, Settings};
 use crate::text::Tokenizer;
 
+/// The models that a run makes.
+const MODELS: [&str; 6] = ["pretrain", "sft", "reward_model", "rlhf_init", "policy_without_ptx", "policy"];
+
 /// A key that names a model directory.
 pub(super) struct Named<'a> {
     /// `section.key`.
@@ -71,7 +74,8 @@ pub(super) fn to_do(settings: &Settings, run: &Run, stage: StageId) -> bool {
 /// Whether a name in `collect.models` is that of a model of the run itself, which is there or will be by then.
 pub(super) fn is_own(settings: &Settings, run: &Run, name: &str) -> bool {
     let to_come = name == "pretrain" || (name == "sft" && settings.sft.epochs > 0);
-    to_come || has(run, name)
+    // A path, though it may lead into the run directory, is what it says.
+    to_come || (MODELS.contains(&name) && has(run, name))
 }
 
 /// Whether the run directory holds that model.
@@ -84,12 +88,11 @@ pub(super) fn has(run: &Run, name: &str) -> bool {
 /// # Errors
 /// Those of its files.
 pub(super) fn own_tokenizer(run: &Run) -> Result<Option<Tokenizer>> {
-    let models = ["pretrain", "sft", "reward_model", "rlhf_init", "policy_without_ptx", "policy"];
     // What the first stage was killed in while writing it is no model yet.
     if run.directory.completed.stages.is_empty() {
         return Ok(None);
     }
-    for name in models.iter().filter(|name| has(run, name)) {
+    for name in MODELS.iter().filter(|name| has(run, name)) {
         if let Some(tokenizer) = load_tokenizer(&run.directory.path.join(name))? {
             return Ok(Some(tokenizer));
         }
