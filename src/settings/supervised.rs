@@ -201,8 +201,8 @@ section! {
         min_candidates: usize = 4, |&k: &usize| (k < 2).then_some("at least 2");
         /// In the miniature, most responses a labeler ranks for a prompt. Paper: 9 (section 3.5).
         max_candidates: usize = 9, |&k: &usize| (!(2..=MAX_RESPONSES).contains(&k)).then_some("2 to 64");
-        /// In the miniature, share of them written by people of varied skill; the SFT model samples the
-        /// rest. Paper: outputs of models, mostly SFT (section 3.1); what only people's mistakes show a
+        /// In the miniature, share of them written by people of varied skill, on average over the prompts; the SFT model
+        /// samples the rest. Paper: outputs of models, mostly SFT (section 3.1); what only people's mistakes show a
         /// small reward model, a small SFT model would have to make first.
         written_share: f32 = 0.5, fraction;
         /// In the miniature, temperature at which the SFT model writes the others. Not printed.

@@ -164,7 +164,9 @@ pub fn candidates(seed: u64, s: &RewardModelSettings, side: Side, index: u64) ->
     // K is uniform from the least to the most.
     let mut rng = Rng::at(seed, Address::RewardModel, Purpose::Labeler, side as u64, index, 0);
     let k = s.min_candidates + rng.below(s.max_candidates - s.min_candidates + 1);
-    let written = (k as f32 * s.written_share).round() as usize;
+    // On average people write exactly their share, however small: what is no whole response is one as often as that.
+    let share = k as f64 * f64::from(s.written_share);
+    let written = ((share + f64::from(rng.uniform())) as usize).min(k);
     (k - written, written)
 }
 

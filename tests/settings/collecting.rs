@@ -6,13 +6,14 @@ use std::sync::atomic::AtomicBool;
 
 use instructgpt::app::pipeline;
 use instructgpt::checkpoint::save_model_directory;
+use instructgpt::data::Side;
 use instructgpt::engine::Cpu;
 use instructgpt::model::{Draw, Head, ModelConfig, Network, Sampling};
 use instructgpt::num::rng::Stage as Address;
 use instructgpt::run::StageId;
 use instructgpt::run::progress::Silent;
 use instructgpt::settings::Settings;
-use instructgpt::train::collect::COMPARISONS;
+use instructgpt::train::collect::{COMPARISONS, candidates};
 use instructgpt::train::dataset::Dataset;
 use serde_json::Value;
 
@@ -91,6 +92,20 @@ fn people_write_their_share_of_the_responses() {
         let written: Vec<usize> = written.collect();
         let exact = written.iter().filter(|&&n| n == expected).count();
         assert!(written.iter().all(|&n| n <= expected) && 2 * exact > written.len(), "{share}: {written:?}");
+    }
+}
+
+/// A tenth of four responses is less than half of one: it is one for four prompts in ten.
+#[test]
+fn a_small_share_of_people_is_not_rounded_to_none() {
+    let mut s = world(&[]).reward_model;
+    (s.min_candidates, s.max_candidates) = (4, 4);
+    for share in [0.1, 0.4] {
+        s.written_share = share;
+        let written = |index| candidates(7, &s, Side::Train, index).1;
+        let mean = (0..4000).map(written).sum::<usize>() as f64 / 4000.0;
+        // A standard deviation of the mean is below 0.008.
+        assert!((mean - 4.0 * f64::from(share)).abs() < 0.03, "{share}: {mean}");
     }
 }
 
