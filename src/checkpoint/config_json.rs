@@ -93,9 +93,11 @@ impl<'a> Fields<'a> {
         let Some((name, value)) = self.get(names) else {
             return Err(self.bad(names[0], expected, "nothing", ""));
         };
-        let mut others = names.iter().filter_map(|&other| self.get(&[other]));
-        if let Some((_, differs)) = others.find(|(_, other)| *other != value) {
-            let hint = format!("{} name one size", names.join(" and "));
+        // Of two names for one size transformers takes either; n_ctx it does not read beside n_positions.
+        let mut others =
+            names.iter().filter(|&&other| other != "n_ctx").filter_map(|&other| self.get(&[other]));
+        if let Some((other, differs)) = others.find(|(_, other)| *other != value) {
+            let hint = format!("{name} and {other} name one size");
             return Err(self.bad(name, differs, brief(value), &hint));
         }
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok()).filter(|&size| size > 0);

@@ -109,6 +109,9 @@ struct Settings {
     config: String,
     /// The fields of the first, changed by those of the second.
     fields: Map<String, Value>,
+    /// The second's name, and its fields.
+    map_name: String,
+    of_map: BTreeSet<String>,
     /// The third's, with its name.
     added: Vec<(String, Value)>,
     added_name: String,
@@ -132,6 +135,8 @@ impl Settings {
             if let Some(file) = files.special_tokens_map {
                 let map = object(file)?;
                 settings.notes.extend(fields::check(&map, TOKENIZER_CONFIG, file.name)?);
+                settings.map_name = file.name.to_string();
+                settings.of_map = map.keys().cloned().collect();
                 settings.fields.extend(map);
             }
             if let Some(file) = files.added_tokens {
@@ -154,8 +159,13 @@ impl Settings {
         }
     }
 
+    /// The file that a field's value is from.
+    fn origin_of(&self, field: &str) -> &str {
+        if self.of_map.contains(field) { &self.map_name } else { &self.config }
+    }
+
     fn wrong(&self, field: &str, expected: &str, found: &Value, hint: &str) -> Error {
-        Error::format(&self.config, format!("field \"{field}\""), expected, brief(found), hint)
+        Error::format(self.origin_of(field), format!("field \"{field}\""), expected, brief(found), hint)
     }
 
     /// Whether everything is taken from `tokenizer.json`; otherwise the class is `GPT2Tokenizer`.
@@ -190,7 +200,7 @@ impl Settings {
             let token = match self.fields.get(name) {
                 Some(Value::Null) => None,
                 None => Some(END_OF_TEXT.to_string()),
-                Some(value) => Some(declared(value, &self.config, name)?.content),
+                Some(value) => Some(declared(value, self.origin_of(name), name)?.content),
             };
             if let (true, Some(token)) = (self.flag(flag)?, token) {
                 let id = tokenizer.id_of_added(&token);
@@ -286,9 +296,10 @@ impl Settings {
                 Some(Value::Null) => {}
                 None if !default => {}
                 None => all.push((special(END_OF_TEXT), config)),
-                Some(value) => {
-                    all.push((Declared { special: true, ..declared(value, config, name)? }, config))
-                }
+                Some(value) => all.push((
+                    Declared { special: true, ..declared(value, self.origin_of(name), name)? },
+                    self.origin_of(name),
+                )),
             }
         }
         for name in ["extra_special_tokens", "additional_special_tokens"] {
@@ -297,7 +308,10 @@ impl Settings {
                 return Err(self.wrong(name, "a list of tokens", value, ""));
             };
             for value in tokens {
-                all.push((Declared { special: true, ..declared(value, config, name)? }, config));
+                all.push((
+                    Declared { special: true, ..declared(value, self.origin_of(name), name)? },
+                    self.origin_of(name),
+                ));
             }
             // The second is the first's old name.
             break;
