@@ -54,6 +54,18 @@ const TESTED: &[Row] = &[
         &["data.max_prompt_tokens", "data.max_response_tokens", "ppo.max_prompt_tokens"],
     ),
     (INPUTS, "no_user_has_more_prompts_than_the_cap", &["data.prompts_per_user"]),
+    ("src/train/dataset/tests.rs", "each_fraction_is_of_its_own_side", &["data.test_fraction"]),
+    (
+        "src/train/dataset/tests.rs",
+        "prompts_that_begin_alike_count_once_in_every_kind",
+        &["data.deduplicate_prefix"],
+    ),
+    ("tests/data_files.rs", "the_joint_ends_every_stated_prompt_and_no_other", &["data.joint"]),
+    (
+        "tests/data_files.rs",
+        "the_template_is_that_of_the_settings",
+        &["data.template_instruction", "data.template_input", "data.template_response"],
+    ),
     (
         INPUTS,
         "the_miniature_has_the_sizes_of_its_section",
@@ -168,6 +180,7 @@ const TESTED: &[Row] = &[
         &["ppo.episodes", "ppo.eval_every", "ppo.eval_prompts"],
     ),
     (PPO, "the_policys_warm_up_follows_the_hand", &["ppo.warmup_iterations", "ppo.warmup_start"]),
+    ("tests/exact_stages.rs", "the_warm_up_is_the_policys_alone_unless_asked_for", &["ppo.value_warmup"]),
     (
         PPO,
         "ppo_follows_the_hand_in_every_setting",
