@@ -71,7 +71,7 @@ MUTANTS = [
         ("missing_eos_of_those_that_end", "src/loss/kl_reward.rs", "MissingEos::Replace if «!ended» =>", "ended", LOSS),
         ("adaptive_kl_sign", "src/loss/kl_reward.rs", "let error = «(mean_kl / self.target as f64 - 1.0).clamp(-0.2, 0.2)»;", "(1.0 - mean_kl / self.target as f64).clamp(-0.2, 0.2)", LOSS),
         ("adaptive_kl_unbounded", "src/loss/kl_reward.rs", "let error = «(mean_kl / self.target as f64 - 1.0).clamp(-0.2, 0.2)»;", "mean_kl / self.target as f64 - 1.0", LOSS),
-        ("kl_horizon_lost", "src/loss/kl_reward.rs", "error * episodes as f64 / «self.horizon as f64»", "10_000.0", LOSS),
+        ("kl_horizon_lost", "src/loss/kl_reward.rs", "error * episodes as f64 / «self.horizon as f64»", "10_000.0", PPO),
         ("score_behind_a_full_response", "src/loss/kl_reward.rs", "ScorePlacement::AfterEndOfText if «tokens < limit» =>", "true", LOSS),
         ("lambda_lost", "src/loss/advantage.rs", "let discount = «gamma * lambda»;", "gamma", LOSS),
         ("gamma_lost", "src/loss/advantage.rs", "fma(«gamma», next_value, rewards[t])", "1.0", LOSS),

@@ -278,7 +278,7 @@ fn distance(found: &[f32], expected: &[f32], start: &[f32]) -> f64 {
     distance
 }
 
-/// The rounding of f32 in a few updates: measured at most 2e-5.
+/// The rounding of f32 in a few updates: measured at most 1e-5.
 const EQUAL: f64 = 2e-4;
 /// What a setting must change, at least, for its case to be a test of it.
 const DIFFERENT: f64 = 5e-3;
