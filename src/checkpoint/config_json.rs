@@ -1,7 +1,7 @@
 //! Hugging Face's `config.json` for GPT-2, read into a [`ModelConfig`] and written from one.
 //!
 //! What would change the arithmetic is either understood or an error, never ignored:
-//! [`CONFIG`](crate::text::fields::CONFIG) lists every field. Here are those that are used.
+//! [`CONFIG`] lists every field. Here are those that are used.
 //! GPT-3's banded attention has no key of Hugging Face's: we write and read an extra one,
 //! `attention_window`. `transformers` ignores it and attends densely, so such a model gives other
 //! results there. The precision of a model's products, `precision`, is another: the parameters are f32 whatever it
