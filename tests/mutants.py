@@ -30,7 +30,7 @@ SCRATCH = ROOT / "target" / "mutants"
 # Unit tests that are quick, by module.
 UNITS = ["data::", "eval::", "loss::", "model::", "num::statistics", "optim::", "recipe::", "run::", "settings::", "train::"]
 # In this order, until one fails.
-TESTS = ["lib", "settings", "exact_stages", "numerical_faults", "golden"]
+TESTS = ["lib", "settings", "exact_stages", "numerical_faults", "golden", "model_directories"]
 HASHES = ("exact_pipeline", ["the_run_has_the_known_hashes"])
 
 SWITCH = """
@@ -103,11 +103,14 @@ MUTANTS = [
         ("sft_any_epoch_is_better", "src/train/sft.rs", "self.s.select == Select::ValidationLoss && «better»", "true", "exact_stages the_best_epoch"),
         ("sft_selects_the_worst", "src/train/sft_selection.rs", "|(most, ..)| «reward > *most»", "reward < *most", "settings recipes::"),
         ("prompts_summed", "src/train/reward_model.rs", "let weight = «1.0 / batch.len() as f32»;", "1.0", SUPERVISED),
-        ("reward_model_uncentred", "src/train/reward_model.rs", "if «self.s.center_on_demonstrations» &&", "false", SUPERVISED),
-        ("reward_model_always_centred", "src/train/reward_model.rs", "if «self.s.center_on_demonstrations» &&", "true", SUPERVISED),
+        ("reward_model_uncentred", "src/train/reward_model.rs", "let wanted = «self.s.center_on_demonstrations»;", "false", SUPERVISED),
+        ("reward_model_always_centred", "src/train/reward_model.rs", "let wanted = «self.s.center_on_demonstrations»;", "true", SUPERVISED),
+        ("reward_model_tested_on_validation", "src/train/reward_model.rs", "validate(&mut network, «test», usize::MAX)", "&data.rankings.validation", "exact_pipeline validation_chooses"),
+        ("pairs_are_their_own_clusters", "src/num/statistics.rs", "(«variance * (n - 1.0) / (p * (1.0 - p))»).max(1.0)", "1.0", "lib num::statistics"),
         ("centred_the_other_way", "src/train/reward_model.rs", "*bias = («f64::from(*bias) - mean * f64::from(w) / square») as f32;", "f64::from(*bias) + mean * f64::from(w) / square", SUPERVISED),
         # The collection of comparisons.
-        ("written_share_lost", "src/train/collect.rs", "(«k as f32 * s.written_share»).round()", "k as f32 * 0.5", "settings collecting::"),
+        ("written_share_lost", "src/train/collect.rs", "let share = «k as f64 * f64::from(s.written_share)»;", "k as f64 * 0.5", "settings collecting::"),
+        ("written_share_rounded", "src/train/collect.rs", "(«(share + f64::from(rng.uniform())) as usize»).min(k)", "share.round() as usize", "settings collecting::"),
         ("candidate_temperature_lost", "src/train/collect.rs", "Sampling::full(«s.candidate_temperature», max_response_tokens", "1.0", "settings collecting::"),
         ("max_candidates_never_reached", "src/train/collect.rs", "rng.below(«s.max_candidates - s.min_candidates + 1»)", "(s.max_candidates - s.min_candidates).max(1)", "settings collecting::"),
         # PPO.
@@ -128,7 +131,9 @@ MUTANTS = [
         ("ema_is_the_papers", "src/train/ppo.rs", "policy.update(sums.learning_rate, «s.ema»)", "0.992", PPO),
         ("warm_up_counts_updates", "src/train/ppo.rs", "warmup_steps: «s.warmup_iterations * (s.minibatches * s.inner_epochs) as u64»,", "s.warmup_iterations", PPO),
         ("raw_weights_exported", "src/train/ppo.rs", "Finished::network(«self.policy.averaged()», results)", "self.policy.network.clone()", PPO),
-        ("eval_prompts_lost", "src/train/ppo.rs", "prompts.truncate(«self.s.eval_prompts»);", "usize::MAX", PPO),
+        ("eval_prompts_lost", "src/train/ppo.rs", "prompts.truncate(«s.eval_prompts»);", "usize::MAX", PPO),
+        ("validation_of_the_raw_policy", "src/optim/learner.rs", "if let Some(average) = «&mut self.average» {", "&mut None", "exact_stages"),
+        ("value_rate_warms_up", "src/train/ppo.rs", "let value_rate = if «s.value_warmup»", "!s.value_warmup", "exact_stages"),
         ("rewards_whitened_to_mean_0", "src/train/episodes.rs", "Whitening { shift_mean: «false», unbiased", "true", PPO),
         ("rewards_whitened_biased", "src/train/episodes.rs", "shift_mean: false, unbiased: «s.unbiased_whitening» }", "false", PPO),
         ("reference_at_temperature_1", "src/train/episodes.rs", "reference.log_probs(&episodes.rollouts.sequences(), «s.temperature»)", "1.0", PPO),
@@ -136,18 +141,22 @@ MUTANTS = [
         ("score_after_eos_without_limit", "src/train/episodes.rs", "placement.positions(response.len(), «s.max_response_tokens»)", "usize::MAX", PPO),
         ("score_after_eos_lost", "src/train/episodes.rs", "match «s.score_after_eos» {", "false", PPO),
         # The data.
-        ("cap_of_users_lost", "src/train/dataset.rs", "data::cap_per_user(prompts, «files.prompts_per_user»)", "usize::MAX", INPUTS),
-        ("cap_of_users_off_by_one", "src/data/split.rs", "«*count <= limit»", "*count < limit", "lib data::"),
-        ("held_out_prompts_leak", "src/data/split.rs", "validation.retain(|record| «!seen.contains(record.prompt())»);", "true", "lib data::"),
-        ("prefix_longer_by_one", "src/data/split.rs", ".chars().take(«length»)", "length + 1", "lib data::"),
-        ("users_on_both_sides", "src/data/split.rs", "Some(user) => «hash(seed, b'u', user)»,", "hash(seed, b'p', record.prompt())", "lib data::"),
+        ("mix_rounded_per_batch", "src/train/mixture.rs", "(«step as f64 * self.batch as f64 * self.text_share») as u64", "step as f64 * (self.batch as f64 * self.text_share).floor()", "lib train::"),
+        ("pad_ignored", "src/model/network.rs", "let pad = «self.config.pad_token»;", "None", "model_directories"),
+        ("top_p_of_all_tokens", "src/model/sampling.rs", "let whole = «if most < p.len() { order[..most].iter().map(probable).sum() } else { 1.0 }»;", "1.0", "lib model::"),
+        ("cap_of_users_lost", "src/train/records.rs", "let limit = «settings.data.prompts_per_user»;", "usize::MAX", INPUTS),
+        ("cap_of_users_off_by_one", "src/data/filters.rs", "(«prompts.len() < limit» && prompts.insert(prompt))", "prompts.len() <= limit", "lib data::"),
+        ("held_out_prompts_leak", "src/data/split.rs", ".all(|key| «self.earliest[key] == side»)", "true", "lib data::"),
+        ("test_trains_the_choice", "src/data/split.rs", "number if number < «self.validation + self.test» => Side::Test,", "self.validation", "lib data::"),
+        ("prefix_longer_by_one", "src/data/normal_form.rs", "text.char_indices().nth(«self.prefix»)", "self.prefix + 1", "lib data::"),
+        ("users_on_both_sides", "src/data/split.rs", "Some(user) => «Key::User(user.to_string())»,", "Key::Prompt(self.form.beginning(record.prompt()))", "lib data::"),
         ("response_shorter_by_one", "src/train/encoder.rs", "«response <= self.max_response»", "response < self.max_response", INPUTS),
-        ("prompt_limit_of_data_for_ppo", "src/train/dataset.rs", "let limit = «settings.ppo.max_prompt_tokens»;", "settings.data.max_prompt_tokens", INPUTS),
+        ("prompt_limit_of_data_for_ppo", "src/train/dataset.rs", "\"ppo.max_prompt_tokens\", «settings.ppo.max_prompt_tokens»,", "settings.data.max_prompt_tokens", INPUTS),
         # Evaluation and statistics.
-        ("ties_lose", "src/eval/win_rate.rs", "wilson(«wins as f64 + ties as f64 / 2.0», policy.len())", "wins as f64", "lib eval::"),
-        ("open_questions_count", "src/eval/metadata.rs", "self.answered[i] += «usize::from(answer.is_some())»;", "1", "lib eval::"),
+        ("ties_lose", "src/eval/win_rate.rs", "Some(Ordering::Equal) => (&mut ties, «0.5»),", "0.0", "lib eval::"),
+        ("open_questions_count", "src/eval/metadata.rs", "counts.add(prompt, yes, «usize::from(answer.is_some())»);", "1", "lib eval::"),
         ("kl_of_the_evaluation_sign", "src/eval/evaluation.rs", "«(own - theirs) / prompts.len() as f64»", "(theirs - own) / prompts.len() as f64", "settings recipes::"),
-        ("variance_over_n", "src/num/statistics.rs", "/ «(values.len() - 1) as f64»", "values.len() as f64", "lib num::statistics"),
+        ("variance_over_n", "src/num/statistics.rs", "if clusters > 1 { «g / (g - 1.0)» * squares", "1.0", "lib num::statistics"),
         # Models and sampling.
         ("top_p_keeps_one_more", "src/model/sampling.rs", "«mass < f64::from(sampling.top_p)»", "mass <= f64::from(sampling.top_p)", "settings sampling::"),
         ("banded_layers_even", "src/model/config.rs", "if «layer % 2 == 1» =>", "layer % 2 == 0", "lib settings::"),
