@@ -131,7 +131,8 @@ impl<'a, E: Engine> Recipe<'a, E> {
     /// Says what is going to be done.
     fn announce(&mut self, only: Option<StageId>) -> Result<()> {
         let completed = &self.run.directory.completed;
-        let plan = plan(self.settings, self.root, &self.data, completed, only)?;
+        let plan =
+            plan(self.settings, self.root, Some(&self.run.directory.path), &self.data, completed, only)?;
         let path = self.run.directory.path.display().to_string();
         if plan.stages.is_empty() {
             self.run.note(&format!("{path}: nothing to do, as the configuration turns this stage off"));

@@ -295,7 +295,7 @@ fn validation_chooses_and_the_test_reports() {
     let tested: Vec<String> = data.prompts.test.iter().map(text).collect();
     let samples = lines("samples.jsonl");
     assert!(
-        samples.len() == 8
+        samples.len() == settings.ppo.eval_prompts
             && samples.iter().all(|line| tested.contains(&line["prompt"].as_str().unwrap().into()))
     );
     for side in Side::ALL {

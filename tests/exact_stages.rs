@@ -617,9 +617,9 @@ fn the_reward_models_interval_is_clustered_by_prompt() {
     let mut data = Dataset::load(&settings, Path::new(".")).unwrap();
     data.load_rankings(&settings, &out.path().join(COMPARISONS)).unwrap();
     // One prompt is ranked twice.
-    let twice = data.rankings.validation[0].clone();
-    data.rankings.validation.push(twice);
-    let held_out = &data.rankings.validation;
+    let twice = data.rankings.test[0].clone();
+    data.rankings.test.push(twice);
+    let held_out = &data.rankings.test;
 
     let mut network = with_threads(2, || reward_model(&mut run, &data, scalar_model(&settings))).unwrap();
     let results = &read_results(out.path())["reward_model"];
@@ -639,7 +639,7 @@ fn the_reward_models_interval_is_clustered_by_prompt() {
     let (by_prompt, by_pair) = (by_prompt.share().unwrap(), by_pair.share().unwrap());
     let found = ["accuracy", "accuracy_low", "accuracy_high"].map(|key| results[key].as_f64().unwrap());
     assert_eq!(found, [by_prompt.value, by_prompt.low, by_prompt.high]);
-    assert_eq!(results["validation_pairs"], by_pair.count);
+    assert_eq!(results["test_pairs"], by_pair.count);
     assert_eq!(results["accuracy_prompts"], by_prompt.clusters);
     assert!(by_prompt.clusters < held_out.len());
     assert!(by_prompt.low < by_pair.low && by_pair.high < by_prompt.high, "{by_prompt:?} {by_pair:?}");

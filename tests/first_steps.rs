@@ -74,7 +74,7 @@ fn init_then_plan_then_run_then_nothing_is_left() {
         "drawing the first weights",
         "pretrain: stage 1 of 8, 4 steps",
         "ppo_ptx: stage 7 of 8, 2 steps",
-        "Held-out prompts",
+        "test prompts, 95 % intervals",
     ];
     assert!(order.map(at).is_sorted(), "{outcome:?}");
     assert!(!outcome.stderr.contains("already finished"));

@@ -230,7 +230,9 @@ fn a_second_run_in_the_directory_is_refused_until_the_first_is_gone() {
     assert_refused(&run(out.path(), &[]).output().unwrap(), 2, &["--resume"]);
     assert_refused(&run(out.path(), &["--resume"]).output().unwrap(), 2, &["another", "config.toml"]);
     fs::remove_dir_all(out.path().join("state")).ok();
-    fs::remove_file(out.path().join("config.toml")).unwrap();
+    for begun in ["config.toml", "run.json"] {
+        fs::remove_file(out.path().join(begun)).unwrap();
+    }
     assert_resumes(out.path(), "a lock file left by a killed run");
 }
 

@@ -53,7 +53,7 @@ fn lines(path: &Path) -> Vec<Value> {
 
 fn plan_of(s: &Settings) -> Plan {
     let data = Dataset::load(s, Path::new(".")).unwrap();
-    recipe::plan(s, Path::new("."), &data, &Completed::default(), None).unwrap()
+    recipe::plan(s, Path::new("."), None, &data, &Completed::default(), None).unwrap()
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn planned_in_order_of(made: &BTreeMap<String, u64>, plan: &[(String, u64)]) -> 
 #[test]
 fn what_is_turned_off_is_not_planned_and_what_grows_costs_more() {
     let names = |plan: &Plan| plan.stages.iter().map(|stage| stage.id).collect::<Vec<_>>();
-    let whole = plan_of(&tiny(&[]));
+    let whole = plan_of(&tiny(&["reward_model.epochs=1"]));
     use StageId::*;
     let all = [Pretrain, Sft, Collect, RewardModel, SftSelection, RlhfInit, PpoToCompare, PpoPtx, Evaluation];
     assert_eq!(names(&whole), all);

@@ -132,7 +132,11 @@ impl<'a> Records<'a> {
         }
         // JSON that goes on in the next line is no JSON Lines; a mistake within the line is one whatever the format.
         let hint = if lines && error.is_eof() { FORMAT } else { "" };
-        json::refusal(origin, text, piece.start, "a JSON object", error, hint)
+        let expected = match error.to_string().starts_with("trailing characters") && !lines {
+            true => "\",\" or \"]\"",
+            false => "a JSON object",
+        };
+        json::refusal(origin, text, piece.start, expected, error, hint)
     }
 }
 

@@ -23,6 +23,12 @@ struct Passes {
 pub(super) fn before(s: &Settings, data: &Dataset, shapes: &Shapes) -> Vec<String> {
     let stages = passes(s, data);
     let mut notes = Vec::new();
+    if s.pretrain.steps == 0 && s.pretrain.init_from.is_none() {
+        notes.push(
+            "pretrain.steps = 0 without pretrain.init_from: what is not named begins with random weights"
+                .into(),
+        );
+    }
     for stage in &stages {
         let Passes { section, batch, items, what, rate, warmup, updates, .. } = *stage;
         if items < batch {

@@ -11,20 +11,21 @@ use crate::run::{Plan, PlannedStage, StageId};
 use crate::settings::{Model, Settings};
 use crate::train::dataset::Dataset;
 
-/// The plan of a run. `root` is that of the configuration's relative paths; `completed` says which stages are, and
-/// `only` asks for one stage with what belongs to it.
+/// The plan of a run. `root` is that of the configuration's relative paths, `own` the run's directory, if it has one;
+/// `completed` says which stages are, and `only` asks for one stage with what belongs to it.
 ///
 /// # Errors
 /// Those of the model directories that the configuration names.
 pub fn plan(
     settings: &Settings,
     root: &Path,
+    own: Option<&Path>,
     data: &Dataset,
     completed: &Completed,
     only: Option<StageId>,
 ) -> Result<Plan> {
     let planned = |settings: &Settings| -> Result<Vec<PlannedStage>> {
-        let planner = Planner { s: settings, root, data };
+        let planner = Planner { s: settings, root, own, data };
         let ids = StageId::ALL.into_iter().filter(|&id| wanted(settings, id));
         let ids = ids.filter(|&id| only.is_none_or(|only| belongs(id, only)));
         ids.map(|id| planner.stage(id, completed.covers(id))).collect()
@@ -39,7 +40,7 @@ pub fn plan(
             halved.push((key, left.map(|stage| stage.work).sum()));
         }
     }
-    let model = Planner { s: settings, root, data }.shape(Model::Pretrained)?;
+    let model = Planner { s: settings, root, own, data }.shape(Model::Pretrained)?;
     Ok(Plan { stages: planned(settings)?, model, halved })
 }
 

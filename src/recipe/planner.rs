@@ -22,6 +22,8 @@ pub(super) struct Planner<'a> {
     pub s: &'a Settings,
     /// Of the configuration's relative paths.
     pub root: &'a Path,
+    /// Where the run's models are.
+    pub own: Option<&'a Path>,
     pub data: &'a Dataset,
 }
 
@@ -57,6 +59,8 @@ fn score(model: &ModelConfig, lengths: impl IntoIterator<Item = usize>) -> Sum {
     sum
 }
 
+const CONFIG: &str = "config.json";
+
 /// Training takes a backward as well, of twice a forward's arithmetic.
 const TRAINING: f64 = 3.0;
 
@@ -70,12 +74,34 @@ impl Planner<'_> {
             ModelConfig { heads, ..config.clone() }.validate("model")?;
             return Ok(config);
         };
-        self.shape_in(directory)
+        match self.root.join(directory).join(CONFIG).exists() {
+            true => self.shape_in(directory),
+            false => self.left_of(directory),
+        }
     }
 
-    /// The shape of the model in a directory.
+    /// The shape of the model in a directory that is gone, from a model of the run that was trained from it.
+    fn left_of(&self, directory: &str) -> Result<ModelConfig> {
+        let models = [
+            (Model::Pretrained, "pretrain"),
+            (Model::Sft, "sft"),
+            (Model::RewardModel, "reward_model"),
+            (Model::RlhfInit, "rlhf_init"),
+            (Model::Policy, "policy"),
+        ];
+        let from_it = models.iter().filter(|(model, _)| self.s.shape_from(*model) == Some(directory));
+        let mut own = from_it.filter_map(|(_, name)| Some(self.own?.join(name)));
+        let own = own.find(|path| path.join(CONFIG).exists());
+        self.shape_at(&own.unwrap_or_else(|| self.root.join(directory)))
+    }
+
+    /// The shape of the model in a directory that the configuration names.
     fn shape_in(&self, directory: &str) -> Result<ModelConfig> {
-        let path = self.root.join(directory).join("config.json");
+        self.shape_at(&self.root.join(directory))
+    }
+
+    fn shape_at(&self, directory: &Path) -> Result<ModelConfig> {
+        let path = directory.join(CONFIG);
         let (config, _) = parse_config(&read_file(&path, 1 << 24)?, &path.display().to_string())?;
         Ok(ModelConfig { precision: self.s.precision, ..config })
     }

@@ -193,13 +193,8 @@ impl Settings {
 
     /// Values that are each in their range, but together make a stage do nothing, or the opposite of what is meant.
     pub(super) fn contradictions(&self) -> Vec<Error> {
-        let Settings { pretrain, ppo, .. } = self;
+        let ppo = &self.ppo;
         let mut faults = Vec::new();
-        if pretrain.steps == 0 && pretrain.init_from.is_none() {
-            let hint =
-                "or set pretrain.init_from: without either, every stage would start from random weights";
-            faults.push(Error::usage("pretrain.steps", "at least 1", 0, hint));
-        }
         if (1..ppo.batch as u64).contains(&ppo.episodes) {
             let expected = format!("at least ppo.batch = {}, or 0 for no PPO", ppo.batch);
             let hint = "fewer episodes make no iteration: lower ppo.batch as well";
@@ -280,9 +275,6 @@ mod tests {
         assert!(said.starts_with("ppo.episodes: expected at least ppo.batch = 512, or 0"), "{said}");
         with(|s| s.ppo.episodes = 512).validate().unwrap();
         with(|s| s.ppo.episodes = 0).validate().unwrap();
-        let said = refused(|s| s.pretrain.steps = 0);
-        assert!(said.starts_with("pretrain.steps: expected at least 1"), "{said}");
-        with(|s| (s.pretrain.steps, s.pretrain.init_from) = (0, Some("m".into()))).validate().unwrap();
         let penalty = |value| {
             with(|s| (s.ppo.missing_eos, s.ppo.missing_eos_value) = (MissingEos::Subtract, value)).validate()
         };
