@@ -8,6 +8,7 @@ mod needs;
 mod notes;
 mod plan;
 mod planner;
+mod shape;
 
 pub use needs::{check_data, check_settings};
 pub use plan::plan;

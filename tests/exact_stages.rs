@@ -646,7 +646,7 @@ fn the_reward_models_interval_is_clustered_by_prompt() {
     assert_eq!(results["length_baseline_prompts"], by_prompt.clusters);
 
     // Without held-out pairs there is no accuracy; without demonstrations nothing to center on.
-    data.rankings.validation.clear();
+    (data.rankings.validation, data.rankings.test) = Default::default();
     data.demonstrations.train.clear();
     let settings = tiny(&[]);
     let (_, lines, results) =
@@ -655,7 +655,7 @@ fn the_reward_models_interval_is_clustered_by_prompt() {
     for key in ["accuracy", "accuracy_low", "accuracy_high", "length_baseline", "shift"] {
         assert_eq!(results[key], Value::Null, "{key}");
     }
-    assert_eq!((&results["validation_pairs"], &results["accuracy_prompts"]), (&json!(0), &json!(0)));
+    assert_eq!((&results["test_pairs"], &results["accuracy_prompts"]), (&json!(0), &json!(0)));
     assert!(lines.iter().all(|line| line.get("validation_accuracy").is_none()));
     assert!(results["notes"][0].as_str().unwrap().contains("no demonstrations to center"));
 }

@@ -83,7 +83,7 @@ fn init_then_plan_then_run_then_nothing_is_left() {
     let outcome = instructgpt(&[&run[..], &["--resume"]].concat(), "");
     succeeded(&outcome);
     assert_eq!(outcome.stdout, format!("{out}/report.html\n"));
-    for part in ["already finished", "Held-out prompts"] {
+    for part in ["already finished", "test prompts, 95 % intervals"] {
         assert!(outcome.stderr.contains(part), "{part}: {outcome:?}");
     }
     assert!(!outcome.stderr.contains("stage 1 of") && !outcome.stderr.contains("plan:"), "{outcome:?}");

@@ -252,11 +252,14 @@ fn a_model_that_is_named_is_an_input_until_it_is_read() {
 #[test]
 fn what_is_left_over_or_set_in_vain_is_said() {
     let out = tempfile::tempdir().unwrap();
-    let sets = ["ppo.episodes=15", "ppo.kl_target=3", "sft.final_fraction=0.5", "ppo.ema=0.99"];
+    let sets = ["ppo.episodes=15", "ppo.adaptive_kl=false", "sft.final_fraction=0.5", "ppo.ema=0.99"];
     let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
     let said = succeeds(run(&config_file(), out.path(), &sets));
     assert!(said.contains("the 7 left over are not run"), "{said}");
-    assert!(said.contains("ppo.kl_target is set but not used, since ppo.adaptive_kl = false"), "{said}");
+    assert!(
+        said.contains("ppo.kl_target, ppo.kl_horizon are set but not used, since ppo.adaptive_kl = false"),
+        "{said}"
+    );
     assert!(!said.contains("sft.final_fraction"), "that one is used: {said}");
     let results: serde_json::Value =
         serde_json::from_str(&fs::read_to_string(out.path().join("results.json")).unwrap()).unwrap();

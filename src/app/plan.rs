@@ -22,9 +22,11 @@ pub fn lines(plan: &Plan, speed: &Speed) -> Vec<String> {
     let memory = plan.left().map(|stage| stage.memory).max().unwrap_or(0);
     let at_most = if bound { "at most " } else { "" };
     let (flops, time) = (si(work.flops(), "FLOP"), duration(work.seconds(speed)));
-    let threads = par::threads();
-    lines
-        .push(format!("in all {at_most}{flops}: {at_most}{time} on {threads} threads, in {}", bytes(memory)));
+    let threads = match par::threads() {
+        1 => "1 thread".to_string(),
+        threads => format!("{threads} threads"),
+    };
+    lines.push(format!("in all {at_most}{flops}: {at_most}{time} on {threads}, in {}", bytes(memory)));
     let speeds = [speed.passes, speed.sampling].map(|speed| si(speed, "FLOP/s"));
     lines.push(format!("measured now: {} in passes, {} in sampling", speeds[0], speeds[1]));
     if bound {
