@@ -77,8 +77,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
     /// Those of the stages.
     pub fn all(&mut self) -> Result<()> {
         needs::check_data(self.settings, &self.data)?;
-        self.look_ahead(&StageId::ALL)?;
-        self.announce(None)?;
+        self.look_ahead(None)?;
         self.pretrain()?;
         // Step 1: demonstrations, and a policy that imitates them.
         self.sft()?;
@@ -100,10 +99,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         if stage == StageId::Collect && self.data.world.is_none() {
             return Err(needs::world());
         }
-        self.look_ahead(
-            &StageId::ALL.into_iter().filter(|&id| plan::belongs(id, stage)).collect::<Vec<_>>(),
-        )?;
-        self.announce(Some(stage))?;
+        self.look_ahead(Some(stage))?;
         match stage {
             StageId::Pretrain => self.pretrain(),
             StageId::Sft => self.sft(),
@@ -122,15 +118,11 @@ impl<'a, E: Engine> Recipe<'a, E> {
         }
     }
 
-    /// What can be said of these stages before the first of them begins.
-    fn look_ahead(&mut self, stages: &[StageId]) -> Result<()> {
-        let shapes = self.check_models(stages)?;
+    /// Before the first stage, of all or of what belongs to one: whether the models fit together, what can be said of
+    /// the configuration, and the plan.
+    fn look_ahead(&mut self, only: Option<StageId>) -> Result<()> {
+        let shapes = self.check_models(&plan::asked_for(only))?;
         notes::before(self.settings, &self.data, &shapes).iter().for_each(|note| self.run.note(note));
-        Ok(())
-    }
-
-    /// Says what is going to be done.
-    fn announce(&mut self, only: Option<StageId>) -> Result<()> {
         let completed = &self.run.directory.completed;
         let plan =
             plan(self.settings, self.root, Some(&self.run.directory.path), &self.data, completed, only)?;

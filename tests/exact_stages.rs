@@ -254,14 +254,15 @@ fn ppo_ends_with_a_validation() {
 /// A reward function of a user's that forgets some responses, invents some, or divides by zero.
 #[test]
 fn a_wrong_number_of_scores_is_an_error_and_drops_no_episode() {
-    struct Scores(fn(usize) -> Vec<f32>);
+    type Give = fn(usize) -> Vec<f32>;
+    struct Scores(Give);
     impl RewardFunction for Scores {
         fn scores(&mut self, rollouts: &Rollouts) -> Vec<f32> {
             (self.0)(rollouts.len())
         }
     }
     let settings = tiny(&["ppo.batch=8", "ppo.eval_every=1", "ppo.eval_prompts=5"]);
-    let cases: [(fn(usize) -> Vec<f32>, &str); 5] = [
+    let cases: [(Give, &str); 5] = [
         (|n| vec![0.5; n - 1], "the number of scores that the reward function gave is 7, for 8 responses"),
         (|n| vec![0.5; n + 1], "the number of scores that the reward function gave is 9, for 8 responses"),
         (|_| vec![], "the number of scores that the reward function gave is 0, for 8 responses"),

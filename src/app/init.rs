@@ -92,7 +92,7 @@ pub fn run(args: &InitArgs) -> Result<()> {
     let (text, notes) = written(&found)?;
     fs::create_dir_all(&args.dir).map_err(|error| Error::io(args.dir.display(), "create", error))?;
     write_atomic(&path, |file| file.write_all(text.as_bytes()))?;
-    notes.iter().for_each(|note| say(note));
+    notes.iter().for_each(say);
     let name = path.display();
     say(format_args!("next: instructgpt run {name} --out {}", args.dir.join("run").display()));
     jsonl::Output::stdout().text(&name.to_string())?;

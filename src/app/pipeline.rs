@@ -31,7 +31,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     };
     execute(&settings, &root, out, args.resume, args.stage)?;
     if args.stage.is_none() {
-        tables::of_run(out)?.iter().for_each(|line| say(line));
+        tables::of_run(out)?.iter().for_each(say);
     }
     Ok(())
 }
@@ -48,7 +48,7 @@ fn plan(settings: &Settings, root: &Path, args: &RunArgs) -> Result<()> {
         None => Completed::default(),
     };
     let data = Dataset::load(settings, root)?;
-    data.notes.iter().for_each(|text| say(text));
+    data.notes.iter().for_each(say);
     if args.stage.is_none() {
         recipe::check_data(settings, &data)?;
     }

@@ -26,8 +26,7 @@ pub fn plan(
 ) -> Result<Plan> {
     let planned = |settings: &Settings| -> Result<Vec<PlannedStage>> {
         let planner = Planner { s: settings, root, own, data };
-        let ids = StageId::ALL.into_iter().filter(|&id| wanted(settings, id));
-        let ids = ids.filter(|&id| only.is_none_or(|only| belongs(id, only)));
+        let ids = asked_for(only).into_iter().filter(|&id| wanted(settings, id));
         ids.map(|id| planner.stage(id, completed.covers(id))).collect()
     };
     let mut halved = Vec::new();
@@ -44,8 +43,13 @@ pub fn plan(
     Ok(Plan { stages: planned(settings)?, model, halved })
 }
 
+/// All stages in the order of figure 2, or those that are run where `only` is asked for.
+pub(super) fn asked_for(only: Option<StageId>) -> Vec<StageId> {
+    StageId::ALL.into_iter().filter(|&id| only.is_none_or(|only| belongs(id, only))).collect()
+}
+
 /// Whether a stage is run where `only` is asked for.
-pub(super) fn belongs(id: StageId, only: StageId) -> bool {
+fn belongs(id: StageId, only: StageId) -> bool {
     use StageId::*;
     match only {
         RewardModel => matches!(id, Collect | RewardModel),
