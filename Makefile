@@ -20,8 +20,8 @@ help:
 	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
 	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
 	@echo "make fixtures     make fixtures/ again with PyTorch (a Python environment of its own, 6 GB)"
-	@echo "make mutants      whether the tests notice each of some 90 errors put into the library, one at a time (or ONLY=\"NAME .."
-	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 52 in the"
+	@echo "make mutants      whether the tests notice each of 100 errors put into the library, one at a time (or ONLY=\"NAME .."
+	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 54 in the"
 	@echo "                  reference"
 
 build:

@@ -132,7 +132,7 @@ MUTANTS = [
         ("warm_up_counts_updates", "src/train/ppo.rs", "warmup_steps: «s.warmup_iterations * (s.minibatches * s.inner_epochs) as u64»,", "s.warmup_iterations", PPO),
         ("raw_weights_exported", "src/train/ppo.rs", "Finished::network(«self.policy.averaged()», results)", "self.policy.network.clone()", PPO),
         ("eval_prompts_lost", "src/train/ppo.rs", "prompts.truncate(«s.eval_prompts»);", "usize::MAX", PPO),
-        ("validation_of_the_raw_policy", "src/optim/learner.rs", "if let Some(average) = «&mut self.average» {", "&mut None", "exact_stages"),
+        ("validation_of_the_raw_policy", "src/optim/learner.rs", "«mem::swap(self.network.parameters_and_layout().0, average);»", "let _ = average;", "exact_stages"),
         ("value_rate_warms_up", "src/train/ppo.rs", "let value_rate = if «s.value_warmup»", "!s.value_warmup", "exact_stages"),
         ("rewards_whitened_to_mean_0", "src/train/episodes.rs", "Whitening { shift_mean: «false», unbiased", "true", PPO),
         ("rewards_whitened_biased", "src/train/episodes.rs", "shift_mean: false, unbiased: «s.unbiased_whitening» }", "false", PPO),
@@ -158,7 +158,7 @@ MUTANTS = [
         ("kl_of_the_evaluation_sign", "src/eval/evaluation.rs", "«(own - theirs) / prompts.len() as f64»", "(theirs - own) / prompts.len() as f64", "settings recipes::"),
         ("variance_over_n", "src/num/statistics.rs", "if clusters > 1 { «g / (g - 1.0)» * squares", "1.0", "lib num::statistics"),
         # Models and sampling.
-        ("top_p_keeps_one_more", "src/model/sampling.rs", "«mass < f64::from(sampling.top_p)»", "mass <= f64::from(sampling.top_p)", "settings sampling::"),
+        ("top_p_keeps_one_more", "src/model/sampling.rs", "(kept == 0 || «mass < f64::from(sampling.top_p) * whole»)", "mass <= f64::from(sampling.top_p) * whole", "settings sampling::"),
         ("banded_layers_even", "src/model/config.rs", "if «layer % 2 == 1» =>", "layer % 2 == 0", "lib settings::"),
         ("scalar_head_as_a_matrix", "src/model/layout.rs", "let deviation = «1.0 / libm::sqrtf(c as f32 + 1.0)»;", "0.02", "lib model::"),
         ("residual_projections_unscaled", "src/model/layout.rs", "Initialiser::Normal(«0.02 / libm::sqrtf(2.0 * config.layers as f32)»)", "0.02", "lib model::"),
