@@ -253,7 +253,7 @@ def first_failure(program, filters, mutant):
     environment = os.environ | ({"MUTANT": mutant} if mutant else {}) | {"RUST_BACKTRACE": "0"}
     try:
         run = subprocess.run([program, *filters], cwd=SCRATCH / "tree", env=environment, capture_output=True, text=True,
-                             timeout=600)
+                             timeout=180)
     except subprocess.TimeoutExpired:
         return "it does not end"
     if run.returncode == 0:
