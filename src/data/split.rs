@@ -3,7 +3,8 @@
 //!
 //! The side is a property of a record's key, the user where there is one, else what the prompt asks
 //! ([`NormalForm`]), and of the seed; not of the order and not of the file. So one user is on one side, and
-//! demonstrations, comparisons and prompts that share keys are split alike. [`Sides`] looks at all kinds together and adds three rules:
+//! demonstrations, comparisons and prompts that share keys are split alike. [`Sides`] looks at all kinds together and
+//! adds three rules:
 //! - A record may name its side (`"set"`); other records of the same key follow it.
 //! - If all keys of a kind fell to held-out sides, the one nearest to training goes there, in every kind: a data set by
 //!   a single user is trained on.

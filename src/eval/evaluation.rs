@@ -1,5 +1,5 @@
-//! The last stage: every model of a run answers the same prompts of the test side, by which nothing was chosen, and one table says what each
-//! stage was good for (the paper's section 4 in miniature).
+//! The last stage: every model of a run answers the same prompts of the test side, by which nothing was chosen, and one
+//! table says what each stage was good for (the paper's section 4 in miniature).
 
 use std::collections::BTreeSet;
 
