@@ -208,12 +208,12 @@ pub fn load_generation(path: &Path) -> Result<Generation> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::engine::Cpu;
     use crate::model::Layout;
 
-    fn sample(head: Head) -> Network {
+    pub fn sample(head: Head) -> Network {
         let config = ModelConfig::gpt2(11, 5, 6, 2, 2);
         let layout = Layout::new(&config, head);
         let parameters = (0..layout.len).map(|i| i as f32 / 7.0).collect();

@@ -94,19 +94,12 @@ pub fn shard_names(bytes: &[u8], origin: &str) -> Result<BTreeSet<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::directory::tests::sample;
     use crate::checkpoint::{load_model_directory, save_model_directory};
-    use crate::engine::Cpu;
-    use crate::model::{Head, Layout, ModelConfig, Network};
+    use crate::model::Head;
     use proptest::prelude::*;
 
     const CONFIG: &str = "config.json";
-
-    fn sample(head: Head) -> Network {
-        let config = ModelConfig::gpt2(11, 5, 6, 2, 2);
-        let layout = Layout::new(&config, head);
-        let parameters = (0..layout.len).map(|i| i as f32 / 7.0).collect();
-        Network::new(Cpu, config, head, parameters)
-    }
 
     #[test]
     fn an_index_names_files_of_its_directory_only() {

@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use crate::text::PromptFormat;
 
 /// The text around instruction and input. By default
@@ -12,8 +10,7 @@ use crate::text::PromptFormat;
 /// left out if the input is empty. (Alpaca's own has a sentence before it: set it in `instruction`.)
 ///
 /// What of it goes with a model: see [`PromptForms::format`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstructionTemplate {
     /// Before the instruction.
     pub instruction: String,
