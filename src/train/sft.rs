@@ -63,8 +63,8 @@ impl<'a, E: Engine> Sft<'a, E> {
             return Err(Error::usage("data.demonstrations", "demonstrations to learn from", "none", ""));
         }
         check_lengths(examples, network.config.context)?;
-        let lacks_text = text_share > 0.0 && inputs.data.text.train.predictions() == 0;
         let mixture = mixture(&s, text_share, inputs.data);
+        let lacks_text = text_share > 0.0 && !mixture.has_text();
         let mut learner = inputs.learner(network, inputs.optimizer(None, s.weight_decay, s.gradient_clip));
         let loss_before = inputs.demonstration_loss(&mut learner.network, Side::Test, s.eval_examples);
         let schedule = schedule(s.schedule, s.final_fraction, s.warmup_steps);
