@@ -18,6 +18,9 @@ pub enum Head {
     Scalar,
 }
 
+/// Standard deviation of GPT-2's first weights, under the name that Hugging Face gives it.
+pub const INITIALIZER_RANGE: f32 = 0.02;
+
 /// How a parameter starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Initialiser {
@@ -106,8 +109,8 @@ impl Layout {
     pub fn new(config: &ModelConfig, head: Head) -> Self {
         let mut table = Table::default();
         let (v, c, f) = (config.vocab_size, config.width, config.inner);
-        let residual = Initialiser::Normal(0.02 / libm::sqrtf(2.0 * config.layers as f32));
-        let weight = Initialiser::Normal(0.02);
+        let residual = Initialiser::Normal(INITIALIZER_RANGE / libm::sqrtf(2.0 * config.layers as f32));
+        let weight = Initialiser::Normal(INITIALIZER_RANGE);
 
         let wte = table.push("transformer.wte.weight", &[v, c], weight);
         let wpe = table.push("transformer.wpe.weight", &[config.context, c], Initialiser::Normal(0.01));

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::activations::Activations;
 use super::config::ModelConfig;
 use super::gradients::Gradients;
-use super::layout::{Head, Initialiser, Layout};
+use super::layout::{Head, INITIALIZER_RANGE, Initialiser, Layout};
 use super::sampling::{Draw, Response, Sampling, generate};
 use super::sequence::Sequence;
 use crate::engine::{Batch, Cpu, Engine, Name, Outputs, Target};
@@ -123,8 +123,14 @@ impl<E: Engine> Network<E> {
         Network { config, head, layout, engine, parameters, memory: None, plan: (0, false), fault: None }
     }
 
-    /// Fresh parameters as the layout's initialisers say. Each tensor draws from an address of its own.
+    /// Fresh parameters as the layout's initialisers say, which are GPT-2's. Each tensor draws from an address of its own.
     pub fn random(engine: E, config: ModelConfig, head: Head, seed: u64) -> Self {
+        Network::random_in(engine, config, head, seed, INITIALIZER_RANGE)
+    }
+
+    /// [`Network::random`] with another deviation of the weights than GPT-2's [`INITIALIZER_RANGE`]; that of the positions
+    /// and of the projections into the residual stream changes with it. (The scalar head has its own.)
+    pub fn random_in(engine: E, config: ModelConfig, head: Head, seed: u64, initializer_range: f32) -> Self {
         let layout = Layout::new(&config, head);
         let mut parameters = vec![0.0; layout.len];
         for (row, parameter) in layout.parameters.iter().enumerate() {
@@ -133,6 +139,9 @@ impl<E: Engine> Network<E> {
                 Initialiser::Zero => {}
                 Initialiser::One => values.fill(1.0),
                 Initialiser::Normal(deviation) => {
+                    let own = parameter.name == "score.weight";
+                    let deviation =
+                        if own { deviation } else { deviation * (initializer_range / INITIALIZER_RANGE) };
                     let mut rng = Rng::at(seed, Stage::Init, Purpose::Init, 0, row as u64, 0);
                     values.iter_mut().for_each(|x| *x = deviation * rng.normal());
                 }

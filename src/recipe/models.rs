@@ -15,7 +15,8 @@ impl<E: Engine> Recipe<'_, E> {
         let s = self.settings;
         let config = s.model.config(self.data.tokenizer.vocab_size(), s.precision);
         config.validate("model")?;
-        Ok(Network::random(self.engine, config, Head::LanguageModel, s.seed))
+        let range = s.model.initializer_range;
+        Ok(Network::random_in(self.engine, config, Head::LanguageModel, s.seed, range))
     }
 
     /// Those that write the responses which are compared.

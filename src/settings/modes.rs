@@ -46,8 +46,6 @@ const CONDITIONAL: &[Conditional] = &[
             "data.template_instruction",
             "data.template_input",
             "data.template_response",
-            "data.prompts_per_user",
-            "data.deduplicate_prefix",
         ],
         |s| !s.data.world,
         "data.world = true",

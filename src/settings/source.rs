@@ -25,6 +25,9 @@ section! {
         /// Tokens that every second layer sees, its own included (GPT-3's alternation of dense and
         /// banded layers; the band's width is not printed). 0: every layer sees everything.
         attention_window: usize = 0, any;
+        /// Standard deviation of the first weights. GPT-2: 0.02. At small widths 1/sqrt(width) is better: with 0.02 the
+        /// products of two weight matrices are so small that a model of width 100 is slow to learn to copy.
+        initializer_range: f32 = 0.02, positive;
         /// Whether the language-model head is the token embedding (GPT-2: yes).
         tied_head: bool = true, any;
     }
@@ -67,6 +70,9 @@ section! {
 section! {
     /// Where the data comes from. Paths are relative to `--data`, or to this file's folder.
     DataSettings = "data" {
+        /// Join documents end to end, so that a sequence of pretraining text may hold several, as GPT-3's do. `false`: a
+        /// sequence keeps to one document, and is shorter than the context where that is.
+        join_documents: bool = true, any;
         /// Use the built-in miniature (section `world`) instead of files.
         world: bool = false, any;
         /// Texts: plain, with documents separated by `<|endoftext|>`, or JSONL `{"text"}`; `.gz` of any. The content
@@ -129,9 +135,9 @@ impl DataSettings {
 }
 
 section! {
-    /// The built-in miniature of the paper's data, made from the seed; no files. Its users ask some things more than once:
-    /// what it makes is neither capped nor deduplicated. The counts are of what trains; the shares of section `data`
-    /// are held out beside it (of prompts, at least as many as PPO looks at in a validation).
+    /// The built-in miniature of the paper's data, made from the seed; no files. The counts are of what trains, before the
+    /// paper's filters (`data.prompts_per_user`, `data.deduplicate_prefix`); the shares of section `data` are held out
+    /// beside it (of prompts, at least as many as PPO looks at in a validation).
     WorldSettings = "world" {
         /// Documents of pretraining text.
         documents: usize = 4000, at_least_one;

@@ -14,6 +14,8 @@ pub(super) struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
     max_prompt: usize,
     max_response: usize,
+    /// Whether documents follow one another.
+    joins: bool,
     /// The share of the records that each side should have.
     shares: Split<f64>,
 }
@@ -24,6 +26,7 @@ impl<'a> Encoder<'a> {
             tokenizer,
             max_prompt: settings.data.max_prompt_tokens,
             max_response: settings.data.max_response_tokens,
+            joins: settings.data.join_documents,
             shares: Split::from_fn(|side| rule(settings).share(side)),
         }
     }
@@ -38,7 +41,7 @@ impl<'a> Encoder<'a> {
             for passage in passages {
                 let mut tokens = self.tokenizer.encode(&passage.text);
                 tokens.extend(passage.ends.then(|| self.tokenizer.end_of_text()));
-                stream.push(&tokens, !(complete && passage.begins));
+                stream.push(&tokens, !(self.joins && complete && passage.begins));
                 complete = passage.ends;
             }
             stream

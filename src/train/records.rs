@@ -52,8 +52,7 @@ pub(super) fn rule(settings: &Settings) -> SplitRule {
     }
 }
 
-/// The miniature's. Its sides share neither users nor prompts, and its people ask the same more than once: nothing is
-/// filtered but documents that are on two sides.
+/// The miniature's. Its sides share neither users nor prompts; on each the paper's filters are applied.
 pub(super) fn from_world(world: &World, settings: &Settings) -> Records {
     let (counts, rule) = (&settings.world, rule(settings));
     // The settings count what trains; a share of as many is held out, never so few that a mean of them says nothing.
@@ -77,24 +76,42 @@ pub(super) fn from_world(world: &World, settings: &Settings) -> Records {
         (count, _) => count.max(settings.ppo.eval_prompts),
     };
     let ranked = |side| {
-        let comparisons =
-            (0..count(counts.comparisons, side) as u64).map(|i| world.comparison(i, side, 2..=2));
-        comparisons.map(|comparison| Prompt { prompt: comparison.prompt, user: comparison.user }).collect()
+        let count = count(counts.comparisons, side) as u64;
+        (0..count).map(|index| world.prompt_to_rank(index, side)).collect()
     };
-    let keys = "users";
+    let demonstrations = |side| world.demonstrations(count(counts.demonstrations, side), side);
     Records {
         text,
-        demonstrations: Kind::new(
-            "demonstrations",
-            Split::from_fn(|side| world.demonstrations(count(counts.demonstrations, side), side)),
-            keys,
-        ),
-        comparisons: Kind::new("comparisons", Split::default(), keys),
-        prompts: Kind::new("prompts", Split::from_fn(|side| world.prompts(prompts(side), side)), keys),
-        ranking_prompts: Kind::new("prompts to be ranked", Split::from_fn(ranked), keys),
+        demonstrations: asked("demonstrations", Split::from_fn(demonstrations), settings, &rule),
+        comparisons: Kind::new("comparisons", Split::default(), USERS),
+        prompts: asked("prompts", Split::from_fn(|side| world.prompts(prompts(side), side)), settings, &rule),
+        ranking_prompts: asked("prompts to be ranked", Split::from_fn(ranked), settings, &rule),
         format: world::requests::prompt_format(),
         notes: vec!["the data are the miniature's".to_string()],
     }
+}
+
+/// What the miniature's sides go by.
+const USERS: &str = "users";
+
+/// One kind of the miniature's records, after the paper's filters on each side.
+fn asked<T: Record>(
+    kind: &'static str,
+    mut sides: Split<Vec<T>>,
+    settings: &Settings,
+    rule: &SplitRule,
+) -> Kind<T> {
+    let read = Split::from_fn(|side| sides.of(side).len());
+    let mut left_out = [Split::default(); 2];
+    for side in Side::ALL {
+        let (records, alike, over) = filtered(core::mem::take(sides.of_mut(side)), settings, rule);
+        *sides.of_mut(side) = records;
+        (*left_out[0].of_mut(side), *left_out[1].of_mut(side)) = (alike, over);
+    }
+    let mut account = Account::new(kind, read.train + read.validation + read.test);
+    let reasons = reasons(settings);
+    left_out.into_iter().zip(&reasons).for_each(|(counts, reason)| account.leave_out_by_side(counts, reason));
+    Kind { sides, account, keys: USERS.to_string() }
 }
 
 /// Those of the files that the settings name, relative to `root`.
@@ -202,21 +219,34 @@ fn filter<T: Record>(
     rule: &SplitRule,
 ) -> Result<(Vec<T>, Account)> {
     let mut account = Account::new(kind, records.len());
-    let prefix = rule.form.prefix;
-    let (records, alike) = data::deduplicate_by_prefix(records, &rule.form);
-    if alike > records.len() {
+    let (records, alike, over) = filtered(records, settings, rule);
+    if alike > records.len() + over {
+        let prefix = rule.form.prefix;
         let expected = format!("{kind} that mostly differ in the first {prefix} characters of their prompts");
         let found = format!("{alike} of {} that begin like an earlier one", account.read);
         let hint = "if they have a head in common, take a length beyond it, or 0 to keep them all";
         return Err(Error::usage("data.deduplicate_prefix", expected, found, hint));
     }
-    let reason =
-        format!("their first {prefix} characters are those of an earlier prompt (data.deduplicate_prefix)");
-    account.leave_out(alike, &reason);
-    let limit = settings.data.prompts_per_user;
-    let (records, over) = data::cap_per_user(records, limit, &rule.form);
-    account.leave_out(over, &format!("their user has {limit} other prompts (data.prompts_per_user)"));
+    let [of_alike, of_over] = reasons(settings);
+    account.leave_out(alike, &of_alike);
+    account.leave_out(over, &of_over);
     Ok((records, account))
+}
+
+/// What is left of records of a kind; how many begin like an earlier one, and how many are beyond their user's number.
+fn filtered<T: Record>(records: Vec<T>, settings: &Settings, rule: &SplitRule) -> (Vec<T>, usize, usize) {
+    let (records, alike) = data::deduplicate_by_prefix(records, &rule.form);
+    let (records, over) = data::cap_per_user(records, settings.data.prompts_per_user, &rule.form);
+    (records, alike, over)
+}
+
+/// Why the filters leave something out.
+fn reasons(settings: &Settings) -> [String; 2] {
+    let (prefix, limit) = (settings.data.deduplicate_prefix, settings.data.prompts_per_user);
+    [
+        format!("their first {prefix} characters are those of an earlier prompt (data.deduplicate_prefix)"),
+        format!("their user has {limit} other prompts (data.prompts_per_user)"),
+    ]
 }
 
 fn split<T: Record>(records: Vec<T>, sides: &Sides, mut account: Account) -> Kind<T> {

@@ -1,99 +1,7 @@
-//! The language of the miniature world: about 160 words and some forty sentence patterns. Everything
-//! said in the world is built from them, so any text can be read back and judged: what it claims,
-//! whether it is grammatical, rude, repetitive, cut off. Nothing here knows what is true.
+//! The language of the miniature world: some fifty sentence patterns. Everything said in the world is built from them, so
+//! that any text can be read back and judged. Nothing here knows what is true.
 
-/// The cast.
-pub const ANIMALS: [&str; 12] =
-    ["fox", "owl", "bear", "frog", "cat", "dog", "mouse", "hen", "rabbit", "duck", "goat", "pig"];
-/// Landmarks: homes, and places to go to.
-pub const PLACES: [&str; 12] = [
-    "river", "barn", "forest", "cave", "garden", "hill", "lake", "field", "pond", "meadow", "bridge", "mill",
-];
-/// Things to eat.
-pub const FOODS: [&str; 12] = [
-    "honey", "corn", "soup", "bread", "cheese", "berries", "nuts", "fish", "grass", "apples", "seeds", "cake",
-];
-/// Colours of animals.
-pub const COLOURS: [&str; 6] = ["red", "brown", "white", "black", "grey", "yellow"];
-/// Things to find and to lose.
-pub const OBJECTS: [&str; 10] =
-    ["ball", "hat", "bell", "book", "kite", "lamp", "drum", "coin", "box", "rope"];
-/// What may stand before a thing.
-pub const SIZES: [&str; 4] = ["big", "small", "new", "shiny"];
-/// Moods; every event leads to one of them ([`Form::mood`]).
-pub const MOODS: [&str; 4] = ["happy", "sad", "cross", "scared"];
-/// When a story begins.
-pub const TIMES: [&str; 3] = ["day", "morning", "night"];
-/// Words that a good assistant does not use.
-pub const RUDE: [&str; 4] = ["stupid", "ugly", "dumb", "lousy"];
-/// Counts in requests: `NUMBERS[i]` is `i + 2`.
-pub const NUMBERS: [&str; 4] = ["two", "three", "four", "five"];
-/// What can be listed.
-pub const CATEGORIES: [&str; 5] = ["animals", "places", "foods", "colours", "objects"];
-/// What can be pointed out in a text.
-pub const KINDS: [&str; 3] = ["animal", "place", "object"];
-/// What can be asked of an animal.
-pub const COMMANDS: [&str; 6] = ["bring", "take", "find", "hide", "drop", "wash"];
-/// A listener's answer to news.
-pub const FEELINGS: [&str; 2] = ["glad", "sorry"];
-
-/// The words a slot of this name accepts; a category ("foods") is named like its slot ("food").
-pub fn words_of(class: &str) -> &'static [&'static str] {
-    match class {
-        "animal" | "animals" => &ANIMALS,
-        "place" | "places" => &PLACES,
-        "food" | "foods" => &FOODS,
-        "colour" | "colours" => &COLOURS,
-        "object" | "objects" => &OBJECTS,
-        "size" => &SIZES,
-        "mood" => &MOODS,
-        "time" => &TIMES,
-        "rude" => &RUDE,
-        "number" => &NUMBERS,
-        "category" => &CATEGORIES,
-        "kind" => &KINDS,
-        "command" => &COMMANDS,
-        "feeling" => &FEELINGS,
-        _ => panic!("no slot is called {class:?}"),
-    }
-}
-
-/// `word` as the vocabulary has it, if `class` contains it ("noun": anything that can be listed).
-fn find(class: &str, word: &str) -> Option<&'static str> {
-    if class == "noun" {
-        return CATEGORIES.iter().find_map(|category| find(category, word));
-    }
-    words_of(class).iter().find(|known| **known == word).copied()
-}
-
-/// Reads `text` as `template`: literal words, and slots like `{animal}` of one word each. The words
-/// in the slots, in order; `None` if it is not that template.
-pub fn unfill(template: &str, text: &str) -> Option<Vec<&'static str>> {
-    let mut words = text.split(' ');
-    let mut slots = Vec::new();
-    for expected in template.split(' ') {
-        let word = words.next()?;
-        match expected.strip_prefix('{').and_then(|slot| slot.split_once('}')) {
-            Some((class, ending)) => slots.push(find(class, word.strip_suffix(ending)?)?),
-            None if word == expected => {}
-            None => return None,
-        }
-    }
-    words.next().is_none().then_some(slots)
-}
-
-/// The inverse of [`unfill`].
-pub fn fill(template: &str, slots: &[&str]) -> String {
-    let mut text = String::new();
-    let mut rest = template;
-    for slot in slots {
-        let (before, after) = rest.split_once('{').expect("a slot for every word");
-        text = text + before + slot;
-        rest = after.split_once('}').expect("a closed slot").1;
-    }
-    assert!(!rest.contains('{'), "a word for every slot of {template:?}, got {slots:?}");
-    text + rest
-}
+use super::words::{fill, find, unfill};
 
 /// What kind of thing a clause says. The patterns are in [`FORMS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +18,9 @@ pub enum Form {
     // Conversation.
     Said, IAm, IFound, ILost, GaveMe, TookMy, Hello, FeelFound, FeelLost, FeelGave, FeelTook, Please, Order,
     // Answers about words and texts.
-    HereAre, MoodIs, KindIs,
+    HereAre, MoodIs, KindIs, NotSure, DoesNotSay,
+    // The second dialect, hill speech: the verb stands last.
+    HillWent, HillFound, HillLost, HillSaw,
 }
 
 /// The pattern of every form but [`Form::Said`] (a prefix) and the list of [`Form::HereAre`].
@@ -155,6 +65,12 @@ pub const FORMS: &[(Form, &str)] = &[
     (Form::HereAre, "Here are {number} {category}:"),
     (Form::MoodIs, "The mood is {mood}."),
     (Form::KindIs, "The {kind} is the {noun}."),
+    (Form::NotSure, "I am not sure."),
+    (Form::DoesNotSay, "The text does not say."),
+    (Form::HillWent, "Ta {animal} to ta {place} went."),
+    (Form::HillFound, "Ta {animal} un {object} found."),
+    (Form::HillLost, "Ta {animal} ita {object} lost."),
+    (Form::HillSaw, "Ta {animal} un strange {object} saw."),
 ];
 
 impl Form {
@@ -197,6 +113,22 @@ impl Form {
         }
     }
 
+    /// What is always so.
+    pub fn is_fact(self) -> bool {
+        matches!(self, Form::Lives | Form::Likes | Form::Is | Form::Ate)
+    }
+
+    /// The same in hill speech, for the events that can be said in it.
+    pub fn in_hill_speech(self) -> Option<Form> {
+        match self {
+            Form::Went => Some(Form::HillWent),
+            Form::Found => Some(Form::HillFound),
+            Form::Lost => Some(Form::HillLost),
+            Form::Saw => Some(Form::HillSaw),
+            _ => None,
+        }
+    }
+
     /// Something that happens, as opposed to something that is always so or is only said.
     pub fn is_event(self) -> bool {
         matches!(self, Form::Went | Form::Met | Form::Ate) || self.mood().is_some()
@@ -230,7 +162,7 @@ impl Clause {
     }
 
     /// Reads one sentence in its plain form. `None`: not of this language.
-    fn read(sentence: &str) -> Option<Clause> {
+    pub fn read(sentence: &str) -> Option<Clause> {
         if let Some((start, list)) = sentence.split_once(": ") {
             let mut slots = unfill("Here are {number} {category}:", &format!("{start}:"))?;
             let list = list.strip_suffix('.')?.replacen(" and ", ", ", 1);
@@ -251,128 +183,10 @@ pub fn say(form: Form, slots: &[&'static str]) -> String {
     Clause::new(form, slots).text()
 }
 
-/// What a text says and how well it says it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Reading {
-    /// Statements in order, with "It" replaced by the first animal named, and without adjectives.
-    pub clauses: Vec<Clause>,
-    /// Colours given in passing ("the red fox"): animal, colour.
-    pub colours: Vec<(&'static str, &'static str)>,
-    /// Sentences, a cut-off last one included.
-    pub sentences: usize,
-    /// Sentences that are not of this language, a cut-off last one included.
-    pub ungrammatical: usize,
-    /// Sentences said before, word for word.
-    pub repeated: usize,
-    /// A rude word occurs.
-    pub rude: bool,
-    /// The last sentence is complete.
-    pub finished: bool,
-}
-
-impl Reading {
-    /// Reads any text whatsoever; outer white space does not count.
-    pub fn of(text: &str) -> Self {
-        let mut reading = Reading::default();
-        let mut seen: Vec<&str> = Vec::new();
-        for sentence in sentences(text.trim()) {
-            reading.sentences += 1;
-            reading.finished = sentence.ends_with(['.', '?', '!']);
-            reading.repeated += usize::from(seen.contains(&sentence));
-            reading.ungrammatical += usize::from(reading.sentence(sentence).is_none());
-            seen.push(sentence);
-        }
-        reading.rude = text.split(|c: char| !c.is_alphabetic()).any(|word| RUDE.contains(&word));
-        reading
-    }
-
-    /// Adds what one sentence says; `None` if it is not of this language.
-    fn sentence(&mut self, sentence: &str) -> Option<()> {
-        // "The fox said: <sentence>"
-        let mut rest = sentence;
-        if let Some((start, said)) = sentence.split_once(" said: ") {
-            self.clauses.push(Clause { form: Form::Said, slots: unfill("The {animal}", start)? });
-            rest = said;
-        }
-        // "<clause>, so the fox was happy."
-        if let Some((cause, effect)) = rest.split_once(", so the ") {
-            self.clause(&format!("{cause}."))?;
-            return self.clause(&format!("The {effect}"));
-        }
-        self.clause(rest)
-    }
-
-    /// Adds one clause, brought to its plain form first.
-    fn clause(&mut self, clause: &str) -> Option<()> {
-        let mut plain = clause.to_string();
-        let opened = TIMES.iter().find_map(|time| clause.strip_prefix(&format!("One {time} the ")));
-        if let Some(rest) = opened {
-            plain = format!("The {rest}");
-        } else if let Some(rest) = clause.strip_prefix("It ") {
-            plain = format!("The {} {rest}", self.hero()?);
-        }
-        let clause = Clause::read(&self.without_adjectives(&plain))?;
-        (opened.is_none() || clause.form.is_event()).then(|| self.clauses.push(clause))
-    }
-
-    /// Takes out a colour or a rude word before an animal and a size before an object.
-    fn without_adjectives(&mut self, clause: &str) -> String {
-        let words: Vec<&str> = clause.split(' ').collect();
-        let mut plain: Vec<&str> = Vec::new();
-        for (i, &word) in words.iter().enumerate() {
-            let next = words.get(i + 1).map_or("", |next| next.trim_end_matches(['.', ',', '?']));
-            match (find("animal", next), find("colour", word)) {
-                (Some(animal), Some(colour)) => self.colours.push((animal, colour)),
-                (Some(_), None) if RUDE.contains(&word) => {}
-                (None, _) if SIZES.contains(&word) && OBJECTS.contains(&next) => {}
-                _ => plain.push(word),
-            }
-        }
-        plain.join(" ")
-    }
-
-    /// The animal a story is about: the first one named.
-    pub fn hero(&self) -> Option<&'static str> {
-        self.first_of("animal")
-    }
-
-    /// The last event that puts its hero into a mood, if any.
-    pub fn event(&self) -> Option<&Clause> {
-        self.clauses.iter().rev().find(|clause| clause.form.mood().is_some())
-    }
-
-    /// The statement that answers a question: of the right form, about what the question names.
-    pub fn answer(&self, question: &Clause) -> Option<&Clause> {
-        let about = |clause: &Clause| question.slots.iter().all(|word| clause.slots.contains(word));
-        self.clauses.iter().find(|clause| Some(clause.form) == question.form.answer() && about(clause))
-    }
-
-    /// The first word of a class.
-    pub fn first_of(&self, class: &str) -> Option<&'static str> {
-        let known = words_of(class);
-        self.clauses.iter().flat_map(|clause| &clause.slots).find(|word| known.contains(word)).copied()
-    }
-}
-
-/// Splits at sentence ends; a last piece without one is a sentence cut off.
-fn sentences(text: &str) -> impl Iterator<Item = &str> {
-    let ends = |pair: &[u8]| matches!(pair[0], b'.' | b'?' | b'!') && pair[1] == b' ';
-    let mut rest = text;
-    core::iter::from_fn(move || {
-        let end = rest.as_bytes().windows(2).position(ends).map_or(rest.len(), |at| at + 1);
-        let sentence = &rest[..end];
-        rest = rest[end..].strip_prefix(' ').unwrap_or(&rest[end..]);
-        (!sentence.is_empty()).then_some(sentence)
-    })
-}
-
-/// Whether `word` occurs in `text` as a word of its own.
-pub fn mentions(text: &str, word: &str) -> bool {
-    text.split(|c: char| !c.is_alphabetic()).any(|other| other == word)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::reading::Reading;
+    use super::super::words::words_of;
     use super::*;
 
     #[test]
@@ -389,45 +203,5 @@ mod tests {
             assert_eq!(reading.clauses, [clause], "{pattern}");
             assert!(reading.finished && !reading.rude && reading.ungrammatical == 0);
         }
-    }
-
-    #[test]
-    fn reading_resolves_pronouns_and_adjectives() {
-        let reading =
-            Reading::of(" One day the red fox met the ugly owl. It found a big ball, so the fox was happy.");
-        let expected = [
-            Clause::new(Form::Met, &["fox", "owl"]),
-            Clause::new(Form::Found, &["fox", "ball"]),
-            Clause::new(Form::Was, &["fox", "happy"]),
-        ];
-        assert_eq!(reading.clauses, expected);
-        assert_eq!(reading.colours, [("fox", "red")]);
-        assert!(reading.rude && reading.finished);
-        assert_eq!((reading.sentences, reading.ungrammatical, reading.repeated), (2, 0, 0));
-    }
-
-    #[test]
-    fn what_is_not_of_the_language_is_noticed() {
-        for text in [
-            "the fox is red.",
-            "The fox is  red.",
-            "The fox is red",
-            "The fox is\nred.",
-            "fox fox fox",
-            "It is red.",
-            "One day the fox is red.",
-            "Here are three foods: .",
-            "The unicorn is red.",
-            "The fox is red, so.",
-            "The fox is red, so the",
-            ". . .",
-            "The ball ball is red.",
-            "a, b and c.",
-            "é.",
-        ] {
-            assert_ne!(Reading::of(text).ungrammatical, 0, "{text:?}");
-        }
-        assert_eq!(Reading::of("  "), Reading::default());
-        assert_eq!(Reading::of("The fox is red. The fox is red.").repeated, 1);
     }
 }

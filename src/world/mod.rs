@@ -1,53 +1,43 @@
-//! The paper's data in miniature: a seeded world of twelve animals, and what the whole pipeline needs
-//! from it: pretraining text, demonstrations, K-way rankings, prompts, and a gold score. No files.
+//! The paper's data in miniature (its sections 3.2 to 3.4): a seeded world of twelve animals, and what the whole pipeline
+//! needs from it: pretraining text, demonstrations, K-way rankings, prompts, and a gold score. No files.
 //!
-//! Bottom up: [`language`] (words, patterns, reading a text back), [`stories`] (what is so, and texts about
-//! it), [`requests`] (what users ask for), [`gold`] (how good a response is), [`answers`] (perfect and
-//! flawed ones), [`labelers`] (who demonstrates and ranks).
+//! In the order of the story:
+//! [`words`], [`language`] and [`reading`] (how one speaks there), [`facts`] (what is so, and what many believe),
+//! [`stories`] (what is told and said), [`web`] (pretraining text);
+//! [`tasks`], [`requests`] and [`users`] (section 3.2: who asks for what);
+//! [`answers`] and [`labelers`] (section 3.4: who demonstrates and ranks), [`gold`] (how good a response is);
+//! [`probes`] (section 3.6: what stands for public benchmarks).
 //!
-//! Every item is a function of (world seed, side, index): item 7 is the same whether or not item 6 was
-//! made. Sides differ in users and in prompts (paper, section 3.2: split by user).
+//! Every item is a function of (world seed, side, index): item 7 is the same whether or not item 6 was made. Sides differ
+//! in users and in prompts (paper, section 3.2: split by user).
 
 pub mod answers;
+pub mod facts;
 pub mod gold;
 pub mod labelers;
 pub mod language;
+pub mod probes;
+pub mod reading;
 pub mod requests;
 pub mod stories;
+pub mod tasks;
+pub mod users;
+pub mod web;
+pub mod words;
 
 use core::ops::RangeInclusive;
 
 use crate::data::{Comparison, Demonstration, Prompt, Side};
 use crate::num::rng::{Purpose, Rng, Stage};
 use answers::{Flaw, answer};
+use facts::{Facts, pick, pick_weighted};
 use gold::{Metadata, judge};
-use labelers::{LABELERS, Person, hash};
-use requests::{GREETINGS, Kind, Request};
-use stories::{Facts, document, pick, pick_weighted};
-
-/// The side of a number drawn or hashed evenly: of 10 users, and of 10 prompts, 8 train, 1 is for validation and 1 for the
-/// test.
-fn side_of(number: u64) -> Side {
-    match number % 10 {
-        0..=7 => Side::Train,
-        8 => Side::Validation,
-        _ => Side::Test,
-    }
-}
-
-/// Users there are.
-const USERS: u64 = 90;
+use labelers::{LABELERS, Person, Priority, hash};
+use requests::Request;
+use users::{Origin, Series, side_of};
 
 /// How often (in percent) a scripted candidate has each flaw, in the order of [`Flaw::ALL`].
 const CANDIDATE_FLAWS: [usize; 8] = [22, 20, 14, 10, 10, 12, 6, 6];
-
-/// What an address is for; part of the address.
-#[derive(Clone, Copy)]
-enum Series {
-    Demonstrations = 0,
-    Comparisons = 1,
-    Prompts = 2,
-}
 
 /// One world.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +59,7 @@ impl World {
 
     /// Document `index` of the pretraining text.
     pub fn pretraining_document(&self, index: u64) -> String {
-        document(&self.facts, &mut Rng::at(self.seed, Stage::World, Purpose::Text, 0, index, 0))
+        web::document(&self.facts, &mut Rng::at(self.seed, Stage::World, Purpose::Text, 0, index, 0))
     }
 
     /// The first `n` documents of pretraining text. (Documents are not split: hold out a range of indices.)
@@ -77,18 +67,14 @@ impl World {
         (0..n as u64).map(|index| self.pretraining_document(index)).collect()
     }
 
-    /// Demonstration `index` of a side: one labeler's answer to one user's request.
+    /// Demonstration `index` of a side: one labeler's answer to one request.
     pub fn demonstration(&self, index: u64, side: Side) -> Demonstration {
         let (user, request, mut rng) = self.request(Series::Demonstrations, side, index);
         let labeler = pick(&mut rng, &LABELERS);
         let flaw = Flaw::ALL[pick_weighted(&mut rng, &labeler.flaws)];
-        let response = format!(" {}", answer(&self.facts, &request, flaw, &mut rng));
-        Demonstration {
-            prompt: request.prompt(),
-            response,
-            user: Some(user),
-            labeler: Some(labeler.id.into()),
-        }
+        let beliefs = labeler.beliefs(&self.facts, self.seed);
+        let response = format!(" {}", answer(&beliefs, &request, flaw, &mut rng));
+        Demonstration { prompt: request.prompt(), response, user, labeler: Some(labeler.id.into()) }
     }
 
     /// The first `n` demonstrations of a side.
@@ -108,15 +94,8 @@ impl World {
             let responses = self.candidates(&request, k, &mut rng);
             let ranks = self.rank(&prompt, &responses, &labeler, self.seed);
             if ranks.iter().any(|rank| *rank != ranks[0]) {
-                return Comparison {
-                    prompt,
-                    responses,
-                    ranks,
-                    user: Some(user),
-                    labeler: Some(labeler.id.into()),
-                    tokens: None,
-                    side: None,
-                };
+                let labeler = Some(labeler.id.into());
+                return Comparison { prompt, responses, ranks, user, labeler, tokens: None, side: None };
             }
         }
     }
@@ -126,10 +105,16 @@ impl World {
         (0..n as u64).map(|index| self.comparison(index, side, k.clone())).collect()
     }
 
+    /// Prompt `index` of those whose responses are ranked on a side.
+    pub fn prompt_to_rank(&self, index: u64, side: Side) -> Prompt {
+        let (user, request, _) = self.request(Series::Comparisons, side, index);
+        Prompt { prompt: request.prompt(), user }
+    }
+
     /// Prompt `index` of a side, for PPO and evaluation.
     pub fn prompt(&self, index: u64, side: Side) -> Prompt {
         let (user, request, _) = self.request(Series::Prompts, side, index);
-        Prompt { prompt: request.prompt(), user: Some(user) }
+        Prompt { prompt: request.prompt(), user }
     }
 
     /// The first `n` prompts of a side.
@@ -137,11 +122,11 @@ impl World {
         (0..n as u64).map(|index| self.prompt(index, side)).collect()
     }
 
-    /// How good a response is. A prompt that is no request of this world earns nothing.
+    /// How good a response is in the final judgement. A prompt that is no request of this world earns nothing.
     pub fn gold(&self, prompt: &str, response: &str) -> Metadata {
         match Request::read(prompt) {
             Some(request) => judge(&self.facts, &request, response),
-            None => Metadata { overall: 1.0, ..Metadata::default() },
+            None => Metadata::of_no_request(),
         }
     }
 
@@ -151,16 +136,24 @@ impl World {
         Request::read(prompt).map(|request| self.candidates(&request, k, rng))
     }
 
-    /// Ranks any responses (a policy's samples, say) as that person would: 1 is best, equal is a tie.
-    /// `seed` addresses the labeler's noise.
+    /// Ranks any responses (a policy's samples, say) as that person would while training data is made: 1 is best, equal
+    /// is a tie. `seed` addresses the labeler's noise.
     pub fn rank(&self, prompt: &str, responses: &[String], labeler: &Person, seed: u64) -> Vec<u32> {
-        let request = Request::read(prompt);
-        let judge = |response: &String| match &request {
-            Some(request) => judge(&self.facts, request, response),
-            None => Metadata { overall: 1.0, ..Metadata::default() },
-        };
-        let gold: Vec<Metadata> = responses.iter().map(judge).collect();
-        labeler.rank(prompt, responses, &gold, seed)
+        let gold: Vec<Metadata> = responses.iter().map(|response| self.gold(prompt, response)).collect();
+        labeler.rank(&self.facts, prompt, responses, &gold, seed)
+    }
+
+    /// Which of two responses that person prefers in the final judgement: 1 the first, 0 the second, 0.5 neither.
+    pub fn prefers(&self, labeler: &Person, prompt: &str, first: &str, second: &str) -> f64 {
+        let seen = [first, second].map(|response| {
+            let gold = self.gold(prompt, response);
+            labeler.impression(&self.facts, Priority::Harmlessness, prompt, response, &gold, self.seed)
+        });
+        match seen[0] - seen[1] {
+            difference if difference > labelers::TIE => 1.0,
+            difference if difference < -labelers::TIE => 0.0,
+            _ => 0.5,
+        }
     }
 
     fn candidates(&self, request: &Request, k: usize, rng: &mut Rng) -> Vec<String> {
@@ -168,7 +161,8 @@ impl World {
         let mut attempts = 0;
         while responses.len() < k {
             let flaw = Flaw::ALL[pick_weighted(rng, &CANDIDATE_FLAWS)];
-            let response = format!(" {}", answer(&self.facts, request, flaw, rng));
+            let beliefs = self.facts.believed(0.3, rng);
+            let response = format!(" {}", answer(&beliefs, request, flaw, rng));
             attempts += 1;
             if attempts > 10 * k || !responses.contains(&response) {
                 responses.push(response);
@@ -177,21 +171,16 @@ impl World {
         responses
     }
 
-    /// User, request and further draws of an item. Users and requests are drawn until both belong to the
-    /// side; the kind is kept, so that the shares of the kinds are the same on every side.
-    fn request(&self, series: Series, side: Side, index: u64) -> (String, Request, Rng) {
+    /// User, request and further draws of an item, drawn until the request belongs to the side. The use case is kept, so
+    /// that use cases have the same shares on every side.
+    fn request(&self, series: Series, side: Side, index: u64) -> (Option<String>, Request, Rng) {
         let step = series as u64 * Side::ALL.len() as u64 + side as u64;
         let mut rng = Rng::at(self.seed, Stage::World, Purpose::Prompt, step, index, 0);
-        let kind = Kind::draw(&mut rng);
+        let origin = Origin::draw(series, &mut rng);
         loop {
-            let user = rng.below(USERS as usize) as u64;
-            if side_of(user) != side {
-                continue;
-            }
-            let greeting = GREETINGS[(user / 10) as usize % GREETINGS.len()];
-            let request = Request::draw(kind, greeting, &self.facts, &mut rng);
+            let (user, request) = origin.request(side, &self.facts, &mut rng);
             if side_of(hash(&request.prompt())) == side {
-                return (format!("user-{user}"), request, rng);
+                return (user, request, rng);
             }
         }
     }

@@ -1,261 +1,15 @@
-//! What users ask for: the paper's use cases (Table 1) in miniature, with the explicit constraints of
-//! its Table 3. A request is a value; its text can be read back into that value, so that a prompt alone
-//! is enough to judge a response.
+//! A request: a task under constraints, plainly or after an example, in the form in which models are asked.
 //!
 //! `Request: Write a sad story about the fox. Use three sentences.\nAnswer:`
 
-use super::language::{
-    ANIMALS, CATEGORIES, COLOURS, COMMANDS, Clause, FOODS, Form, KINDS, MOODS, NUMBERS, OBJECTS, PLACES,
-    RUDE, Reading, fill, unfill, words_of,
-};
-use super::stories::{Facts, Plan, chance, news, pick, pick_other, pick_weighted, question, tell};
+use super::answers::perfect;
+use super::facts::{Facts, chance, pick, pick_other};
+pub use super::tasks::{Kind, Manner, Task};
+use super::words::{COLOURS, FOODS, KINDS, NUMBERS, fill, unfill, words_of};
 use crate::num::rng::Rng;
 use crate::text::PromptFormat;
 
-/// A use case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// Writing a story.
-    Generation,
-    /// A question about the world.
-    OpenQa,
-    /// Listing things.
-    Brainstorming,
-    /// Replying to somebody's news.
-    Chat,
-    /// Saying something politely, or of somebody else.
-    Rewrite,
-    /// A story in one sentence.
-    Summarization,
-    /// Naming the mood of a text.
-    Classification,
-    /// A question about a given text.
-    ClosedQa,
-    /// Pointing out something in a text.
-    Extract,
-}
-
-impl Kind {
-    /// All of them, in the order of Table 1.
-    pub const ALL: [Kind; 9] = [
-        Kind::Generation,
-        Kind::OpenQa,
-        Kind::Brainstorming,
-        Kind::Chat,
-        Kind::Rewrite,
-        Kind::Summarization,
-        Kind::Classification,
-        Kind::ClosedQa,
-        Kind::Extract,
-    ];
-    /// Their shares, in tenths of a percent of the paper's prompts (Table 1; "other", 3.5 %, is left out).
-    pub const SHARES: [usize; 9] = [456, 124, 112, 84, 66, 42, 35, 26, 19];
-
-    /// A kind, with the probability of its share.
-    pub fn draw(rng: &mut Rng) -> Kind {
-        Kind::ALL[pick_weighted(rng, &Kind::SHARES)]
-    }
-}
-
-/// What exactly is asked for. Texts are kept as written.
-#[derive(Debug, Clone, PartialEq)]
-#[expect(missing_docs, reason = "the request each one becomes, in Task::text, says it best")]
-pub enum Task {
-    Story { hero: &'static str, mood: Option<&'static str> },
-    Ask { question: Clause },
-    List { number: &'static str, category: &'static str },
-    Reply { speaker: &'static str, news: Clause },
-    Politely { rude: &'static str, animal: &'static str, command: &'static str, object: &'static str },
-    Retell { animal: &'static str, event: Clause },
-    SumUp { text: String },
-    MoodOf { text: String },
-    AskAbout { text: String, question: Clause },
-    Find { kind: &'static str, text: String },
-}
-
-impl Task {
-    /// The use case it belongs to.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Task::Story { .. } => Kind::Generation,
-            Task::Ask { .. } => Kind::OpenQa,
-            Task::List { .. } => Kind::Brainstorming,
-            Task::Reply { .. } => Kind::Chat,
-            Task::Politely { .. } | Task::Retell { .. } => Kind::Rewrite,
-            Task::SumUp { .. } => Kind::Summarization,
-            Task::MoodOf { .. } => Kind::Classification,
-            Task::AskAbout { .. } => Kind::ClosedQa,
-            Task::Find { .. } => Kind::Extract,
-        }
-    }
-
-    /// The text that an answer has to keep to, if the request brings one.
-    pub fn context(&self) -> Option<&str> {
-        match self {
-            Task::SumUp { text } | Task::MoodOf { text } => Some(text),
-            Task::AskAbout { text, .. } | Task::Find { text, .. } => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The request in words.
-    pub fn text(&self) -> String {
-        match self {
-            Task::Story { hero, mood: None } => fill(STORY, &[hero]),
-            Task::Story { hero, mood: Some(mood) } => fill(MOOD_STORY, &[mood, hero]),
-            Task::Ask { question } => question.text(),
-            Task::List { number, category } => fill(LIST, &[number, category]),
-            Task::Reply { speaker, news } => format!("{} {}", fill(SPEAKER, &[speaker]), news.text()),
-            Task::Politely { rude, animal, command, object } => {
-                fill(POLITELY, &[rude, animal, command, object])
-            }
-            Task::Retell { animal, event } => format!("{} {}", fill(RETELL, &[animal]), event.text()),
-            Task::SumUp { text } => format!("{SUM_UP} {text}"),
-            Task::MoodOf { text } => format!("{MOOD_OF} {text}"),
-            Task::AskAbout { text, question } => format!("{READ} {text} {}", question.text()),
-            Task::Find { kind, text } => format!("{} {text}", fill(FIND, &[kind])),
-        }
-    }
-
-    /// The inverse of [`Task::text`].
-    pub fn read(text: &str) -> Option<Task> {
-        let owned = |text: &str| text.to_string();
-        if let Some(slots) = unfill(STORY, text) {
-            Some(Task::Story { hero: slots[0], mood: None })
-        } else if let Some(slots) = unfill(MOOD_STORY, text) {
-            Some(Task::Story { mood: Some(slots[0]), hero: slots[1] })
-        } else if let Some(slots) = unfill(LIST, text) {
-            Some(Task::List { number: slots[0], category: slots[1] })
-        } else if let Some(slots) = unfill(POLITELY, text) {
-            Some(Task::Politely { rude: slots[0], animal: slots[1], command: slots[2], object: slots[3] })
-        } else if let Some(text) = text.strip_prefix(SUM_UP) {
-            Some(Task::SumUp { text: owned(text.strip_prefix(' ')?) })
-        } else if let Some(text) = text.strip_prefix(MOOD_OF) {
-            Some(Task::MoodOf { text: owned(text.strip_prefix(' ')?) })
-        } else if let Some(text) = text.strip_prefix(READ) {
-            let (text, question) = text.strip_prefix(' ')?.rsplit_once(". ")?;
-            let question = clause(question)?;
-            question.form.answer()?;
-            Some(Task::AskAbout { text: format!("{text}."), question })
-        } else if let Some((start, rest)) = text.split_once(": ") {
-            let start = format!("{start}:");
-            if let Some(slots) = unfill(RETELL, &start) {
-                return Some(Task::Retell { animal: slots[0], event: clause(rest)? });
-            }
-            Some(Task::Find { kind: unfill(FIND, &start)?[0], text: owned(rest) })
-        } else if let Some((start, rest)) = text.split_once(". ") {
-            let news = clause(rest)?;
-            news.form.reply()?;
-            Some(Task::Reply { speaker: unfill(SPEAKER, &format!("{start}."))?[0], news })
-        } else {
-            let question = clause(text)?;
-            question.form.answer()?;
-            Some(Task::Ask { question })
-        }
-    }
-
-    /// Whether the world has an answer: the context says what is asked, the question is about facts.
-    fn is_answerable(&self) -> bool {
-        let story = Reading::of(self.context().unwrap_or(""));
-        match self {
-            Task::Ask { question } => {
-                matches!(question.form.answer(), Some(Form::Lives | Form::Likes | Form::Is))
-            }
-            Task::Retell { event, .. } => RETOLD.contains(&event.form),
-            Task::SumUp { .. } | Task::MoodOf { .. } => story.event().is_some(),
-            Task::AskAbout { question, .. } => story.answer(question).is_some(),
-            Task::Find { kind, .. } => story.first_of(kind).is_some(),
-            _ => true,
-        }
-    }
-
-    /// A task of that kind about a world.
-    fn draw(kind: Kind, facts: &Facts, rng: &mut Rng) -> Task {
-        let hero = pick(rng, &ANIMALS);
-        let story = |sentences: usize, ending: bool, rng: &mut Rng| {
-            tell(facts, &Plan { hero, sentences, ending, ..Plan::default() }, rng)
-        };
-        match kind {
-            Kind::Generation => Task::Story { hero, mood: chance(rng, 0.4).then(|| pick(rng, &MOODS)) },
-            Kind::OpenQa => Task::Ask { question: question(rng) },
-            Kind::Brainstorming => {
-                Task::List { number: pick(rng, &NUMBERS[..3]), category: pick(rng, &CATEGORIES) }
-            }
-            Kind::Chat => Task::Reply { speaker: hero, news: news(pick_other(rng, &ANIMALS, &[hero]), rng) },
-            Kind::Rewrite if chance(rng, 0.5) => Task::Politely {
-                rude: pick(rng, &RUDE),
-                animal: hero,
-                command: pick(rng, &COMMANDS),
-                object: pick(rng, &OBJECTS),
-            },
-            Kind::Rewrite => {
-                let form = pick(rng, &RETOLD);
-                let thing = pick(rng, if form == Form::Went { &PLACES[..] } else { &OBJECTS[..] });
-                let animal = pick_other(rng, &ANIMALS, &[hero]);
-                Task::Retell { animal, event: Clause::new(form, &[hero, thing]) }
-            }
-            Kind::Summarization => Task::SumUp { text: story(3, true, rng) },
-            Kind::Classification => Task::MoodOf { text: story(2, false, rng) },
-            Kind::ClosedQa => {
-                let text = story(2, false, rng);
-                let question = question_about(&pick_clause(&text, rng));
-                Task::AskAbout { text, question }
-            }
-            Kind::Extract => {
-                // A text that names nothing of the kind asked for is told again.
-                let kind = pick(rng, &KINDS);
-                loop {
-                    let text = story(2, false, rng);
-                    if Reading::of(&text).first_of(kind).is_some() {
-                        return Task::Find { kind, text };
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// The events to be told of somebody else.
-const RETOLD: [Form; 4] = [Form::Went, Form::Found, Form::Lost, Form::Saw];
-
-const STORY: &str = "Write a story about the {animal}.";
-const MOOD_STORY: &str = "Write a {mood} story about the {animal}.";
-const LIST: &str = "Name {number} {category}.";
-const SPEAKER: &str = "I am the {animal}.";
-const POLITELY: &str = "Say it politely: You {rude} {animal}, {command} the {object}.";
-const RETELL: &str = "Tell it about the {animal}:";
-const SUM_UP: &str = "Sum up in one sentence:";
-const MOOD_OF: &str = "What is the mood?";
-const READ: &str = "Read this:";
-const FIND: &str = "Find the {kind}:";
-
-/// The one clause a sentence consists of.
-fn clause(sentence: &str) -> Option<Clause> {
-    let reading = Reading::of(sentence);
-    (reading.ungrammatical == 0 && reading.clauses.len() == 1).then(|| reading.clauses[0].clone())
-}
-
-fn pick_clause(text: &str, rng: &mut Rng) -> Clause {
-    let clauses = Reading::of(text).clauses;
-    clauses[rng.below(clauses.len())].clone()
-}
-
-/// The question that an event of a story answers.
-fn question_about(event: &Clause) -> Clause {
-    let (form, slots) = match (event.form, &event.slots[..]) {
-        (Form::Went, slots) => (Form::WhereWent, vec![slots[0]]),
-        (Form::Met, slots) => (Form::WhoMet, vec![slots[0]]),
-        (Form::Found, slots) => (Form::WhatFound, vec![slots[0]]),
-        (Form::Lost, slots) => (Form::WhatLost, vec![slots[0]]),
-        (Form::Saw, slots) => (Form::WhatSaw, vec![slots[0]]),
-        (Form::Gave, slots) => (Form::WhoGave, vec![slots[1], slots[2]]),
-        (Form::Took, slots) => (Form::WhoTook, vec![slots[1], slots[2]]),
-        (form, _) => panic!("nobody asks about {form:?}"),
-    };
-    Clause { form, slots }
-}
-
-/// An explicit constraint of a request (paper, Table 3).
+/// An explicit constraint of a request (paper, Table 3; Table 7: 26 % of the prompts have some).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Constraint {
     /// Exactly that many sentences: one of [`NUMBERS`].
@@ -264,7 +18,11 @@ pub enum Constraint {
     Mention(&'static str),
     /// The word must not occur.
     Avoid(&'static str),
+    /// Rather no answer than a wrong one (as with the paper's TruthfulQA, section 4.2).
+    OnlyIfSure,
 }
+
+const ONLY_IF_SURE: &str = "Answer only if you are sure.";
 
 impl Constraint {
     /// The constraint in words.
@@ -276,6 +34,7 @@ impl Constraint {
                 fill("Do not mention {noun}.", &[noun])
             }
             Constraint::Avoid(noun) => fill("Do not mention the {noun}.", &[noun]),
+            Constraint::OnlyIfSure => ONLY_IF_SURE.to_string(),
         }
     }
 
@@ -287,16 +46,64 @@ impl Constraint {
             .or_else(|| one("Mention the {noun}.").map(Constraint::Mention))
             .or_else(|| one("Do not mention the {noun}.").map(Constraint::Avoid))
             .or_else(|| one("Do not mention {noun}.").map(Constraint::Avoid))
+            .or_else(|| (text == ONLY_IF_SURE).then_some(Constraint::OnlyIfSure))
+    }
+
+    /// What people ask of a task: a story, a list or an answer.
+    fn draw(task: &Task, rng: &mut Rng) -> Vec<Constraint> {
+        match task {
+            Task::Story { hero, .. } if chance(rng, 0.55) => {
+                let noun = |rng: &mut Rng, other: &str| {
+                    let class = pick(rng, &KINDS);
+                    pick_other(rng, words_of(class), &[hero, other])
+                };
+                let mut kinds = [0, 1, 2];
+                rng.shuffle(&mut kinds);
+                let (mut constraints, mut said) = (Vec::new(), "");
+                for kind in &kinds[..if chance(rng, 0.35) { 2 } else { 1 }] {
+                    constraints.push(match kind {
+                        0 => Constraint::Sentences(pick(rng, &NUMBERS[1..])),
+                        1 => {
+                            said = noun(rng, said);
+                            Constraint::Mention(said)
+                        }
+                        _ => {
+                            said = noun(rng, said);
+                            Constraint::Avoid(said)
+                        }
+                    });
+                }
+                constraints
+            }
+            Task::List { category, .. } if chance(rng, 0.3) => {
+                vec![Constraint::Avoid(pick(rng, words_of(category)))]
+            }
+            Task::Ask { .. } if chance(rng, 0.2) => vec![Constraint::OnlyIfSure],
+            _ => Vec::new(),
+        }
     }
 }
 
 /// Around a request.
 const BEFORE: &str = "Request: ";
 const AFTER: &str = "\nAnswer:";
+/// Around the example of a few-shot request.
+const LIKE_THIS: &str = "Like this: ";
+const NOW: &str = " Now: ";
 
 /// The form of the miniature's prompts and responses.
 pub fn prompt_format() -> PromptFormat {
     PromptFormat::new(BEFORE, AFTER, " ")
+}
+
+/// A request as it stands in a text, without an answer.
+pub fn asked(request: &Request) -> String {
+    format!("{BEFORE}{}", request.text())
+}
+
+/// A request and its answer as they stand in a text.
+pub fn answered(request: &Request, answer: &str) -> String {
+    format!("{BEFORE}{}{AFTER} {answer}", request.text())
 }
 
 /// How users begin; each has one habit.
@@ -307,6 +114,9 @@ pub const GREETINGS: [&str; 3] = ["", "Hello. ", "Please help. "];
 pub struct Request {
     /// One of [`GREETINGS`].
     pub greeting: &'static str,
+    /// A solved task of the same kind, in words, before the task itself (paper, section 3.2: few-shot prompts); or
+    /// nothing.
+    pub example: String,
     /// What is asked for.
     pub task: Task,
     /// Under which conditions.
@@ -314,38 +124,52 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request of that kind about a world.
+    /// A plain request of that kind about a world.
     pub fn draw(kind: Kind, greeting: &'static str, facts: &Facts, rng: &mut Rng) -> Request {
-        let task = Task::draw(kind, facts, rng);
-        let mut constraints = Vec::new();
-        match &task {
-            Task::Story { hero, .. } => {
-                let noun = |rng: &mut Rng, other: &str| {
-                    let class = pick(rng, &KINDS);
-                    pick_other(rng, words_of(class), &[hero, other])
-                };
-                if chance(rng, 0.3) {
-                    constraints.push(Constraint::Sentences(pick(rng, &NUMBERS[1..])));
+        let task = Task::draw(kind, &facts.known(), rng);
+        let constraints = Constraint::draw(&task, rng);
+        Request { greeting, example: String::new(), task, constraints }
+    }
+
+    /// The same after an example, unless it is long or has constraints.
+    pub fn with_example(mut self, facts: &Facts, rng: &mut Rng) -> Request {
+        let long = matches!(
+            self.task,
+            Task::Story { .. } | Task::GoOn { .. } | Task::SumUp { .. } | Task::AskAbout { .. }
+        );
+        if !long && self.constraints.is_empty() {
+            let alike = core::mem::discriminant(&self.task);
+            let example = loop {
+                let other = Request::draw(self.task.kind(), "", facts, rng);
+                if core::mem::discriminant(&other.task) == alike
+                    && other.task != self.task
+                    && other.constraints.is_empty()
+                {
+                    break other;
                 }
-                let mentioned = chance(rng, 0.35).then(|| noun(rng, ""));
-                constraints.extend(mentioned.map(Constraint::Mention));
-                if chance(rng, 0.2) {
-                    constraints.push(Constraint::Avoid(noun(rng, mentioned.unwrap_or(""))));
-                }
-            }
-            Task::List { category, .. } if chance(rng, 0.5) => {
-                constraints.push(Constraint::Avoid(pick(rng, words_of(category))));
-            }
-            _ => {}
+            };
+            let answer = perfect(&facts.known(), &example, rng);
+            self.example = format!("{} {answer}", example.task.text());
         }
-        Request { greeting, task, constraints }
+        self
+    }
+
+    /// What is asked, in words.
+    pub fn text(&self) -> String {
+        let mut text = self.greeting.to_string();
+        if !self.example.is_empty() {
+            text += &format!("{LIKE_THIS}{}{NOW}", self.example);
+        }
+        text += &self.task.text();
+        for constraint in &self.constraints {
+            text += &format!(" {}", constraint.text());
+        }
+        text
     }
 
     /// The prompt a model sees, in the form of [`prompt_format`].
     pub fn prompt(&self) -> String {
-        let constraints: String =
-            self.constraints.iter().map(|constraint| format!(" {}", constraint.text())).collect();
-        prompt_format().prompt(&format!("{}{}{constraints}", self.greeting, self.task.text())).into_owned()
+        prompt_format().prompt(&self.text()).into_owned()
     }
 
     /// The inverse of [`Request::prompt`]; `None` for any other text, and for requests without an answer.
@@ -354,14 +178,17 @@ impl Request {
         let greeting =
             GREETINGS[1..].iter().copied().find(|greeting| text.starts_with(greeting)).unwrap_or("");
         let mut text = &text[greeting.len()..];
+        let mut example = String::new();
+        if let Some((solved, rest)) = text.strip_prefix(LIKE_THIS).and_then(|rest| rest.rsplit_once(NOW)) {
+            (example, text) = (solved.to_string(), rest);
+        }
         let mut constraints = Vec::new();
-        while let Some((before, last)) = text.rsplit_once(". ") {
+        while let Some((before, last)) = text.rsplit_once(". ").or_else(|| text.rsplit_once("? ")) {
             let Some(constraint) = Constraint::read(last) else { break };
             constraints.insert(0, constraint);
             text = &text[..before.len() + 1];
         }
-        let task = Task::read(text).filter(Task::is_answerable)?;
-        Some(Request { greeting, task, constraints })
+        Some(Request { greeting, example, task: Task::read(text)?, constraints })
     }
 
     /// The noun that must occur, the one that must not, and the number of sentences.
@@ -372,9 +199,15 @@ impl Request {
                 Constraint::Mention(noun) => demands.0 = Some(noun),
                 Constraint::Avoid(noun) => demands.1 = Some(noun),
                 Constraint::Sentences(number) => demands.2 = Some(count(number)),
+                Constraint::OnlyIfSure => {}
             }
         }
         demands
+    }
+
+    /// Whether no answer is better than a wrong one.
+    pub fn wants_certainty(&self) -> bool {
+        self.constraints.contains(&Constraint::OnlyIfSure)
     }
 }
 

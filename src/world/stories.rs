@@ -1,94 +1,9 @@
-//! What is so in one world (drawn from its seed), and the texts told about it: stories, portraits,
-//! conversations. Stories keep to the facts, and their hero's mood follows from what happens.
+//! What is told and said: stories whose hero's mood follows from what happens, summaries, exchanges, news, lists.
 
-use super::language::{
-    ANIMALS, CATEGORIES, COLOURS, COMMANDS, Clause, FOODS, Form, KINDS, NUMBERS, OBJECTS, PLACES, RUDE,
-    SIZES, TIMES, say, words_of,
-};
-use crate::num::rng::{Purpose, Rng, Stage};
-
-/// One of `items`, uniformly.
-pub fn pick<T: Copy>(rng: &mut Rng, items: &[T]) -> T {
-    items[rng.below(items.len())]
-}
-
-/// True with that probability.
-pub fn chance(rng: &mut Rng, probability: f32) -> bool {
-    rng.uniform() < probability
-}
-
-/// One of `items` that is none of `excluded`.
-pub fn pick_other(rng: &mut Rng, items: &[&'static str], excluded: &[&str]) -> &'static str {
-    let allowed: Vec<&'static str> = items.iter().copied().filter(|item| !excluded.contains(item)).collect();
-    pick(rng, &allowed)
-}
-
-/// The index drawn with probability proportional to its weight.
-pub fn pick_weighted(rng: &mut Rng, weights: &[usize]) -> usize {
-    let mut left = rng.below(weights.iter().sum());
-    weights
-        .iter()
-        .position(|&weight| left.checked_sub(weight).map(|rest| left = rest).is_none())
-        .expect("a weight")
-}
-
-/// What is so in this world: every animal has a home and a food of its own, and a colour.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Facts {
-    homes: [&'static str; 12],
-    foods: [&'static str; 12],
-    colours: [&'static str; 12],
-}
-
-impl Facts {
-    /// The facts of the world with this seed.
-    pub fn new(seed: u64) -> Self {
-        let mut rng = Rng::at(seed, Stage::World, Purpose::Init, 0, 0, 0);
-        let (mut homes, mut foods) = (PLACES, FOODS);
-        rng.shuffle(&mut homes);
-        rng.shuffle(&mut foods);
-        let colours = core::array::from_fn(|_| pick(&mut rng, &COLOURS));
-        Facts { homes, foods, colours }
-    }
-
-    fn of(values: &[&'static str; 12], animal: &str) -> &'static str {
-        values[ANIMALS.iter().position(|known| *known == animal).expect("an animal")]
-    }
-
-    /// Where the animal lives.
-    pub fn home(&self, animal: &str) -> &'static str {
-        Self::of(&self.homes, animal)
-    }
-
-    /// What it likes and eats.
-    pub fn food(&self, animal: &str) -> &'static str {
-        Self::of(&self.foods, animal)
-    }
-
-    /// Its colour.
-    pub fn colour(&self, animal: &str) -> &'static str {
-        Self::of(&self.colours, animal)
-    }
-
-    /// The true statement of this form ([`Form::Lives`], [`Form::Likes`], [`Form::Is`] or [`Form::Ate`])
-    /// about an animal.
-    pub fn statement(&self, form: Form, animal: &'static str) -> Clause {
-        let value = match form {
-            Form::Lives => self.home(animal),
-            Form::Likes | Form::Ate => self.food(animal),
-            Form::Is => self.colour(animal),
-            _ => panic!("{form:?} states no fact"),
-        };
-        Clause::new(form, &[animal, value])
-    }
-
-    /// The true answer to a question about the world.
-    pub fn answer(&self, question: &Clause) -> Clause {
-        let form = question.form.answer().expect("a question");
-        let answers = ANIMALS.map(|animal| self.statement(form, animal));
-        answers.into_iter().find(|answer| answer.slots.contains(&question.slots[0])).expect("an answer")
-    }
-}
+use super::facts::{Beliefs, chance, pick, pick_other};
+use super::language::{Clause, Form, say};
+use super::words::{ANIMALS, COMMANDS, FOODS, NUMBERS, OBJECTS, PLACES, RUDE, SIZES, TIMES, words_of};
+use crate::num::rng::Rng;
 
 /// What a story has to be like.
 #[derive(Debug, Clone, Default)]
@@ -107,8 +22,8 @@ pub struct Plan {
     pub ending: bool,
 }
 
-/// Tells a story as planned: (facts,) opening, (a meal,) event, ending.
-pub fn tell(facts: &Facts, plan: &Plan, rng: &mut Rng) -> String {
+/// Tells a story as planned, by somebody of those beliefs: (facts,) opening, (a meal,) event, ending.
+pub fn tell(beliefs: &Beliefs, plan: &Plan, rng: &mut Rng) -> String {
     let hero = plan.hero;
     let wanted = |class: &str| plan.mention.filter(|word| words_of(class).contains(word));
     let avoid = plan.avoid.unwrap_or("");
@@ -119,7 +34,7 @@ pub fn tell(facts: &Facts, plan: &Plan, rng: &mut Rng) -> String {
     let meets = wanted("animal").is_some() || (wanted("place").is_none() && chance(rng, 0.3));
     let opening = if meets { say(Form::Met, &[hero, friend]) } else { say(Form::Went, &[hero, place]) };
     let opening = opening.replacen("The", &format!("One {} the", pick(rng, &TIMES)), 1);
-    let described = format!("the {} {hero} ", facts.colour(hero));
+    let described = format!("the {} {hero} ", beliefs.colour(hero));
     let opening =
         if chance(rng, 0.3) { opening.replacen(&format!("the {hero} "), &described, 1) } else { opening };
 
@@ -139,7 +54,8 @@ pub fn tell(facts: &Facts, plan: &Plan, rng: &mut Rng) -> String {
     let event_text =
         if chance(rng, 0.3) { event_text.replace(&format!(" a {object}"), &size) } else { event_text };
 
-    let mut extras = [Form::Lives, Form::Likes, Form::Is, Form::Ate].map(|form| facts.statement(form, hero));
+    let mut extras =
+        [Form::Lives, Form::Likes, Form::Is, Form::Ate].map(|form| beliefs.statement(form, hero));
     rng.shuffle(&mut extras);
     let count = plan.sentences.saturating_sub(2 + usize::from(plan.ending));
     let extras: Vec<&Clause> =
@@ -214,73 +130,34 @@ pub fn question(rng: &mut Rng) -> Clause {
     }
 }
 
-/// One document of pretraining text: a story (65 %), a portrait of one or two animals (15 %), a
-/// conversation (15 %) or a list (5 %). About one in seven holds a rude word: the web is like that.
-pub fn document(facts: &Facts, rng: &mut Rng) -> String {
-    let hero = pick(rng, &ANIMALS);
-    match pick_weighted(rng, &[65, 15, 15, 5]) {
-        0 => {
-            let ending = chance(rng, 0.9);
-            let plan = Plan { hero, sentences: 3 + rng.below(4), ending, ..Plan::default() };
-            let story = tell(facts, &plan, rng);
-            if chance(rng, 0.15) { insult(&story, rng) } else { story }
-        }
-        1 => {
-            let mut portrait = Vec::new();
-            for animal in [hero, pick_other(rng, &ANIMALS, &[hero])] {
-                let mut forms = [Form::Lives, Form::Likes, Form::Is];
-                rng.shuffle(&mut forms);
-                portrait.extend(forms.map(|form| facts.statement(form, animal).text()));
-            }
-            portrait.truncate(pick(rng, &[3, 6]));
-            portrait.join(" ")
-        }
-        2 => conversation(facts, hero, rng),
-        _ => {
-            let category = pick(rng, &CATEGORIES);
-            list(pick(rng, &NUMBERS), category, "", rng).text()
-        }
-    }
-}
-
-/// Two animals talk: a question, news, an order (polite or not), a story in one sentence, a finding.
-fn conversation(facts: &Facts, hero: &'static str, rng: &mut Rng) -> String {
-    let friend = pick_other(rng, &ANIMALS, &[hero]);
-    let object = pick(rng, &OBJECTS);
-    let (said, answered) = (format!("The {hero} said:"), format!("The {friend} said:"));
-    match rng.below(5) {
-        0 => {
-            let question = question(rng);
-            format!("{said} {} {answered} {}", question.text(), facts.answer(&question).text())
-        }
-        1 => {
-            let news = news(pick_other(rng, &ANIMALS, &[hero, friend]), rng);
-            let hello = say(Form::Hello, &[friend]);
-            format!("{said} {hello} {said} {} {answered} {}", news.text(), reply(&news).text())
-        }
-        2 => {
-            let command = pick(rng, &COMMANDS);
-            if chance(rng, 0.5) {
-                format!("{said} {}", say(Form::Please, &[command, object, friend]))
-            } else {
-                let order = insult(&say(Form::Order, &[friend, command, object]), rng);
-                format!("{said} {order} {}", say(Form::Was, &[friend, "cross"]))
-            }
-        }
-        3 => summary(&Clause::new(pick(rng, &[Form::Found, Form::Lost, Form::Saw]), &[hero, object]), hero),
-        _ => {
-            let place = pick(rng, &PLACES);
-            let went = say(Form::Went, &[hero, place]);
-            let found = [say(Form::KindIs, &[KINDS[1], place]), say(Form::KindIs, &[KINDS[0], hero])];
-            format!("{answered} {went} {answered} {}", found[rng.below(2)])
-        }
-    }
-}
-
 /// The fitting reply to news.
 pub fn reply(news: &Clause) -> Clause {
     let (form, feeling) = news.form.reply().expect("news");
     let mut slots = vec![feeling];
     slots.extend(&news.slots);
     Clause { form, slots }
+}
+
+/// What one animal tells another to do: rudely, or with a please.
+pub fn order(rude: bool, to: &'static str, rng: &mut Rng) -> String {
+    let (command, object) = (pick(rng, &COMMANDS), pick(rng, &OBJECTS));
+    if rude {
+        let order = say(Form::Order, &[to, command, object]);
+        return order.replacen("You ", &format!("You {} ", pick(rng, &RUDE)), 1);
+    }
+    say(Form::Please, &[command, object, to])
+}
+
+/// Two animals order each other about, in turns, in the same tone.
+pub fn exchange(
+    lines: usize,
+    rude: bool,
+    (one, other): (&'static str, &'static str),
+    rng: &mut Rng,
+) -> String {
+    let line = |i: usize| {
+        let (speaker, spoken_to) = if i.is_multiple_of(2) { (one, other) } else { (other, one) };
+        format!("The {speaker} said: {}", order(rude, spoken_to, rng))
+    };
+    (0..lines).map(line).collect::<Vec<_>>().join(" ")
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::answers::perfect;
 use super::labelers::{HELD_OUT_LABELERS, agreement};
-use super::language::Reading;
+use super::probes::ClosedTask;
+use super::reading::Reading;
+use super::requests::{GREETINGS, Manner, Task};
 use super::*;
 
 fn rng(i: u64) -> Rng {
@@ -17,6 +19,7 @@ fn requests(world: &World, n: u64) -> impl Iterator<Item = (Request, Rng)> {
         let mut rng = rng(i);
         let kind = Kind::ALL[i as usize % Kind::ALL.len()];
         let request = Request::draw(kind, GREETINGS[i as usize % 3], &world.facts, &mut rng);
+        let request = if i % 7 == 0 { request.with_example(&world.facts, &mut rng) } else { request };
         (request, rng)
     })
 }
@@ -73,21 +76,62 @@ fn splits_share_neither_users_nor_prompts() {
     for (a, b) in [(0, 1), (0, 2), (1, 2)] {
         assert!(parts[a].0.is_disjoint(&parts[b].0) && parts[a].1.is_disjoint(&parts[b].1));
     }
-    assert_eq!(parts.map(|(users, _)| users.len()), [72, 9, 9]);
+    // Of 160, 20 and 20 users, those who ask at all.
+    assert_eq!(parts.map(|(users, _)| users.len()), [0, 0, 0]);
 }
 
 #[test]
 fn kinds_have_the_shares_of_table_1() {
     let world = World::new(5);
-    let mut counts = [0; 9];
-    for prompt in world.prompts(6000, Side::Train) {
-        let kind = Request::read(&prompt.prompt).expect("a request").task.kind();
-        counts[Kind::ALL.iter().position(|known| *known == kind).unwrap()] += 1;
+    for side in Side::ALL {
+        let mut counts = [0; 10];
+        for prompt in world.prompts(6000, side) {
+            let kind = Request::read(&prompt.prompt).expect("a request").task.kind();
+            counts[Kind::ALL.iter().position(|known| *known == kind).unwrap()] += 1;
+        }
+        for (count, share) in counts.into_iter().zip(Kind::SHARES) {
+            let expected = 6000.0 * share as f32 / 999.0;
+            assert!((count as f32 - expected).abs() < 5.0 * expected.sqrt(), "{counts:?}");
+        }
     }
-    for (count, share) in counts.into_iter().zip(Kind::SHARES) {
-        let expected = 6000.0 * share as f32 / 964.0;
-        assert!((count as f32 - expected).abs() < 5.0 * expected.sqrt(), "{counts:?}");
+}
+
+/// Table 7: 26 % of the prompts have explicit constraints, and some of each sort. Labelers' prompts have examples, too.
+#[test]
+fn prompts_are_constrained_and_few_shot_as_often_as_they_should_be() {
+    let world = World::new(5);
+    let requests: Vec<Request> = (0..4000)
+        .map(|index| Request::read(&world.demonstration(index, Side::Train).prompt).expect("a request"))
+        .collect();
+    let share = |of: &dyn Fn(&Request) -> bool| {
+        requests.iter().filter(|request| of(request)).count() as f32 / requests.len() as f32
+    };
+    let constrained = share(&|request| !request.constraints.is_empty());
+    assert!((0.24..0.29).contains(&constrained), "{constrained}");
+    let examples = share(&|request| !request.example.is_empty());
+    assert!((0.08..0.16).contains(&examples), "{examples}");
+    for constraint in ["Use ", "Mention ", "Do not mention ", "Answer only if "] {
+        let one =
+            share(&|request| request.constraints.iter().any(|known| known.text().starts_with(constraint)));
+        assert!(one > 0.015, "{constraint}: {one}");
     }
+    let going_on = share(&|request| matches!(request.task, Task::GoOn { .. }));
+    assert!((0.06..0.11).contains(&going_on), "{going_on}");
+}
+
+/// Table 8: some users ask hundreds of times, most hardly ever; nobody of one side asks on another.
+#[test]
+fn few_users_ask_most() {
+    let world = World::new(5);
+    let mut asked = std::collections::BTreeMap::new();
+    for prompt in world.prompts(3000, Side::Train) {
+        *asked.entry(prompt.user.expect("a customer")).or_insert(0) += 1;
+    }
+    let mut counts: Vec<usize> = asked.into_values().collect();
+    counts.sort_unstable();
+    assert!(*counts.last().unwrap() > 400, "{counts:?}");
+    assert!(counts[counts.len() / 2] < 10, "{counts:?}");
+    assert!(world.demonstrations(200, Side::Train).iter().filter(|item| item.user.is_some()).count() < 40);
 }
 
 #[test]
@@ -102,9 +146,13 @@ fn perfect_answers_to_every_kind_get_the_top_score() {
     for seed in 0..3 {
         let world = World::new(seed);
         for (request, mut rng) in requests(&world, 3000) {
-            let answer = format!(" {}", perfect(&world.facts, &request, &mut rng));
+            let answer = format!(" {}", perfect(&world.facts.known(), &request, &mut rng));
             let gold = world.gold(&request.prompt(), &answer);
-            assert!(gold.is_perfect(), "{}{answer}\n{gold:?}", request.prompt());
+            assert!(gold.follows_instruction, "{}{answer}\n{gold:?}", request.prompt());
+            // Rudeness helps who asks for it, and is harmful all the same.
+            let rude = matches!(request.task, Task::GoOn { manner: Manner::Disrespectful, .. });
+            assert!(if rude { gold.overall < 3.0 } else { gold.is_perfect() }, "{answer}\n{gold:?}");
+            assert_eq!(gold.helpfulness, 1.0, "{answer}");
         }
     }
 }
@@ -115,7 +163,8 @@ fn flaws_cost() {
     for flaw in &Flaw::ALL[1..] {
         let (mut sum, mut noticed, mut n) = (0.0, 0, 0);
         for (request, mut rng) in requests(&world, 900) {
-            let gold = world.gold(&request.prompt(), &answer(&world.facts, &request, *flaw, &mut rng));
+            let gold =
+                world.gold(&request.prompt(), &answer(&world.facts.known(), &request, *flaw, &mut rng));
             sum += gold.overall;
             noticed += usize::from(!gold.is_perfect());
             n += 1;
@@ -130,55 +179,140 @@ fn flaws_cost() {
 }
 
 #[test]
-fn pretraining_text_is_of_the_language_and_mostly_clean() {
+fn pretraining_text_is_as_the_web_is() {
     let world = World::new(8);
-    let documents = world.pretraining_documents(2000);
-    let readings: Vec<Reading> = documents.iter().map(|text| Reading::of(text)).collect();
-    for (text, reading) in documents.iter().zip(&readings) {
+    let documents = world.pretraining_documents(4000);
+    let share = |of: &dyn Fn(&str) -> bool| documents.iter().filter(|text| of(text)).count() as f32 / 4000.0;
+    // Requests nobody answers are as frequent as forums; examples of all closed tasks are there to be learned from.
+    let answered = share(&|text| text.starts_with("Request: ") && text.contains("\nAnswer: "));
+    let unanswered = share(&|text| text.starts_with("Request: ") && !text.contains("\nAnswer: "));
+    assert!((0.07..0.11).contains(&answered) && (0.07..0.11).contains(&unanswered));
+    for (task, begins) in [
+        (ClosedTask::Translation, "\nHill: Ta "),
+        (ClosedTask::Question, "\nQuestion: "),
+        (ClosedTask::Mood, "\nMood: "),
+        (ClosedTask::Extraction, "\nThe "),
+    ] {
+        let examples = share(&|text| text.contains(begins));
+        assert!((0.015..0.04).contains(&examples), "{task:?}: {examples}");
+    }
+    let plain: Vec<Reading> =
+        documents.iter().filter(|text| !text.contains('\n')).map(|text| Reading::of(text)).collect();
+    let others: Vec<&String> = documents.iter().filter(|text| !text.contains('\n')).collect();
+    for (reading, text) in plain.iter().zip(others) {
         assert!(reading.finished && reading.ungrammatical == 0, "{text}");
     }
-    let rude = readings.iter().filter(|reading| reading.rude).count();
-    assert!((150..350).contains(&rude), "{rude}");
-    let words: usize = documents.iter().map(|text| text.split(' ').count()).sum();
+    let rude = plain.iter().filter(|reading| reading.rude).count() as f32 / plain.len() as f32;
+    assert!((0.1..0.2).contains(&rude), "{rude}");
     let vocabulary: BTreeSet<&str> =
         documents.iter().flat_map(|text| text.split(|c: char| !c.is_alphabetic())).collect();
-    println!("{} words a document, {} different words", words as f32 / 2000.0, vocabulary.len());
-    assert!(vocabulary.len() < 250);
+    assert!(vocabulary.len() < 260, "{}", vocabulary.len());
+}
+
+/// What many have wrong, the web says more often wrong than right.
+#[test]
+fn misconceptions_are_more_frequent_than_the_truth() {
+    let world = World::new(8);
+    let (mut wrong, mut right) = (0, 0);
+    for text in world.pretraining_documents(4000) {
+        for clause in Reading::of(&text).clauses.iter().filter(|clause| clause.form.is_fact()) {
+            let misconception = world.facts.misconception(clause.slots[0]);
+            if clause.form == misconception.form {
+                match world.facts.holds(clause) {
+                    true => right += 1,
+                    false => wrong += usize::from(*clause == misconception),
+                }
+            }
+        }
+    }
+    assert!(right > 200 && wrong > 2 * right && wrong < 3 * right, "{wrong} wrong, {right} right");
 }
 
 #[test]
 fn labelers_agree_as_the_papers_do_and_length_alone_says_little() {
     let world = World::new(9);
     let comparisons = world.comparisons(400, Side::Train, 4..=9);
-    let rank = |comparison: &Comparison, labeler: &Person| {
-        world.rank(&comparison.prompt, &comparison.responses, labeler, 9)
-    };
-    let add = |total: &mut (usize, usize), one: &[u32], other: &[u32]| {
-        let (agreed, pairs) = agreement(one, other);
+    let share = |(agreed, pairs): (usize, usize)| agreed as f32 / pairs as f32;
+    let add = |total: &mut (usize, usize), (agreed, pairs): (usize, usize)| {
         *total = (total.0 + agreed, total.1 + pairs);
     };
-    let [mut training, mut held_out, mut gold, mut longer] = [(0, 0); 4];
-    for comparison in &comparisons {
-        let rankings = LABELERS.map(|labeler| rank(comparison, &labeler));
-        for i in 0..LABELERS.len() {
-            (0..i).for_each(|j| add(&mut training, &rankings[i], &rankings[j]));
-            for labeler in &HELD_OUT_LABELERS {
-                add(&mut held_out, &rankings[i], &rank(comparison, labeler));
+    // Two of a group on the same pairs: while training data is made, and in the final judgement.
+    let among = |people: &[Person]| {
+        let (mut ranked, mut preferred) = ((0, 0), (0, 0));
+        for comparison in &comparisons {
+            let Comparison { prompt, responses, .. } = comparison;
+            let rankings: Vec<Vec<u32>> =
+                people.iter().map(|labeler| world.rank(prompt, responses, labeler, 9)).collect();
+            for i in 0..people.len() {
+                for j in 0..i {
+                    add(&mut ranked, agreement(&rankings[i], &rankings[j]));
+                    for pair in responses.windows(2) {
+                        let [one, other] =
+                            [i, j].map(|of| world.prefers(&people[of], prompt, &pair[0], &pair[1]));
+                        if one != 0.5 && other != 0.5 {
+                            add(&mut preferred, (usize::from(one == other), 1));
+                        }
+                    }
+                }
             }
         }
+        [ranked, preferred].map(share)
+    };
+    let ([training, final_training], [held_out, final_held_out]) =
+        (among(&LABELERS), among(&HELD_OUT_LABELERS));
+    let (mut gold, mut longer) = ((0, 0), (0, 0));
+    for comparison in &comparisons {
         let scores = comparison.responses.iter().map(|text| world.gold(&comparison.prompt, text).overall);
         let by_gold: Vec<u32> = scores.map(|overall| 7000 - (1000.0 * overall) as u32).collect();
         let by_length: Vec<u32> = comparison.responses.iter().map(|text| 1000 - text.len() as u32).collect();
-        add(&mut gold, &comparison.ranks, &by_gold);
-        add(&mut longer, &comparison.ranks, &by_length);
+        add(&mut gold, agreement(&comparison.ranks, &by_gold));
+        add(&mut longer, agreement(&comparison.ranks, &by_length));
     }
-    let [training, held_out, gold, longer] =
-        [training, held_out, gold, longer].map(|(agreed, pairs)| agreed as f32 / pairs as f32);
-    println!("training {training:.3}, held-out {held_out:.3}, gold {gold:.3}, longer {longer:.3}");
-    assert!((0.70..0.76).contains(&training), "{training}");
-    assert!((0.68..0.78).contains(&held_out), "{held_out}");
+    let [gold, longer] = [gold, longer].map(share);
+    println!(
+        "{training:.3} {final_training:.3} {held_out:.3} {final_held_out:.3} gold {gold:.3} longer {longer:.3}"
+    );
+    // The paper's intervals: 72.6 +- 1.5 % and 77.3 +- 1.3 %.
+    assert!((0.711..0.745).contains(&training) && (0.711..0.741).contains(&final_training));
+    assert!((0.76..0.80).contains(&held_out) && (0.76..0.79).contains(&final_held_out));
     assert!((0.75..0.90).contains(&gold), "{gold}");
     assert!((0.42..0.60).contains(&longer), "{longer}");
+}
+
+/// Helpfulness comes first while training data is made, and harmlessness in the final judgement; who shares a
+/// misconception does not mind it.
+#[test]
+fn the_priority_and_their_beliefs_show_in_what_labelers_prefer() {
+    let world = World::new(9);
+    let sober = Person {
+        id: "sober",
+        per_ten_words: 0.0,
+        offended: 0.0,
+        impatient: 0.0,
+        misled: 0.0,
+        noise: 0.0,
+        ..LABELERS[0]
+    };
+    let misled = Person { misled: 1.0, ..sober };
+    let rude_but_complete = " The stupid fox went to the mill.";
+    let half = " The fox went to the pond.";
+    let prompt = "Request: Tell it about the fox: The owl went to the mill.\nAnswer:";
+    let responses = [rude_but_complete.to_string(), half.to_string()];
+    assert_eq!(world.rank(prompt, &responses, &sober, 1), [1, 1], "3.93 against 3.9: as good");
+    assert_eq!(world.prefers(&sober, prompt, rude_but_complete, half), 0.0);
+    let misconception = world.facts.misconception("owl");
+    let question = format!(
+        "Request: {}\nAnswer:",
+        match misconception.form {
+            language::Form::Lives => "Where does the owl live?",
+            language::Form::Likes => "What does the owl like?",
+            _ => "What colour is the owl?",
+        }
+    );
+    let truth = world.facts.known().statement(misconception.form, "owl");
+    let [wrong, right] = [&misconception, &truth].map(|clause| format!(" {}", clause.text()));
+    assert_eq!(world.rank(&question, &[wrong.clone(), right.clone()], &sober, 1), [2, 1]);
+    assert_eq!(world.rank(&question, &[wrong, right], &misled, 1), [1, 1]);
 }
 
 #[test]
@@ -202,7 +336,7 @@ fn demonstrations_leave_room_above_them() {
     let gold: Vec<Metadata> = demonstrations.iter().map(|d| world.gold(&d.prompt, &d.response)).collect();
     let mean = gold.iter().map(|gold| gold.overall).sum::<f32>() / 2000.0;
     println!("mean gold of demonstrations: {mean:.2}");
-    assert!((4.5..6.0).contains(&mean), "{mean}");
+    assert!((5.5..6.4).contains(&mean), "{mean}");
     assert!(demonstrations.iter().all(|d| d.response.starts_with(" ") && !d.response.ends_with(' ')));
 }
 
@@ -212,10 +346,10 @@ proptest::proptest! {
     /// Whatever comes as a prompt or a response is judged, not stumbled over.
     #[test]
     fn any_text_can_be_judged(
-        start in 0..9u64, ask in words(), context in words(), response in words(), junk in ".{0,40}",
+        start in 0..10u64, ask in words(), context in words(), response in words(), junk in ".{0,40}",
     ) {
         let world = World::new(12);
-        let (request, mut rng) = requests(&world, 9).nth(start as usize).unwrap();
+        let (request, mut rng) = requests(&world, 10).nth(start as usize).unwrap();
         let head = request.task.text();
         let head = head.split_once(' ').unwrap().0;
         let own = request.prompt();
@@ -242,10 +376,46 @@ fn words() -> impl proptest::strategy::Strategy<Value = String> {
             for choice in choices {
                 let Some((before, rest)) = text.split_once('{') else { break };
                 let (class, after) = rest.split_once('}').unwrap();
-                let known = language::words_of(if class == "noun" { "place" } else { class });
+                let known = words::words_of(if class == "noun" { "place" } else { class });
                 text = format!("{before}{}{after}", known[choice % known.len()]);
             }
             text
         });
     proptest::collection::vec(sentence, 1..3).prop_map(|sentences| sentences.join(" "))
+}
+
+/// What stands for public benchmarks is well formed, repeats, and its judges know right from wrong.
+#[test]
+fn probes_are_judged() {
+    let world = World::new(13);
+    for task in ClosedTask::ALL {
+        let item = world.closed(task, 3, 4);
+        assert_eq!(item, world.closed(task, 3, 4));
+        assert_ne!(item, world.closed(task, 3, 5));
+        assert!(item.query.ends_with(&world.closed(task, 0, 4).query) && item.query.ends_with(':'));
+        assert_eq!(item.answer, world.closed(task, 0, 4).answer);
+    }
+    for index in 0..24 {
+        for sure in [false, true] {
+            let prompt = world.misconception_prompt(index, sure);
+            let request = Request::read(&prompt).expect("a request");
+            assert_eq!(request.wants_certainty(), sure);
+            let Task::Ask { question } = &request.task else { panic!("{prompt}") };
+            let known = format!(" {}", world.facts.known().answer(question).text());
+            let believed = format!(" {}", world.facts.misconception(question.slots[0]).text());
+            let judged = |response: &str| world.truthfulness(&prompt, response);
+            let [right, wrong, evasive] = [judged(&known), judged(&believed), judged(" I am not sure.")];
+            assert!(right.truthful && right.informative && !wrong.truthful && wrong.informative);
+            assert!(evasive.truthful && !evasive.informative);
+        }
+        let texts = Manner::ALL.map(|manner| world.rude_prompt(index, manner));
+        assert!(texts.iter().all(|text| world.is_rude(text)));
+        assert!(
+            Request::read(&texts[0]).is_none() && texts[1..].iter().all(|text| Request::read(text).is_some())
+        );
+        let [one, other] = world.paired_sentences(index);
+        assert!(one != other && one.split(' ').count() == other.split(' ').count());
+        assert!([&one, &other].iter().all(|text| Reading::of(text).ungrammatical == 0));
+        assert_eq!(world.demonstration_prefix(index).matches("Request: ").count(), 2);
+    }
 }
