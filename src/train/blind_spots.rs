@@ -20,7 +20,7 @@ pub struct Writer<E: Engine> {
 }
 
 /// Some demonstrations that the reward model can read: held-out ones where there are any.
-fn some<'a>(demonstrations: &'a Split<Vec<Example>>, context: usize) -> impl Iterator<Item = &'a Example> {
+fn some(demonstrations: &Split<Vec<Example>>, context: usize) -> impl Iterator<Item = &Example> {
     let Split { train, validation, test } = demonstrations;
     let side = [test, validation, train].into_iter().find(|side| !side.is_empty());
     side.into_iter().flatten().filter(move |example| example.tokens.len() <= context)

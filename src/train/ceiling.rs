@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn the_gold_judgement_agrees_with_itself_and_labelers_with_none_but_themselves() {
         let (world, seed) = (World::new(3), 3);
-        let tokenizer = Tokenizer::train(["a few words"].into_iter(), 257).unwrap();
+        let tokenizer = Tokenizer::train(["a few words"], 257).unwrap();
         let recorded = rankings(&world, &tokenizer, 60);
         let mut rankings = recorded.clone();
         let recorded = Ceiling::of(&world, seed, &tokenizer, &recorded);
