@@ -11,6 +11,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use instructgpt::app::pipeline;
 use instructgpt::data::Side;
 use instructgpt::error::Error;
 use instructgpt::num::par::with_threads;
@@ -120,6 +121,41 @@ fn the_models_that_are_named_write_the_comparisons() {
     assert!(one.iter().zip(&two).all(|(one, two)| one[0] == two[0]));
     assert!(one.iter().zip(&two).any(|(one, two)| one[1] != two[1]));
     assert_ne!(comparisons("[\"pretrain\"]"), by_sft);
+}
+
+/// A second round, as docs/program.md has it: from the first one's pretrained model, with its policy among the writers.
+#[test]
+fn a_second_round_compares_what_the_first_ones_policy_says() {
+    let (folder, stop) = (tempfile::tempdir().unwrap(), AtomicBool::new(false));
+    for (name, bytes) in REFERENCE.iter().filter(|(name, _)| name.contains('/')) {
+        let path = folder.path().join("first").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let models = "collect.models=[\"sft\", \"sft\", \"first/policy\"]";
+    let settings = tiny(&[models, "pretrain.init_from=first/pretrain", "pretrain.steps=0"]);
+    let out = folder.path().join("second");
+    pipeline::stages(&settings, folder.path(), &out, false, None, &mut Silent, &stop).unwrap();
+    let second = files(&out);
+    let init = "rlhf_init/model.safetensors";
+    assert_eq!(second[init], REFERENCE[init], "it does not depend on comparisons");
+    assert_ne!(second["reward_model/model.safetensors"], REFERENCE["reward_model/model.safetensors"]);
+    assert_ne!(second["policy/model.safetensors"], REFERENCE["policy/model.safetensors"]);
+    // Of each prompt's responses only every third is another.
+    let responses = |files: &Files| -> Vec<serde_json::Value> {
+        let text = String::from_utf8(files["comparisons.jsonl"].clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let mut others = 0;
+    for (one, two) in responses(&REFERENCE).iter().zip(&responses(&second)) {
+        let [one, two] = [one, two].map(|line| line["response_tokens"].as_array().unwrap());
+        assert_eq!(one.len(), two.len());
+        for (j, (one, two)) in one.iter().zip(two).enumerate().filter(|(_, (one, two))| one != two) {
+            assert_eq!(j % 3, 2, "{one} {two}");
+            others += 1;
+        }
+    }
+    assert!(others > 0);
 }
 
 #[test]

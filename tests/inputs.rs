@@ -269,7 +269,7 @@ fn what_is_left_over_or_set_in_vain_is_said() {
         (&8.into(), &1.into(), &7.into())
     );
     // The average of four updates, 0.99^4 = 0.96: said once, and left among the results.
-    let hint = "the averaged policy still holds 96 % of its start";
+    let hint = "warning: the averaged policy still holds 96 % of its start";
     assert_eq!(said.matches(&format!("ppo_ptx: {hint}")).count(), 1, "{said}");
     assert!(ppo["notes"][0].as_str().unwrap().starts_with(hint), "{ppo}");
     let none = tempfile::tempdir().unwrap();

@@ -516,6 +516,7 @@ fn what_is_wrong_with_the_data_leaves_no_run_behind() {
         (&["data.pretraining=[\"text.txt\"]", "tokenizer.from=nowhere"], 2, "nowhere"),
         (&[], 2, "data"),
         (&["data.demonstrations=[\"good.jsonl\"]"], 2, "data.pretraining"),
+        (&["data.demonstrations=[\"good.jsonl\"]"], 2, "data.comparisons"),
         (&["data.demonstrations=[\"good.jsonl\"]", "data.pretraining=[\"text.txt\"]"], 2, "data.comparisons"),
         (
             &[

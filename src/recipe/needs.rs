@@ -1,5 +1,7 @@
 //! What the stages of a run will need, asked for before hours of training instead of after them.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Result};
 use crate::run::{Plan, PlannedStage};
 use crate::settings::{Select, Settings};
@@ -50,7 +52,7 @@ pub fn check_memory(plan: &Plan) -> Result<()> {
 /// Data for every stage that is to run.
 ///
 /// # Errors
-/// [`Error::Usage`] naming the first kind of data that is missing.
+/// [`Error::Usage`] for each kind of data that is missing, all of them at once.
 pub fn check_data(settings: &Settings, data: &Dataset) -> Result<()> {
     let Settings { pretrain, sft, reward_model, rlhf_init, ppo, .. } = settings;
     let policy = ppo.episodes > 0;
@@ -88,13 +90,16 @@ pub fn check_data(settings: &Settings, data: &Dataset) -> Result<()> {
         ),
         (policy, data.prompts.train.is_empty(), "prompts", "data.prompts", "prompts to answer"),
     ];
-    match needs.iter().find(|(needed, missing, ..)| *needed && *missing) {
-        None => Ok(()),
-        Some((.., kind, field, what)) => {
+    let mut faults: Vec<Error> = Vec::new();
+    let mut said = BTreeSet::new();
+    for (_, _, kind, field, what) in needs.into_iter().filter(|(needed, missing, ..)| *needed && *missing) {
+        // Text that pretraining misses is missing for PPO as well.
+        if said.insert(field) {
             let hint = "name files that hold some, or turn the stage off (steps, epochs or episodes = 0)";
             let found =
                 data.account(kind).map_or("none".to_string(), |account| format!("none of the {account}"));
-            Err(Error::usage(field, what, found, hint))
+            faults.push(Error::usage(field, what, found, hint));
         }
     }
+    Error::all(faults)
 }
