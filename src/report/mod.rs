@@ -7,6 +7,7 @@
 //! and one text per model) and `config.toml`.
 
 pub mod charts;
+pub mod figures;
 mod page;
 pub mod record;
 
