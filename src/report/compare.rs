@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(rows, ["a sft 1", "<b> sft 1", "a ppo 0.5", "<b> ppo 2.5"]);
         let html = page(&runs, false);
         assert!(html.contains("&lt;b&gt;") && !html.contains("<b>"));
-        let chart = html.split("KL to the reference").nth(1).unwrap();
+        let chart = html.split("<h3>KL to the reference").nth(1).unwrap().split("</figure>").next().unwrap();
         assert!(chart.contains("class=\"s0\"") && chart.contains("class=\"s1\""));
     }
 

@@ -29,7 +29,8 @@ pub fn short(text: &str, most: usize) -> String {
 
 /// A table. Where the page is narrow each row becomes a block, whose cells carry the names of their columns.
 pub fn table(table: &Table) -> String {
-    let mut out = format!("<table>\n<caption>{}</caption>\n<thead><tr>", escape(&table.title));
+    let mut out =
+        format!("<div class=\"scroll\"><table>\n<caption>{}</caption>\n<thead><tr>", escape(&table.title));
     table.columns.iter().for_each(|name| out += &format!("<th scope=\"col\">{}</th>", escape(name)));
     out += "</tr></thead>\n<tbody>\n";
     for row in &table.rows {
@@ -42,7 +43,7 @@ pub fn table(table: &Table) -> String {
         }
         out += "</tr>\n";
     }
-    out + "</tbody></table>\n"
+    out + "</tbody></table></div>\n"
 }
 
 /// Something to unfold.

@@ -33,9 +33,8 @@ pub fn page(run: &Run, refresh: bool) -> String {
     if !more.is_empty() {
         body += &folded("More tables", &more);
     }
-    for chapter in chapters(&run.stages) {
-        body += &chapter_html(&chapter, run);
-    }
+    let html: String = chapters(&run.stages).iter().map(|chapter| chapter_html(chapter, run)).collect();
+    body += &format!("<div class=\"chapters\">\n{html}</div>\n");
     if !run.samples.is_empty() {
         body += &samples_html(&run.samples);
     }
@@ -105,7 +104,9 @@ fn chapter_html(stages: &[&Stage], run: &Run) -> String {
                 &if shown { html } else { folded(&format!("One episode of {}", title(&stage.name)), &html) };
         }
     }
-    out
+    // A chapter of one chart leaves room for another beside it.
+    let class = if first.len() > 1 { "wide" } else { "narrow" };
+    format!("<section class=\"{class}\">\n{out}</section>\n")
 }
 
 /// The monitors of reward hacking at the two ends of a PPO stage.

@@ -4,7 +4,7 @@
 use core::ops::Range;
 
 use super::figures::{Axis, Kind, Point};
-use super::html::escape;
+use super::html::{escape, short};
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito 2008); readable on white and on black.
 pub const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#00825f", "#a35a8a", "#8a6d00", "#4a7fd0"];
@@ -12,6 +12,8 @@ pub const COLOURS: [&str; 6] = ["#0072b2", "#d55e00", "#00825f", "#a35a8a", "#8a
 const GREY: &str = "#74787e";
 /// Above this many points a line has no dots, and its intervals are a band.
 const FEW: usize = 24;
+/// Above this many points a line is thin, so that others can be seen through its noise.
+const NOISY: usize = 100;
 
 /// How a line is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,20 +140,19 @@ impl Plot<'_> {
 
     /// The chart as a `<g>` of this size.
     pub fn draw(&self, width: f64, height: f64) -> String {
-        let labels = self.x.labels.as_deref();
-        let slanted = labels
-            .is_some_and(|l| l.iter().map(|l| l.chars().count() + 2).sum::<usize>() as f64 * 6.0 > width);
-        let (left, right, top, bottom) = (56.0, 12.0, 26.0, if slanted { 84.0 } else { 44.0 });
+        let labels = self.wrapped_labels(width);
+        let lines = labels.iter().map(Vec::len).max().unwrap_or(1) as f64;
+        let (left, right, top, bottom) = (56.0, 12.0, 26.0, 30.0 + 14.0 * lines);
         let log = self.is_log();
         let place = |x: f64| if log { x.log10() } else { x };
-        let xs = match (&self.xs, labels) {
-            (Some(xs), _) => xs.clone(),
-            (None, Some(labels)) => -0.5..labels.len() as f64 - 0.5,
-            (None, None) if self.kind == Kind::Bars => {
+        let xs = match &self.xs {
+            Some(xs) => xs.clone(),
+            None if !labels.is_empty() => -0.5..labels.len() as f64 - 0.5,
+            None if self.kind == Kind::Bars => {
                 let all = range(self.points().map(|p| p.x), 0.0);
                 all.start - 0.5..all.end + 0.5
             }
-            (None, None) => range(self.points().map(|p| place(p.x)), 0.04),
+            None => range(self.points().map(|p| place(p.x)), 0.04),
         };
         let ends = |p: &Point| [Some(p.y), p.low, p.high].into_iter().flatten();
         let zero = (self.kind == Kind::Bars).then_some(0.0);
@@ -175,8 +176,8 @@ impl Plot<'_> {
             top + h,
             left + w
         );
-        out +=
-            &self.x_labels(&xs, log, slanted, &|x| left + (x - xs.start) / (xs.end - xs.start) * w, top + h);
+        let at = |x: f64| left + (x - xs.start) / (xs.end - xs.start) * w;
+        out += &self.x_labels(&xs, &labels, &at, top + h);
         out += &text(left + w / 2.0, height - 6.0, 12.0, "middle", &named(self.x));
         out += &text(4.0, 14.0, 12.0, "start", &named(self.y));
         match self.kind {
@@ -186,34 +187,55 @@ impl Plot<'_> {
         out + "</g>\n"
     }
 
-    fn x_labels(&self, xs: &Range<f64>, log: bool, slanted: bool, at: &dyn Fn(f64) -> f64, y: f64) -> String {
-        let mut out = String::new();
-        let mut label = |x: f64, name: &str| {
-            out += &format!("<path class=\"axis\" stroke=\"{GREY}\" d=\"M{:.1} {y:.1}v4\"/>\n", at(x));
-            let words = text(at(x), y + 17.0, 12.0, if slanted { "end" } else { "middle" }, name);
-            out += &match slanted {
-                true => format!("<g transform=\"rotate(-28 {:.1} {:.1})\">{words}</g>\n", at(x), y + 12.0),
-                false => words,
-            };
-        };
-        match &self.x.labels {
-            Some(labels) => {
-                labels.iter().enumerate().for_each(|(i, name)| label(i as f64, &super::html::short(name, 24)))
+    /// The x axis' labels, each in as many lines as its place is narrow.
+    fn wrapped_labels(&self, width: f64) -> Vec<Vec<String>> {
+        let labels = self.x.labels.as_deref().unwrap_or_default();
+        let most = ((width - 68.0) / 6.2 / labels.len().max(1) as f64).max(5.0) as usize;
+        let wrap = |label: &String| {
+            let mut lines: Vec<String> = Vec::new();
+            for word in label.split_whitespace() {
+                match lines.last_mut() {
+                    Some(line) if line.chars().count() + word.chars().count() < most => {
+                        *line += &format!(" {word}")
+                    }
+                    _ => lines.push(short(word, most)),
+                }
             }
-            None if log => {
-                // 1, 10, 100 ..; within two decades also what lies between them.
-                let between: &[f64] = if xs.end - xs.start > 2.0 { &[1.0] } else { &[1.0, 2.0, 5.0] };
-                for power in xs.start.floor() as i32..=xs.end.ceil() as i32 {
-                    for x in between.iter().map(|m| m * 10f64.powi(power)) {
-                        if xs.contains(&x.log10()) {
-                            label(x.log10(), &number(x, (-power).max(0) as usize));
-                        }
+            lines
+        };
+        labels.iter().map(wrap).collect()
+    }
+
+    /// What stands below the x axis, in the axis' own numbers (logarithms, where it is logarithmic).
+    fn x_labels(&self, xs: &Range<f64>, labels: &[Vec<String>], at: &dyn Fn(f64) -> f64, y: f64) -> String {
+        let mut out = String::new();
+        let mut label = |x: f64, lines: &[String]| {
+            out += &format!("<path class=\"axis\" stroke=\"{GREY}\" d=\"M{:.1} {y:.1}v4\"/>\n", at(x));
+            for (i, line) in lines.iter().enumerate() {
+                out += &text(at(x), y + 17.0 + 13.0 * i as f64, 12.0, "middle", line);
+            }
+        };
+        if !labels.is_empty() {
+            labels.iter().enumerate().for_each(|(i, lines)| label(i as f64, lines));
+        } else if self.is_log() {
+            // 1, 10, 100 ..; within few decades also what lies between them.
+            let between: &[f64] = match xs.end - xs.start {
+                span if span > 3.0 => &[1.0],
+                span if span > 1.5 => &[1.0, 3.0],
+                _ => &[1.0, 2.0, 5.0],
+            };
+            for power in xs.start.floor() as i32..=xs.end.ceil() as i32 {
+                for x in between.iter().map(|m| m * 10f64.powi(power)) {
+                    if xs.contains(&x.log10()) {
+                        label(x.log10(), &[number(x, (-power).max(0) as usize)]);
                     }
                 }
             }
-            None => {
-                let (at, decimals) = ticks(xs, 5);
-                at.into_iter().for_each(|x| label(x, &number(x, decimals)));
+        } else {
+            let whole = self.points().all(|p| p.x.fract() == 0.0);
+            let (at, decimals) = ticks(xs, 5);
+            for x in at.into_iter().filter(|x| !whole || x.fract() == 0.0) {
+                label(x, &[number(x, if whole { 0 } else { decimals })]);
             }
         }
         out
@@ -265,6 +287,8 @@ fn line(curve: &Curve, at_x: &dyn Fn(f64) -> f64, at_y: &dyn Fn(f64) -> f64) -> 
         );
     }
     let pen = stroke(curve.colour, curve.stroke);
+    let pen =
+        if points.len() > NOISY { pen.replace("stroke-width=\"2\"", "stroke-width=\"1.2\"") } else { pen };
     out += &format!(
         "<polyline fill=\"none\" {pen} points=\"{}\"/>\n",
         path(&mut points.iter().map(|p| (p.x, p.y)))
@@ -357,7 +381,17 @@ mod tests {
             assert!(drawn.contains(label), "{label} {drawn}");
         }
         let with_zero = plot(vec![point(0.0, 1.0), point(1.0, 2.0)], Kind::Lines, x);
-        assert!(with_zero.contains(">0.2<"), "{with_zero}");
+        assert!(with_zero.contains(">0<"), "{with_zero}");
+    }
+
+    #[test]
+    fn names_of_places_are_wrapped_and_steps_are_whole() {
+        let labels = ["follows explicit constraints", "b"].map(String::from).to_vec();
+        let x = Axis { labels: Some(labels), ..Axis::default() };
+        let drawn = plot(vec![point(0.0, 1.0), point(1.0, 2.0)], Kind::Bars, x);
+        assert!(drawn.contains(">follows explicit<") && drawn.contains(">constraints<"), "{drawn}");
+        let drawn = plot(vec![point(1.0, 1.0), point(2.0, 2.0)], Kind::Lines, Axis::default());
+        assert!(drawn.contains(">2<") && !drawn.contains(">1.2<"), "{drawn}");
     }
 
     #[test]
