@@ -124,7 +124,7 @@ fn shown(browser: &str, make: fn(&Path), width: u32, dark: bool) -> (u32, u32, S
     let mut child = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-        .args(["--enable-logging=stderr", "--timeout=5000", "--dump-dom", "--window-size=1600,1000"])
+        .args(["--enable-logging=stderr", "--timeout=40000", "--dump-dom", "--window-size=1600,1000"])
         .arg(format!("--blink-settings=preferredColorScheme={}", u8::from(!dark)))
         .arg(format!("--user-data-dir={}", directory.path().join("browser").display()))
         .arg(format!("file://{}", outer.display()))

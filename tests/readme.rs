@@ -51,7 +51,7 @@ fn drawn(metrics: &str) -> String {
 
 #[test]
 fn the_picture_is_drawn_from_the_measures() {
-    assert!(read(PICTURE) == draw(&read(MEASURES)), "{PICTURE}: UPDATE=1 make demo-check draws it anew");
+    check(PICTURE, &draw(&read(MEASURES)));
 }
 
 /// A file of the demo's run directory.
