@@ -6,7 +6,8 @@ use super::figures::{Axis, Kind, Point};
 use super::html::escape;
 use super::measures::{CHARTS, Chart, chart_of, named, step_of};
 use super::record::{Series, Stage};
-use super::svg::{Curve, Plot, Stroke, element, range, stroke, text};
+use super::scale::range;
+use super::svg::{Curve, Plot, Stroke, element, stroke, text};
 
 /// The measures of [`overview`], `(name in metrics.jsonl, title, what the y axis counts)`: what PPO raises, what it
 /// costs, and what the pretraining gradient is for.

@@ -4,7 +4,8 @@ use super::charts::{Key, SIZE, legend};
 use super::figures::{Axis, Chart, Figures, Kind, Line, Point, Verdict};
 use super::html::{escape, notes, table};
 use super::record;
-use super::svg::{Curve, Plot, Stroke, element, range};
+use super::scale::range;
+use super::svg::{Curve, Plot, Stroke, element};
 
 /// Everything below the title.
 pub fn html(figures: &Figures) -> String {

@@ -21,6 +21,7 @@ pub mod measures;
 mod page;
 pub mod record;
 pub mod samples;
+mod scale;
 pub mod svg;
 pub mod tensorboard;
 
