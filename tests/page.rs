@@ -154,8 +154,7 @@ fn shown(browser: &str, make: fn(&Path), width: u32, dark: bool) -> (u32, u32, S
 #[test]
 fn a_browser_shows_the_page_on_a_desk_and_on_a_telephone() {
     let Some(browser) = browser() else { return println!("skipped: no Chromium") };
-    let pages: [(&str, fn(&Path), [u32; 2]); 2] =
-        [("a run", run, [4500, 12_000]), ("a reproduction", reproduction, [2500, 4500])];
+    let pages = [("a run", run as fn(&Path), [4500, 12_000]), ("a reproduction", reproduction, [2500, 4500])];
     for (name, make, heights) in pages {
         for (width, most) in [1400, 390].into_iter().zip(heights) {
             let (wide, high, light) = shown(browser, make, width, false);
