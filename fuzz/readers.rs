@@ -20,7 +20,10 @@ use instructgpt::data::{
     read_text_records,
 };
 use instructgpt::model::Head;
-use instructgpt::report::{page, record};
+use instructgpt::report::episode::episode;
+use instructgpt::report::figures::Figures;
+use instructgpt::report::samples::samples;
+use instructgpt::report::{Run, page, record};
 use instructgpt::run::completed::Completed;
 use instructgpt::settings::Section;
 use instructgpt::text::{TextFile, Tokenizer, TokenizerFiles, json};
@@ -152,20 +155,31 @@ fn run_configuration(bytes: &[u8]) -> bool {
     true
 }
 
-/// What `report` reads of a run directory: `metrics.jsonl`, `results.json`, `samples.jsonl` and `config.toml`, with
-/// zero bytes between them.
+/// What `report` reads of a run directory: `metrics.jsonl`, `results.json`, `samples.jsonl`, `config.toml`,
+/// `timings.jsonl`, an episode and `figures.json`, with zero bytes between them.
 fn run_directory(bytes: &[u8]) -> bool {
     let Ok(text) = str::from_utf8(bytes) else { return false };
     let mut files = text.split('\0');
     let mut file = || files.next().unwrap_or_default();
     let stages = record::metrics(file(), "x").unwrap_or_default();
     let results = json::parse(file().as_bytes()).ok().and_then(|json| record::results(&json, "x").ok());
-    let (results, samples) = (results.unwrap_or_default(), record::samples(file(), "x").unwrap_or_default());
-    let html = page(&stages, &results, &samples, Some(file()));
+    let samples = samples(file(), "x").unwrap_or_default();
+    let config = file();
+    let run = Run {
+        stages,
+        results: results.unwrap_or_default(),
+        samples,
+        settings: config.parse().unwrap_or_default(),
+        config: Some(config.into()),
+        timings: record::timings(file(), "x").unwrap_or_default(),
+        episodes: vec![("ppo".into(), episode(file(), "x").unwrap_or_default())],
+        figures: Figures::parse(file(), "x").ok(),
+    };
+    let html = page(&run, false);
     assert!(html.ends_with("</html>\n"));
     // Whatever is in the files is text, never a program.
     assert!(!html.contains("<script"));
-    stages.len() == 2 && !results.tables.is_empty() && !samples.is_empty()
+    run.stages.len() == 2 && !run.results.tables.is_empty() && !run.samples.is_empty()
 }
 
 /// The safetensors container: every tensor that a file is said to hold can be read.

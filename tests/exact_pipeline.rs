@@ -16,6 +16,7 @@ use instructgpt::data::Side;
 use instructgpt::error::Error;
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::{Purpose, Rng, Stage};
+use instructgpt::report::{episode, measures, record};
 use instructgpt::run::progress::{Progress, Silent};
 use instructgpt::train::dataset::Dataset;
 use runs::{Files, QUOTING, StopAfter, assert_same, files, go, tiny, whole_run};
@@ -33,11 +34,37 @@ fn every_stage_leaves_its_files() {
     for file in ["config.toml", "metrics.jsonl", "results.json", "comparisons.jsonl", "samples.jsonl"] {
         assert!(REFERENCE.contains_key(file), "{file}");
     }
-    for file in ["report.html", "run.json"] {
+    for file in ["report.html", "run.json", "episode_ppo.jsonl", "episode_ppo_ptx.jsonl"] {
         assert!(REFERENCE.contains_key(file), "{file}");
     }
     let left = REFERENCE.keys().find(|name| name.starts_with("state/") || name.starts_with("sft_epochs/"));
     assert_eq!(left, None, "what only an interrupted run needs is gone");
+}
+
+/// The report calls everything that the stages write by a name that people know.
+#[test]
+fn every_measure_has_a_name() {
+    let text = String::from_utf8(REFERENCE["metrics.jsonl"].clone()).unwrap();
+    for stage in record::metrics(&text, "metrics.jsonl").unwrap() {
+        for series in stage.series {
+            assert!(measures::chart_of(&series.name).is_some(), "{}: {}", stage.name, series.name);
+        }
+    }
+}
+
+/// What is shown of an episode hangs together: the score at its end, rewards minus the coefficient times KL.
+#[test]
+fn an_episode_is_what_ppo_makes_of_it() {
+    let text = String::from_utf8(REFERENCE["episode_ppo.jsonl"].clone()).unwrap();
+    let episode = episode::episode(&text, "episode").unwrap();
+    assert!(!episode.tokens.is_empty());
+    let mut sum = 0.0;
+    for token in &episode.tokens {
+        let [own, reference, kl, _, reward, _] = token.numbers.map(|number| number.unwrap_or(0.0));
+        assert_eq!((own - reference) as f32, kl as f32);
+        sum += reward + episode.kl_coef * kl;
+    }
+    assert!((sum - episode.score).abs() < 1e-5, "{sum} {}", episode.score);
 }
 
 /// The hashes that `make determinism` finds in every build; where `sha256sum` is, here as well.

@@ -10,6 +10,7 @@ use clap::{CommandFactory, Parser};
 use instructgpt::app::args::Cli;
 use instructgpt::report::charts::{OVERVIEW, OVERVIEW_STAGES, overview};
 use instructgpt::report::record;
+use instructgpt::report::samples::samples;
 use serde_json::Value;
 
 const PICTURE: &str = "docs/demo.svg";
@@ -50,7 +51,7 @@ fn drawn(metrics: &str) -> String {
 
 #[test]
 fn the_picture_is_drawn_from_the_measures() {
-    assert!(read(PICTURE) == draw(&read(MEASURES)), "{PICTURE}: UPDATE=1 make demo-check draws it anew");
+    check(PICTURE, &draw(&read(MEASURES)));
 }
 
 /// A file of the demo's run directory.
@@ -69,7 +70,7 @@ fn the_demo_still_gives_the_measures() {
 #[test]
 #[ignore = "needs the run directory of make demo"]
 fn the_demo_still_gives_the_answers() {
-    let samples = record::samples(&demo("samples.jsonl"), "samples.jsonl").unwrap();
+    let samples = samples(&demo("samples.jsonl"), "samples.jsonl").unwrap();
     let readme = read("README.md");
     let (mut answers, mut shown) = (&Vec::new(), 0);
     for line in readme.lines() {
@@ -78,8 +79,8 @@ fn the_demo_still_gives_the_answers() {
             let sample = samples.iter().find(|sample| sample.prompt == prompt);
             answers = &sample.unwrap_or_else(|| panic!("{line}: no such sample")).answers;
         } else if let Some((model, shown_answer)) = line.trim_start().split_once(':') {
-            let Some((_, answer)) = answers.iter().find(|(name, _)| name == model) else { continue };
-            assert_eq!(shown_answer, answer, "{model}");
+            let Some(answer) = answers.iter().find(|answer| answer.model == model) else { continue };
+            assert_eq!(shown_answer, answer.text, "{model}");
             shown += 1;
         }
     }

@@ -1,12 +1,13 @@
 //! The run directory: who works in it, which of its stages are complete, and where what lies.
 //!
 //! ```text
-//! config.toml  metrics.jsonl  results.json  timings.jsonl  comparisons.jsonl  samples.jsonl  report.html
+//! config.toml  metrics.jsonl  results.json  timings.jsonl  comparisons.jsonl  samples.jsonl  episode_ppo*.jsonl
+//! report.html                                          the page of all these
 //! pretrain/ sft/ reward_model/ rlhf_init/ policy/      model directories
 //! state/<stage>/                                       states to resume from, the last two
 //! run.json                                             which stages are done, what they found, what the run reads
 //! ```
-//! Everything but `timings.jsonl` repeats to the bit.
+//! Everything but `timings.jsonl` repeats to the bit, and `report.html` but for what it shows of that.
 
 use std::fs;
 use std::path::{Path, PathBuf};

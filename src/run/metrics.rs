@@ -4,7 +4,7 @@
 //! A line of `metrics.jsonl` is `{"stage":"ppo","step":12,"reward":0.25,...}`: fields in the order
 //! given, floats with the fewest digits that read back to the same bits (zero without a sign). JSON has no word for
 //! what is not finite, so those stand as the strings `"NaN"`, `"inf"` and `"-inf"`: a broken number stays
-//! visible and the file stays JSON. Which names the report draws is listed in `report::charts`.
+//! visible and the file stays JSON. What people call them is listed in `report::measures`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -13,6 +13,7 @@ pub mod ceiling;
 pub mod collect;
 pub mod dataset;
 mod encoder;
+pub mod episode_record;
 pub mod episodes;
 pub mod held_out;
 pub mod inputs;

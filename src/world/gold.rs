@@ -128,7 +128,7 @@ pub fn judge(facts: &Facts, request: &Request, response: &str) -> Metadata {
 }
 
 /// The part of the task that is done, in 0..1, and how many statements that takes.
-fn fulfilment(task: &Task, reading: &Reading) -> (f32, usize) {
+pub(super) fn fulfilment(task: &Task, reading: &Reading) -> (f32, usize) {
     let clauses = &reading.clauses;
     let with_form = |form: Form| clauses.iter().find(|clause| clause.form == form);
     let share = |conditions: &[bool]| {

@@ -5,7 +5,8 @@
 //! [`words`], [`language`] and [`reading`] (how one speaks there), [`facts`] (what is so, and what many believe),
 //! [`stories`] (what is told and said), [`web`] (pretraining text);
 //! [`tasks`], [`requests`] and [`users`] (section 3.2: who asks for what);
-//! [`answers`] and [`labelers`] (section 3.4: who demonstrates and ranks), [`gold`] (how good a response is);
+//! [`answers`] and [`labelers`] (section 3.4: who demonstrates and ranks), [`gold`] and [`marks`] (how good a
+//! response is, and by which words);
 //! [`probes`] (section 3.6: what stands for public benchmarks).
 //!
 //! Every item is a function of (world seed, side, index): item 7 is the same whether or not item 6 was made. Sides differ
@@ -16,6 +17,7 @@ pub mod facts;
 pub mod gold;
 pub mod labelers;
 pub mod language;
+pub mod marks;
 pub mod probes;
 pub mod reading;
 pub mod requests;
@@ -25,7 +27,7 @@ pub mod users;
 pub mod web;
 pub mod words;
 
-use core::ops::RangeInclusive;
+use core::ops::{Range, RangeInclusive};
 
 use crate::data::{Comparison, Demonstration, Prompt, Side};
 use crate::num::rng::{Purpose, Rng, Stage};
@@ -128,6 +130,12 @@ impl World {
             Some(request) => judge(&self.facts, &request, response),
             None => Metadata::of_no_request(),
         }
+    }
+
+    /// Bytes of a response that earned (`true`) or lost (`false`) its judgement, in order; none lies within another.
+    /// Of a prompt that is no request of this world there are none.
+    pub fn marks(&self, prompt: &str, response: &str) -> Vec<(Range<usize>, bool)> {
+        Request::read(prompt).map_or(vec![], |request| marks::marks(&self.facts, &request, response))
     }
 
     /// `k` scripted responses of varied quality to a prompt of this world, all different where that can be
