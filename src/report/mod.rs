@@ -7,6 +7,7 @@
 //! and one text per model) and `config.toml`.
 
 pub mod charts;
+pub mod figures;
 mod page;
 pub mod record;
 
@@ -35,7 +36,7 @@ pub fn write(dir: &Path) -> Result<PathBuf> {
 /// # Errors
 /// As [`write()`].
 pub fn render(dir: &Path) -> Result<String> {
-    let names = ["metrics.jsonl", "results.json", "samples.jsonl", "config.toml"];
+    let names = ["metrics.jsonl", "results.json", "samples.jsonl", "config.toml", "figures.json"];
     if !names.iter().any(|name| dir.join(name).exists()) {
         let expected = format!("a run directory, with any of {}", names.join(", "));
         return Err(Error::usage("report", expected, dir.display(), "give the --out directory of a run"));
