@@ -12,6 +12,7 @@ pub mod answers;
 pub mod gold;
 pub mod labelers;
 pub mod language;
+pub mod probes;
 pub mod requests;
 pub mod stories;
 
