@@ -14,7 +14,7 @@ use crate::run::StageId;
 pub(super) const FIGURE: Figure = Figure {
     name: "overoptimisation",
     shows: "gold and proxy reward against KL along PPO with a small beta, for reward models of three sizes",
-    cost: "two reward models and three PPO runs; the large reward model costs most",
+    cost: "37 TFLOP: two reward models, of which the large one costs most, and three PPO runs",
     drawn: Drawn::All,
     draw,
 };
