@@ -182,11 +182,10 @@ fn the_papers_order_appears() {
     let spec = lab.size(MIDDLE);
 
     // GPT, SFT and PPO-ptx, by the gold score.
-    let gold = |model| {
-        let answers = lab.answers(&Contender { name: "", model, prompted: false }).unwrap();
-        let gold = answers.iter().map(|answer| lab.world.gold(&answer.prompt, &answer.response).overall);
-        mean(&gold.collect::<Vec<f32>>()).unwrap()
+    let of = |values: Vec<(String, f64)>| {
+        mean(&values.iter().map(|(_, value)| *value).collect::<Vec<f64>>()).unwrap()
     };
+    let gold = |model| of(lab.gold_scores(&Contender { name: "", model, prompted: false }).unwrap());
     let [gpt, sft, ppo_ptx] = [spec.gpt(), spec.sft(), spec.policy()].map(gold);
     assert!(gpt < sft && sft < ppo_ptx, "GPT {gpt}, SFT {sft}, PPO-ptx {ppo_ptx}");
 
@@ -198,9 +197,7 @@ fn the_papers_order_appears() {
     assert!(accuracy > length, "{accuracy}, by length {length}");
 
     // The pretraining gradient lowers the loss on text.
-    let text = |model| {
-        mean(&lab.text_losses(&model).unwrap().iter().map(|(_, x)| *x).collect::<Vec<f64>>()).unwrap()
-    };
+    let text = |model| of(lab.text_losses(&model).unwrap());
     let [plain, with_ptx] = [spec.ppo(), spec.policy()].map(text);
     assert!(with_ptx < plain, "PPO {plain}, PPO-ptx {with_ptx}");
 

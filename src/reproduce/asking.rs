@@ -12,7 +12,7 @@ use super::runs::Model;
 use super::scale::MIDDLE;
 use super::verdict::Values;
 use crate::data::Side;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{Draw, Network, Response, Sampling, Sequence};
 use crate::num::rng::Stage;
 use crate::num::statistics::mean;
@@ -87,8 +87,20 @@ impl Lab<'_> {
         })
     }
 
+    /// The gold score, from 1 to 7, of each answer to the test prompts.
+    ///
+    /// # Errors
+    /// Those of the models.
+    pub fn gold_scores(&self, contender: &Contender) -> Result<Values> {
+        let score = |Answer { prompt, response, .. }: Answer| {
+            let gold = self.world.gold(&prompt, &response).overall;
+            (prompt, f64::from(gold))
+        };
+        Ok(self.answers(contender)?.into_iter().map(score).collect())
+    }
+
     /// The worked example with which a model's answers to validation prompts have the highest mean reward (paper,
-    /// footnote 6). Of those that leave no room for prompt and answer, none is tried.
+    /// footnote 6). Those that leave no room for prompt and answer are passed over; one must be left.
     fn prefix(&self, model: &Model) -> Result<String> {
         let (scale, data) = (self.scale, self.data()?);
         let prompts = &data.prompts.validation[..data.prompts.validation.len().min(scale.prefix_prompts)];
@@ -106,7 +118,18 @@ impl Lab<'_> {
                 best = (mean, prefix);
             }
         }
-        Ok(best.1)
+        match best.1.is_empty() {
+            false => Ok(best.1),
+            true => Err(Error::usage(
+                "model.context",
+                format!(
+                    "room for a worked example before a prompt of {} tokens and its answer",
+                    s.ppo.max_prompt_tokens
+                ),
+                format!("{} tokens, and no example of at most {room}", s.model.context),
+                "",
+            )),
+        }
     }
 
     fn answer(&self, model: &Model, prefix: &str, prompts: &[Vec<u32>], what: &str) -> Result<Vec<Answer>> {

@@ -2,7 +2,7 @@
 //! restores few-shot accuracy at little cost in reward; beta, the weight of the KL penalty, does not, even where KL is
 //! measured against the pretrained model.
 
-use super::asking::{Answer, Contender};
+use super::asking::Contender;
 use super::charts::{axis, each, line, paper};
 use super::lab::Lab;
 use super::runs::Spec;
@@ -92,22 +92,17 @@ fn text_loss(lab: &Lab, spec: &Spec) -> Result<Values> {
 }
 
 /// The reward of each test prompt's answer.
-pub(super) fn reward(lab: &Lab, spec: &Spec) -> Result<Values> {
-    let answers = answers(lab, spec)?.into_iter();
-    Ok(answers.map(|answer| (answer.prompt, answer.reward)).collect())
+fn reward(lab: &Lab, spec: &Spec) -> Result<Values> {
+    Ok(lab.answers(&asked(spec))?.into_iter().map(|answer| (answer.prompt, answer.reward)).collect())
 }
 
 /// The gold score of each test prompt's answer.
 pub(super) fn gold(lab: &Lab, spec: &Spec) -> Result<Values> {
-    let score = |answer: Answer| {
-        let gold = lab.world.gold(&answer.prompt, &answer.response).overall;
-        (answer.prompt, f64::from(gold))
-    };
-    Ok(answers(lab, spec)?.into_iter().map(score).collect())
+    lab.gold_scores(&asked(spec))
 }
 
-fn answers(lab: &Lab, spec: &Spec) -> Result<Vec<Answer>> {
-    lab.answers(&Contender { name: "PPO", model: spec.policy(), prompted: false })
+fn asked(spec: &Spec) -> Contender {
+    Contender { name: "policy", model: spec.policy(), prompted: false }
 }
 
 /// The line of a look along a coefficient's values, each with its run.

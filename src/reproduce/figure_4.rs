@@ -1,8 +1,10 @@
-//! Figure 4: what labelers note of single answers (Table 3), by kind of model, all sizes together as in the paper.
+//! Figures 4 and 5: what labelers note of single answers (Table 3), by kind of model, all sizes together as in the paper;
+//! and how good they find them, from 1 to 7, at the largest size. The world's own judgement, the gold score, stands for
+//! theirs.
 
 use super::charts::{axis, each, line, names, paper};
 use super::lab::Lab;
-use super::scale::ALL_SIZES;
+use super::scale::{ALL_SIZES, LARGE};
 use super::verdict::{Claim, Measure, Rule, Values, difference};
 use super::{Drawn, Figure};
 use crate::error::Result;
@@ -11,7 +13,7 @@ use crate::world::gold::Metadata;
 
 pub(super) const FIGURE: Figure = Figure {
     name: "figure-4",
-    shows: "Figure 4: attempts the instruction, keeps constraints, hallucinates, is appropriate, by kind of model",
+    shows: "Figures 4 and 5: instruction, constraints, hallucination, appropriateness, overall score, by kind of model",
     cost: "nothing beyond figure-1",
     drawn: Drawn::Headline,
     draw,
@@ -26,10 +28,13 @@ const PAPER: [(&str, [f64; 5]); 4] = [
     ("hallucinates", [0.45, 0.28, 0.08, 0.22, 0.16]),
     ("appropriate for an assistant", [0.81, 0.85, 0.88, 0.90, 0.90]),
 ];
+/// Likert scores at 175B, read off figure 5, which has no PPO.
+const PAPER_LIKERT: [(f64, f64); 4] = [(0.0, 2.60), (1.0, 3.49), (2.0, 4.08), (4.0, 4.82)];
 const INSTRUCTION: usize = 0;
 const CONSTRAINTS: usize = 1;
 const HALLUCINATION: usize = 2;
 const GPT: usize = 0;
+const SFT: usize = 2;
 const PPO_PTX: usize = 4;
 
 const ATTEMPTS: Claim = Claim {
@@ -56,6 +61,22 @@ const HALLUCINATES: Claim = Claim {
     rule: Rule::Below(0.0),
 };
 
+const BETTER_THAN_SFT: Claim = Claim {
+    figure: "Figure 5",
+    claim: "The largest PPO-ptx model's answers are better than those of the largest SFT model (gold score, by prompt)",
+    paper: "4.82 - 4.08 = 0.74",
+    measure: Measure::Mean,
+    rule: Rule::Above(0.0),
+};
+
+const SFT_BETTER_THAN_GPT: Claim = Claim {
+    figure: "Figure 5",
+    claim: "and those are better than GPT's (gold score, by prompt)",
+    paper: "4.08 - 2.60 = 1.48",
+    measure: Measure::Mean,
+    rule: Rule::Above(0.0),
+};
+
 /// The answer to each question; `None` where it does not apply.
 fn answers(m: &Metadata) -> [Option<bool>; 4] {
     [Some(m.follows_instruction), m.satisfies_constraints, m.hallucination, Some(!m.inappropriate)]
@@ -71,6 +92,11 @@ fn shares(lab: &Lab, kind: usize, question: usize) -> Result<Values> {
         }
     }
     Ok(values)
+}
+
+/// The gold score of each answer of a kind of model at the largest size.
+fn gold(lab: &Lab, kind: usize) -> Result<Values> {
+    lab.gold_scores(&lab.contenders(LARGE)[kind])
 }
 
 fn draw(labs: &[Lab], figures: &mut Figures) -> Result<()> {
@@ -98,6 +124,25 @@ fn draw(labs: &[Lab], figures: &mut Figures) -> Result<()> {
             // Whether a question applies is decided by the prompt: both have been asked the same.
             Ok(difference(&shares(lab, PPO_PTX, question)?, &shares(lab, GPT, question)?))
         })?;
+        figures.verdicts.push(claim.judge(&differences));
+    }
+
+    let mut points = Vec::new();
+    for kind in 0..KINDS.len() {
+        points.push((x[kind], each(labs, |lab| gold(lab, kind))?));
+    }
+    figures.charts.push(Chart {
+        figure: "Figure 5".into(),
+        title: "How good answers are, largest size".into(),
+        about: "Ours: the gold score. The paper's: labelers' Likert scores.".into(),
+        kind: Kind::Bars,
+        x: names("model", &KINDS),
+        y: axis("overall quality", "1 to 7", false),
+        series: vec![line("largest size", Measure::Mean, &points)],
+        paper: vec![paper("largest size", PAPER_LIKERT)],
+    });
+    for (claim, a, b) in [(BETTER_THAN_SFT, PPO_PTX, SFT), (SFT_BETTER_THAN_GPT, SFT, GPT)] {
+        let differences = each(labs, |lab| Ok(difference(&gold(lab, a)?, &gold(lab, b)?)))?;
         figures.verdicts.push(claim.judge(&differences));
     }
     Ok(())

@@ -78,7 +78,12 @@ impl<'a> Lab<'a> {
         teller.speaks(format!("seed-{}/{}", self.seed, spec.name));
         let resume = path.join("config.toml").exists();
         let mut recipe = Recipe::open(Cpu, &spec.settings, &self.root, &path, resume, teller, self.stop)?;
-        spec.stages[..=end].iter().try_for_each(|&stage| recipe.only(stage))
+        for &stage in &spec.stages[..=end] {
+            if !self.has(spec, &path, stage)? {
+                recipe.only(stage)?;
+            }
+        }
+        Ok(())
     }
 
     /// Trains the reward model of a run on rankings of one's own choice, instead of those that it would collect.

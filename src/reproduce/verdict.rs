@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::num::statistics::{Clustered, Estimate, interval_text, mean};
+use crate::num::statistics::{Clustered, Estimate, interval_text, mean, over_seeds};
 use crate::report::figures::{Effect, Point, Verdict};
 
 /// Values by the prompt (or other item) that they belong to, of one seed.
@@ -85,10 +85,8 @@ impl Claim {
         let of_each: Vec<f64> =
             seeds.iter().filter_map(|values| estimate(self.measure, [values])).map(value).collect();
         let over_prompts = estimate(self.measure, seeds);
-        // A mean of one seed says nothing of others.
-        let over_seeds =
-            (of_each.len() > 1).then(|| of_each.iter().copied().enumerate().collect::<Clustered<usize>>());
-        let over_seeds = over_seeds.and_then(|values| values.mean());
+        // One seed says nothing of others.
+        let over_seeds = over_seeds(&of_each).filter(|_| of_each.len() > 1);
         let both = || over_prompts.iter().chain(&over_seeds);
         let (effect, mut why) = match over_prompts {
             None => (Effect::Undecided, "nothing to look at".to_string()),
