@@ -68,6 +68,8 @@ struct Judged {
     labeler: String,
     /// 1: as the labeler, 0: not, 0.5: both get the same score.
     right: f64,
+    /// -ln sigma(winner's score - loser's), in nats (equation 1).
+    loss: f64,
 }
 
 /// The comparisons that the middle size's reward model was trained and tested on.
@@ -109,7 +111,9 @@ fn judge(lab: &Lab, model: &Model) -> Result<Vec<Judged>> {
                         core::cmp::Ordering::Equal => 0.5,
                         core::cmp::Ordering::Less => 0.0,
                     };
-                    judged.push(Judged { prompt, labeler: labeler.clone(), right });
+                    let margin = f64::from(rewards[i]) - f64::from(rewards[j]);
+                    let loss = libm::log1p(libm::exp(-margin.abs())) + (-margin).max(0.0);
+                    judged.push(Judged { prompt, labeler: labeler.clone(), right, loss });
                 }
             }
         }

@@ -209,8 +209,10 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// [`Error::Interrupted`].
     pub fn check_stop(&self) -> Result<()> {
-        let hint = "the same command goes on from there";
-        if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted { hint: hint.into() }) } else { Ok(()) }
+        match self.stop.load(Ordering::Relaxed) {
+            true => Err(Error::Interrupted { hint: String::new() }),
+            false => Ok(()),
+        }
     }
 }
 

@@ -141,10 +141,20 @@ pub fn reproduce(
     let labs: Vec<Lab> = seeds.iter().map(|&seed| Lab::new(scale, seed, out, &teller, stop)).collect();
     let mut drawn = Figures { title: TITLE.into(), notes: notes(scale, seeds), ..Figures::default() };
     for figure in figures {
-        (figure.draw)(&labs, &mut drawn)?;
+        (figure.draw)(&labs, &mut drawn).map_err(without_resume)?;
         write_atomic(&out.join("figures.json"), |file| file.write_all(drawn.to_json().as_bytes()))?;
     }
     Ok(drawn)
+}
+
+/// A run that was stopped would go on with `--resume`; here that goes without saying.
+fn without_resume(error: Error) -> Error {
+    match error {
+        Error::Interrupted { .. } => {
+            Error::Interrupted { hint: "the same command goes on from there".into() }
+        }
+        other => other,
+    }
 }
 
 /// What a reader must know.
