@@ -77,7 +77,9 @@ pub enum Command {
     /// Added tokens and special tokens around a text are those of transformers, but for <|endoftext|>: in a text its
     /// characters are plain text.
     Tokenize(TokenizeArgs),
-    /// Write a run directory's report.html again, from its metrics and results
+    /// Write a run directory's report.html again, from its metrics and results; or compare several runs on one page
+    ///
+    /// Prints the paths of what was written, one a line.
     Report(ReportArgs),
     /// Measure this machine: matrix products, training steps, sampling
     Bench(BenchArgs),
@@ -279,9 +281,21 @@ pub struct TokenizeArgs {
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// Run directory
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    /// Run directory; several are compared on one page
+    #[arg(value_name = "DIR", required = true)]
+    pub dirs: Vec<PathBuf>,
+    /// Where the page goes [default: report.html in the run directory; of a comparison comparison.html here]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Write the page anew while the run goes on, until it is complete or Ctrl-C
+    #[arg(long, conflicts_with_all = ["csv", "tensorboard"])]
+    pub watch: bool,
+    /// Also write the numbers as CSV: a file for each stage and table (of several runs, in a folder each)
+    #[arg(long, value_name = "DIR")]
+    pub csv: Option<PathBuf>,
+    /// Also write the measures as TensorBoard events (of several runs, in a folder each)
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
 }
 
 /// Arguments of `bench`.
@@ -366,6 +380,8 @@ mod tests {
             ("instructgpt score --model m --precision fp16", "--precision"),
             ("instructgpt doctor --threads 0", "--threads"),
             ("instructgpt tokenise", "tokenize"),
+            ("instructgpt report", "<DIR>"),
+            ("instructgpt report r --watch --csv c", "--csv"),
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2);

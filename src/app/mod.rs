@@ -17,6 +17,7 @@ pub mod jsonl;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
+pub mod report;
 pub mod reproduce;
 pub mod tables;
 pub mod writer;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 
 use crate::error::{Error, Result};
 use crate::run::stderr::say;
-use args::{Cli, Command, ReportArgs};
+use args::{Cli, Command};
 use clap::Parser;
 
 /// Runs the program on the process's own arguments.
@@ -83,7 +84,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Logprobs(args) => inference::logprobs(args),
         Command::Score(args) => inference::score(args),
         Command::Tokenize(args) => inference::tokenize(args),
-        Command::Report(args) => report(args),
+        Command::Report(args) => report::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Doctor => doctor::run(),
     })
@@ -97,13 +98,6 @@ fn at_most(asked: usize, cores: std::io::Result<NonZeroUsize>) -> usize {
         say(format_args!("--threads {asked}: {most} are used, as more would only wait for the cores"));
     }
     asked.min(most)
-}
-
-/// Writes a run's `report.html` again and prints where it is.
-fn report(args: &ReportArgs) -> Result<()> {
-    let path = crate::report::write(&args.dir)?;
-    jsonl::Output::stdout().text(&path.display().to_string())?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::checkpoint::atomic::read_text;
 use crate::error::Result;
 use crate::report::record;
+use crate::report::samples::samples;
 
 /// The tables of a run's `results.json` and a few answers, in lines.
 ///
@@ -21,11 +22,11 @@ pub fn of_run(run: &Path) -> Result<Vec<String>> {
     }
     let path = run.join("samples.jsonl");
     if path.exists() {
-        let samples = record::samples(&read_text(&path, 1 << 28)?, &path.display().to_string())?;
+        let samples = samples(&read_text(&path, 1 << 28)?, &path.display().to_string())?;
         for sample in samples.iter().take(4) {
             lines.push(format!("\n{}", sample.prompt));
             let answers = sample.answers.iter();
-            lines.extend(answers.map(|(model, text)| format!("  {model:>10}:{}", text.replace('\n', " "))));
+            lines.extend(answers.map(|a| format!("  {:>10}:{}", a.model, a.text.replace('\n', " "))));
         }
     }
     Ok(lines)

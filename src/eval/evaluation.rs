@@ -124,18 +124,28 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
 }
 
 impl<E: Engine> Evaluation<'_, E> {
-    /// The answers to the first prompts, a line for each.
+    /// The answers to the first prompts with what they are worth, a line for each prompt.
     fn samples(&self) -> String {
         let tokenizer = &self.inputs.data.tokenizer;
         let mut text = String::new();
         for (i, prompt) in self.prompts.iter().enumerate().take(24) {
-            let mut line = Map::new();
-            line.insert("prompt".into(), json!(tokenizer.decode_lossy(prompt)));
-            for Judged { name, answers, .. } in &self.judged {
-                let answer = strip(&answers[i], tokenizer.end_of_text());
-                line.insert((*name).into(), json!(tokenizer.decode_lossy(answer)));
+            let prompt = tokenizer.decode_lossy(prompt);
+            let mut answers = Map::new();
+            for judged in &self.judged {
+                let answer = tokenizer.decode_lossy(strip(&judged.answers[i], tokenizer.end_of_text()));
+                let mut entry = json!({ "text": answer });
+                if let Some(score) = judged.scores.get(i) {
+                    entry["reward"] = json!(score);
+                }
+                if let (Some(gold), Some(world)) = (judged.gold.get(i), &self.inputs.data.world) {
+                    let marks = world.marks(&prompt, &answer).into_iter();
+                    let marks = marks.map(|(range, good)| json!([range.start, range.end, good]));
+                    entry["gold"] = json!(gold.overall);
+                    entry["marks"] = marks.collect();
+                }
+                answers.insert(judged.name.into(), entry);
             }
-            text += &format!("{}\n", Value::Object(line));
+            text += &format!("{}\n", json!({ "prompt": prompt, "answers": answers }));
         }
         text
     }

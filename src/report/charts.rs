@@ -1,297 +1,192 @@
-//! The charts: which measures of `metrics.jsonl` stand together, and how a chart is drawn as SVG. Nothing is painted
-//! behind a chart, and its colours can be read on white and on black.
+//! The charts of stages: which lines stand in each, and what is written beside it.
 
-use std::ops::Range;
+use serde_json::{Map, Value};
 
+use super::figures::{Axis, Kind, Point};
+use super::html::escape;
+use super::measures::{CHARTS, Chart, chart_of, named, step_of};
 use super::record::{Series, Stage};
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::FontTransform;
-
-/// Measures that are drawn in one chart.
-struct Chart {
-    title: &'static str,
-    /// What the y axis counts, and what a reader should make of it.
-    about: &'static str,
-    /// `(name in metrics.jsonl, label)`.
-    series: &'static [(&'static str, &'static str)],
-}
-
-/// Every chart, in the order of the page. A stage shows those of which it has a measure; measures
-/// that stand in none get a small chart each under "More measures".
-const CHARTS: &[Chart] = &[
-    Chart {
-        title: "Loss",
-        about: "nats per token (reward model: per pair)",
-        series: &[("loss", "training"), ("validation_loss", "validation")],
-    },
-    Chart {
-        title: "Accuracy",
-        about: "share of pairs whose preferred response gets the higher reward; a model that only looks at length must be beaten",
-        series: &[
-            ("accuracy", "training"),
-            ("validation_accuracy", "validation"),
-            ("length_accuracy", "length alone, validation"),
-        ],
-    },
-    Chart {
-        title: "Reward",
-        about: "reward model's score, without the KL penalty; labelers' demonstrations average 0",
-        series: &[
-            ("reward", "training prompts"),
-            ("validation_reward", "validation prompts, averaged weights"),
-        ],
-    },
-    Chart {
-        title: "KL to the reference",
-        about: "nats per response; a reward that rises while this runs away is reward hacking",
-        series: &[("kl", "training prompts"), ("validation_kl", "validation prompts")],
-    },
-    Chart {
-        title: "Entropy of the policy",
-        about: "nats per token; near 0 the policy has stopped exploring",
-        series: &[("entropy", "training prompts")],
-    },
-    Chart {
-        title: "Response length",
-        about: "tokens",
-        series: &[
-            ("response_length", "training prompts"),
-            ("validation_response_length", "validation prompts"),
-        ],
-    },
-    Chart {
-        title: "Ending and repeating",
-        about: "share of responses that end by themselves; share of 4-grams that occurred before in the response",
-        series: &[("ended", "ended"), ("repetition", "repetition")],
-    },
-    Chart {
-        title: "Clip fraction",
-        about: "share of tokens on which the clipped term decides, so that their gradient is zero",
-        series: &[("clip_fraction", "policy"), ("value_clip_fraction", "value function")],
-    },
-    Chart {
-        title: "Value loss",
-        about: "half the squared error of the returns, clipped",
-        series: &[("value_loss", "training prompts")],
-    },
-    Chart {
-        title: "Policy loss",
-        about: "clipped surrogate",
-        series: &[("policy_loss", "training prompts")],
-    },
-    Chart {
-        title: "Loss on pretraining text",
-        about: "nats per token; what the ptx term holds down",
-        series: &[
-            ("ptx_loss", "training"),
-            ("pretraining_loss", "training"),
-            ("validation_pretraining_loss", "validation, averaged weights"),
-        ],
-    },
-    Chart {
-        title: "Learning rate",
-        about: "of the model; in PPO of the policy and of the value function",
-        series: &[("learning_rate", "learning rate"), ("value_learning_rate", "value function's")],
-    },
-];
+use super::svg::{Curve, Plot, Stroke, element, range, stroke, text};
 
 /// The measures of [`overview`], `(name in metrics.jsonl, title, what the y axis counts)`: what PPO raises, what it
 /// costs, and what the pretraining gradient is for.
 pub const OVERVIEW: [(&str, &str, &str); 3] = [
-    ("reward", "Reward", "the reward model's score"),
+    ("reward", "Reward", "score of the reward model"),
     ("kl", "KL to the reference", "nats per response"),
     ("validation_pretraining_loss", "Loss on held-out pretraining text", "nats per token"),
 ];
 /// The stages of [`overview`], `(name in metrics.jsonl, label)`.
 pub const OVERVIEW_STAGES: [(&str, &str); 2] = [("ppo_ptx", "PPO-ptx"), ("ppo", "PPO")];
 
-/// Colours that stay apart for colour-blind readers (Okabe and Ito 2008).
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 130, 95), RGBColor(120, 94, 160)];
-/// Of text and axes: 4.6 times lighter than black, 4.5 times darker than white.
-const GREY: RGBColor = RGBColor(116, 120, 126);
-
 /// Most points drawn of a series; longer ones are averaged in equal pieces.
 const MOST_POINTS: usize = 300;
 
-/// A drawn chart.
-pub struct Drawn {
-    /// What it shows.
-    pub title: String,
-    /// What the y axis counts.
-    pub about: String,
-    /// `(label, colour)` of each line, if there are several.
-    pub legend: Vec<(String, String)>,
-    /// An `<svg>` element.
-    pub svg: String,
-    /// Values that are not finite and so could not be drawn.
-    pub broken: usize,
-}
+/// Width and height of a chart.
+pub const SIZE: (f64, f64) = (400.0, 250.0);
 
-/// A stage's charts: the known ones in order, then one per remaining measure.
-pub fn charts(stage: &Stage) -> (Vec<Drawn>, Vec<Drawn>) {
-    let mut known = Vec::new();
+/// A line of a legend: its label, its colour, how it is drawn.
+pub type Key = (String, usize, Stroke);
+
+/// Stages that are drawn in the same charts, each with its label and colour.
+pub type Labelled<'a> = (String, usize, &'a Stage);
+
+/// The charts that are shown at once, and those that are folded away, as `<figure>` elements. `found` is what the
+/// stages found, for what no line of metrics says.
+pub fn charts(stages: &[Labelled], found: &Map<String, Value>) -> (Vec<String>, Vec<String>) {
+    let (mut first, mut more) = (Vec::new(), Vec::new());
     for chart in CHARTS {
-        let present = chart.series.iter().filter_map(|(name, label)| Some((*label, stage.series(name)?)));
-        let present: Vec<(&str, &Series)> = present.collect();
-        known.extend(draw(chart.title, chart.about, &present));
+        let list = if chart.first { &mut first } else { &mut more };
+        list.extend(known(chart, stages, found));
     }
-    let is_known = |name: &str| CHARTS.iter().any(|c| c.series.iter().any(|(known, _)| *known == name));
-    let rest = stage.series.iter().filter(|s| !is_known(&s.name));
-    let rest = rest.filter_map(|s| draw(&s.name, "", &[(&s.name, s)])).collect();
-    (known, rest)
+    let all = stages.iter().flat_map(|(.., stage)| &stage.series);
+    let mut unknown: Vec<&str> =
+        all.map(|s| s.name.as_str()).filter(|name| chart_of(name).is_none()).collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    for name in unknown {
+        let lines = lines(stages, name, Stroke::Solid, "");
+        more.extend(figure(&named(name).0, "", "", step(stages), lines));
+    }
+    (first, more)
 }
 
-/// Draws lines over steps; `None` without a series.
-fn draw(title: &str, about: &str, series: &[(&str, &Series)]) -> Option<Drawn> {
-    if series.is_empty() {
+fn step(stages: &[Labelled]) -> &'static str {
+    stages.first().map_or("update", |(.., stage)| step_of(&stage.name))
+}
+
+/// A line of a chart.
+type Line = (Key, Curve, usize);
+
+/// A measure of each stage that has it; `ending` goes behind the labels.
+fn lines(stages: &[Labelled], measure: &str, stroke: Stroke, ending: &str) -> Vec<Line> {
+    let line = |(label, colour, stage): &Labelled| {
+        let series = stage.series(measure)?;
+        let label = match (label.is_empty(), ending) {
+            (true, "") => "training".into(),
+            (true, _) => ending.into(),
+            (false, "") => label.clone(),
+            (false, _) => format!("{label}, {ending}"),
+        };
+        let curve = Curve { points: thin(series), colour: *colour, stroke };
+        Some(((label, *colour, stroke), curve, series.broken))
+    };
+    stages.iter().filter_map(line).collect()
+}
+
+fn known(chart: &Chart, stages: &[Labelled], found: &Map<String, Value>) -> Option<String> {
+    let mut all = lines(stages, chart.trained, Stroke::Solid, "");
+    all.extend(lines(stages, chart.held_out, Stroke::Dashed, "held out"));
+    let alone = stages.len() == 1 && !all.is_empty();
+    if alone && chart.trained == "accuracy" {
+        all.extend(tested(stages[0].2, &found.get("reward_model").cloned().unwrap_or_default()));
+    }
+    let is_reward_model = stages.iter().any(|(.., stage)| stage.name == "reward_model");
+    let unit = if chart.trained == "loss" && is_reward_model { "nats per pair" } else { chart.unit };
+    figure(chart.name, unit, chart.about, step(stages), all)
+}
+
+/// What the reward model did on the test pairs, and what length alone does, each with its interval.
+fn tested(stage: &Stage, results: &Value) -> Vec<Line> {
+    let steps = stage.series.iter().flat_map(|s| &s.points).map(|p| p.0 as f64);
+    let (from, to) = steps.fold((f64::MAX, 0.0), |(low, high): (f64, f64), x| (low.min(x), high.max(x)));
+    let line = |key: &str, label: &str, at: &[f64], colour, stroke| {
+        let number = |end: &str| results[format!("{key}{end}")].as_f64();
+        let y = number("")?;
+        let (low, high) = (number("_low"), number("_high"));
+        let points = at.iter().map(|&x| Point { x, y, low, high }).collect();
+        Some(((label.to_string(), colour, stroke), Curve { points, colour, stroke }, 0))
+    };
+    let accuracy = line("accuracy", "test pairs, 95 % interval", &[to], 1, Stroke::Solid);
+    let length = line("length_baseline", "length alone, test pairs", &[from, to], 2, Stroke::Dotted);
+    accuracy.into_iter().chain(length).collect()
+}
+
+/// Lines over steps in a `<figure>`; `None` without any.
+fn figure(name: &str, unit: &str, about: &str, step: &str, lines: Vec<Line>) -> Option<String> {
+    if lines.is_empty() {
         return None;
     }
-    let colour = |i: usize| COLOURS[i % COLOURS.len()];
-    let hex = |c: RGBColor| format!("#{:02x}{:02x}{:02x}", c.0, c.1, c.2);
-    let legend = series.iter().enumerate().map(|(i, (label, _))| (label.to_string(), hex(colour(i))));
-    let lines: Vec<Vec<(f64, f64)>> = series.iter().map(|(_, s)| thin(&s.points)).collect();
-    Some(Drawn {
-        title: title.to_string(),
-        about: about.to_string(),
-        legend: if series.len() > 1 { legend.collect() } else { Vec::new() },
-        svg: if lines.iter().all(Vec::is_empty) { String::new() } else { svg(&lines, &colour) },
-        broken: series.iter().map(|(_, s)| s.broken).sum(),
-    })
+    let broken: usize = lines.iter().map(|line| line.2).sum();
+    let (keys, curves): (Vec<Key>, Vec<Curve>) =
+        lines.into_iter().map(|(key, curve, _)| (key, curve)).unzip();
+    let x = Axis { name: step.into(), ..Axis::default() };
+    let y = Axis { name: if unit.is_empty() { name.into() } else { unit.into() }, ..Axis::default() };
+    let svg = if curves.iter().all(|curve| curve.points.is_empty()) {
+        String::new()
+    } else {
+        let plot = Plot { x: &x, y: &y, curves: &curves, kind: Kind::Lines, xs: None, ys: None };
+        element(SIZE.0, SIZE.1, name, about, &plot.draw(SIZE.0, SIZE.1))
+    };
+    let warning = match broken {
+        0 => String::new(),
+        1 => " <span class=\"warn\">1 value is not finite</span>".into(),
+        n => format!(" <span class=\"warn\">{n} values are not finite</span>"),
+    };
+    let legend = if keys.len() > 1 { legend(&keys) } else { String::new() };
+    Some(format!(
+        "<figure><h3>{}</h3>{svg}<figcaption>{legend}{}{warning}</figcaption></figure>\n",
+        escape(name),
+        escape(about)
+    ))
+}
+
+/// Which line is whose.
+pub fn legend(keys: &[Key]) -> String {
+    let key = |(label, colour, style): &Key| {
+        let pen = stroke(*colour, *style);
+        format!(
+            "<span class=\"key\"><svg viewBox=\"0 0 26 10\" aria-hidden=\"true\"><path {pen} d=\"M1 5h24\"/></svg>{}</span> ",
+            escape(label)
+        )
+    };
+    format!("<div>{}</div>", keys.iter().map(key).collect::<String>())
 }
 
 /// At most [`MOST_POINTS`] points: each is the mean of an equal piece of the series.
-fn thin(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
-    let piece = points.len().div_ceil(MOST_POINTS).max(1);
+fn thin(series: &Series) -> Vec<Point> {
+    let piece = series.points.len().div_ceil(MOST_POINTS).max(1);
     let mean = |piece: &[(u64, f64)]| {
         let n = piece.len() as f64;
-        let (x, y) = piece.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 as f64, y + p.1));
-        (x / n, y / n)
+        let (x, y) = piece.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0 as f64, y + p.1 / n));
+        Point { x: x / n, y, low: None, high: None }
     };
-    points.chunks(piece).map(mean).collect()
-}
-
-/// The smallest and largest of the numbers with a margin of a twentieth each side.
-fn range(numbers: impl Iterator<Item = f64>) -> Range<f64> {
-    let (low, high) = numbers.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
-    let margin = if high > low { (high - low) / 20.0 } else { (high.abs() / 20.0).max(0.5) };
-    (low - margin).max(f64::MIN / 4.0)..(high + margin).min(f64::MAX / 4.0)
-}
-
-/// A number on an axis whose whole range is `span`.
-fn tick(x: f64, span: f64) -> String {
-    match span {
-        _ if x.abs() >= 1e6 || (span < 1e-3 && x != 0.0) => format!("{x:.1e}"),
-        _ if x.abs() < span * 1e-9 => "0".into(),
-        _ if span < 0.05 => format!("{x:.4}"),
-        _ if span < 0.5 => format!("{x:.3}"),
-        _ if span < 5.0 => format!("{x:.2}"),
-        _ if span < 20.0 => format!("{x:.1}"),
-        _ => format!("{x:.0}"),
-    }
-}
-
-/// Lines over steps as an SVG element.
-fn svg(lines: &[Vec<(f64, f64)>], colour: &dyn Fn(usize) -> RGBColor) -> String {
-    let steps = range(lines.iter().flatten().map(|p| p.0));
-    drawing((440, 250), |area| axes(area, lines, colour, ("step", steps)))
+    series.points.chunks(piece).map(mean).collect()
 }
 
 /// PPO beside PPO-ptx in one picture, a panel for each measure of [`OVERVIEW`], as an SVG element; `None` if a run has
 /// none of these measures.
 pub fn overview(stages: &[Stage]) -> Option<String> {
-    let present = OVERVIEW_STAGES.iter().zip(COLOURS).filter_map(|((name, label), colour)| {
-        let stage = stages.iter().find(|stage| stage.name == *name)?;
-        Some((*label, colour, stage))
+    let present = OVERVIEW_STAGES.iter().enumerate().filter_map(|(colour, (name, label))| {
+        Some((label.to_string(), colour, stages.iter().find(|stage| stage.name == *name)?))
     });
-    let present: Vec<(&str, RGBColor, &Stage)> = present.collect();
-    let lines = |measure: &str| -> Vec<Vec<(f64, f64)>> {
-        let line = |stage: &Stage| stage.series(measure).map(|s| thin(&s.points)).unwrap_or_default();
-        present.iter().map(|(.., stage)| line(stage)).collect()
-    };
-    let panels = OVERVIEW.iter().map(|(measure, title, unit)| (title, unit, lines(measure)));
-    let panels: Vec<_> = panels.filter(|(.., lines)| lines.iter().any(|line| !line.is_empty())).collect();
+    let present: Vec<Labelled> = present.collect();
+    let panels = OVERVIEW.iter().map(|panel| (panel, lines(&present, panel.0, Stroke::Solid, "")));
+    let panels: Vec<_> =
+        panels.filter(|(_, lines)| lines.iter().any(|line| !line.1.points.is_empty())).collect();
     if panels.is_empty() {
         return None;
     }
-    let steps = range(panels.iter().flat_map(|(.., lines)| lines).flatten().map(|p| p.0));
-    Some(drawing((300 * panels.len() as u32, 290), |area| {
-        let (key, body) = area.split_vertically(30);
-        for (i, (label, colour, _)) in present.iter().enumerate() {
-            let x = 16 + 90 * i as i32;
-            let stroke = PathElement::new([(x, 14), (x + 18, 14)], colour.stroke_width(3));
-            key.draw(&stroke).expect("drawing into a string");
-            write(&key, label, (x + 25, 6), 16);
-        }
-        for ((title, unit, lines), panel) in panels.iter().zip(body.split_evenly((1, panels.len()))) {
-            let (head, chart) = panel.split_vertically(48);
-            write(&head, title, (16, 8), 17);
-            write(&head, unit, (16, 28), 14);
-            axes(&chart, lines, &|i| present[i].1, ("iteration", steps.clone()));
-        }
-    }))
-}
-
-/// Where plotters draws.
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
-/// An SVG element of this width and height. Drawing into a string cannot fail.
-fn drawing(size: (u32, u32), draw: impl FnOnce(&Area)) -> String {
-    let mut text = String::new();
-    {
-        let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
-        draw(&area);
-        area.present().expect("drawing into a string");
+    let all = panels.iter().flat_map(|(_, lines)| lines).flat_map(|line| &line.1.points);
+    let steps = range(all.map(|p| p.x), 0.04);
+    let mut body = String::new();
+    for (i, (label, colour, _)) in present.iter().enumerate() {
+        let x = 16.0 + 95.0 * i as f64;
+        body += &format!("<path {} d=\"M{x} 14h18\"/>\n", stroke(*colour, Stroke::Solid));
+        body += &text(x + 25.0, 19.0, 15.0, "start", label);
     }
-    text
-}
-
-/// Writes a line of text whose upper left corner is `at`.
-fn write(area: &Area, text: &str, at: (i32, i32), size: i32) {
-    let style = ("sans-serif", size).into_font().color(&GREY);
-    area.draw(&Text::new(text.to_string(), at, style)).expect("drawing into a string");
-}
-
-/// Lines over steps, with their axes; the x axis has a title and a range.
-fn axes(
-    area: &Area,
-    lines: &[Vec<(f64, f64)>],
-    colour: &dyn Fn(usize) -> RGBColor,
-    (x_title, xs): (&str, Range<f64>),
-) {
-    let ys = range(lines.iter().flatten().map(|p| p.1));
-    let (x_span, y_span) = (xs.end - xs.start, ys.end - ys.start);
-    let mut chart = ChartBuilder::on(area)
-        .margin(6)
-        .margin_right(14)
-        .x_label_area_size(40)
-        .y_label_area_size(54)
-        .build_cartesian_2d(xs, ys)
-        .expect("drawing into a string");
-    // plotters writes a size of 15 as 12.1 units of the 440 that a phone's width shows.
-    let font = ("sans-serif", 15).into_font().transform(FontTransform::None).color(&GREY);
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(GREY.mix(0.2))
-        .axis_style(GREY.mix(0.7))
-        .label_style(font)
-        .x_labels(5)
-        .y_labels(6)
-        .x_label_formatter(&|x| tick(*x, x_span.max(20.0)))
-        .y_label_formatter(&|y| tick(*y, y_span))
-        .x_desc(x_title)
-        .draw()
-        .expect("drawing into a string");
-    for (i, line) in lines.iter().enumerate() {
-        let style = colour(i).stroke_width(2);
-        chart.draw_series(LineSeries::new(line.iter().copied(), style)).expect("drawing into a string");
-        if line.len() <= 40 {
-            let dots = line.iter().map(|p| Circle::new(*p, 3, colour(i).filled()));
-            chart.draw_series(dots).expect("drawing into a string");
-        }
+    for (i, ((_, title, unit), lines)) in panels.into_iter().enumerate() {
+        let x = Axis { name: "iteration".into(), ..Axis::default() };
+        let y = Axis { name: unit.to_string(), ..Axis::default() };
+        let curves: Vec<Curve> = lines.into_iter().map(|line| line.1).collect();
+        let plot =
+            Plot { x: &x, y: &y, curves: &curves, kind: Kind::Lines, xs: Some(steps.clone()), ys: None };
+        let name = text(4.0, -8.0, 16.0, "start", title);
+        body +=
+            &format!("<g transform=\"translate({} 56)\">\n{name}{}</g>\n", 300 * i, plot.draw(300.0, 234.0));
     }
+    let count = body.matches("<g transform=\"translate").count();
+    let about = "What PPO raises, what it costs, and what the pretraining gradient is for";
+    Some(element(300.0 * count as f64, 294.0, "PPO beside PPO-ptx", about, &body))
 }
 
 #[cfg(test)]
@@ -302,67 +197,71 @@ mod tests {
         Series { name: name.into(), points: points.to_vec(), broken: 0 }
     }
 
+    fn stage(name: &str, mut series: Vec<Series>) -> Stage {
+        series.sort_by(|a, b| a.name.cmp(&b.name));
+        Stage { name: name.into(), series }
+    }
+
     #[test]
     fn measures_go_to_their_charts() {
-        let stage = Stage {
-            name: "ppo".into(),
-            series: vec![
+        let ppo = stage(
+            "ppo",
+            vec![
                 series("kl", &[(1, 0.0), (2, 1.0)]),
-                series("mine", &[(1, 5.0)]),
+                series("my_own", &[(1, 5.0)]),
+                series("clip_fraction", &[(1, 0.0)]),
                 series("validation_kl", &[(2, 1.5)]),
             ],
-        };
-        let (known, rest) = charts(&stage);
-        assert_eq!((known.len(), rest.len()), (1, 1));
-        assert_eq!(known[0].title, "KL to the reference");
-        assert_eq!(known[0].legend.len(), 2);
-        assert!(known[0].svg.contains("<polyline"));
-        assert_eq!(rest[0].title, "mine");
+        );
+        let ptx = stage("ppo_ptx", vec![series("kl", &[(1, 0.0)])]);
+        let both = [("PPO".to_string(), 1, &ppo), ("PPO-ptx".to_string(), 0, &ptx)];
+        let (first, more) = charts(&both, &Map::new());
+        assert_eq!((first.len(), more.len()), (1, 2));
+        assert!(first[0].contains("KL to the reference") && first[0].contains(">nats per response<"));
+        assert!(first[0].contains("PPO, held out") && first[0].contains(">iteration<"));
+        // Two that were trained, one that was held out.
+        assert_eq!(first[0].matches("<polyline").count(), 3);
+        assert_eq!(first[0].split("<figcaption>").next().unwrap().matches("stroke-dasharray").count(), 1);
+        assert!(more[0].contains("Clip fraction, policy") && more[1].contains("<h3>my own"));
+    }
+
+    #[test]
+    fn the_reward_model_is_drawn_with_its_interval_and_what_it_must_beat() {
+        let found = serde_json::json!({ "reward_model": { "accuracy": 0.6, "accuracy_low": 0.55, "accuracy_high": 0.65,
+            "length_baseline": 0.5, "length_baseline_low": 0.45, "length_baseline_high": 0.55 } });
+        let found = found.as_object().unwrap();
+        let model = stage(
+            "reward_model",
+            vec![series("accuracy", &[(1, 0.5), (9, 0.7)]), series("loss", &[(1, 0.7)])],
+        );
+        let (first, _) = charts(&[(String::new(), 0, &model)], found);
+        assert!(first[0].contains(">nats per pair<"));
+        assert!(first[1].contains("length alone, test pairs") && first[1].contains("[0.550, 0.650]"));
+        let (first, _) = charts(&[(String::new(), 0, &model)], &Map::new());
+        assert!(!first[1].contains("length alone"));
     }
 
     #[test]
     fn the_overview_has_a_panel_for_each_measure_that_is_there() {
-        let stage = |name: &str, series| Stage { name: name.into(), series };
         let kl = || series("kl", &[(1, 0.0), (2, 1.0)]);
         let broken = Series { broken: 1, ..series("reward", &[]) };
         let both = [stage("ppo", vec![kl(), broken]), stage("ppo_ptx", vec![kl()])];
         let svg = overview(&both).unwrap();
-        assert!(svg.contains("KL to the reference") && !svg.contains("Reward"));
-        assert!(svg.contains(">\nPPO-ptx\n<") && svg.contains(">\nPPO\n<"), "{svg}");
-        assert!(!overview(&both[..1]).unwrap().contains("PPO-ptx"));
+        assert!(svg.contains("KL to the reference") && !svg.contains(">Reward<"));
+        assert!(svg.contains(">PPO-ptx<") && svg.contains(">PPO<"), "{svg}");
+        assert!(!overview(&both[..1]).unwrap().contains(">PPO-ptx<"));
         assert!(overview(&[stage("sft", vec![kl()])]).is_none());
         assert!(overview(&[]).is_none());
     }
 
     #[test]
-    fn no_measure_is_in_two_charts() {
-        let mut names: Vec<&str> = CHARTS.iter().flat_map(|c| c.series.iter().map(|s| s.0)).collect();
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count);
-    }
-
-    #[test]
-    fn long_series_are_averaged() {
+    fn long_series_are_averaged_and_broken_values_counted() {
         let points: Vec<(u64, f64)> = (0..10_000).map(|i| (i, (i % 2) as f64)).collect();
-        let thinned = thin(&points);
+        let thinned = thin(&series("a", &points));
         assert!(thinned.len() <= MOST_POINTS);
-        assert!(thinned.iter().all(|p| p.1 == 0.5));
-    }
-
-    #[test]
-    fn odd_series_can_be_drawn() {
-        for points in [
-            vec![(1, 3.0)],
-            vec![(1, 0.0), (2, 0.0)],
-            vec![(1, 1e300), (2, -1e300)],
-            vec![(5, 1e-30), (5, 2e-30)],
-        ] {
-            let drawn = draw("t", "", &[("a", &series("a", &points))]).unwrap();
-            assert!(drawn.svg.starts_with("<svg") && drawn.svg.contains("<text"), "{points:?}");
-        }
-        assert!(draw("t", "", &[("a", &series("a", &[]))]).unwrap().svg.is_empty());
-        assert!(draw("t", "", &[]).is_none());
+        assert!(thinned.iter().all(|p| (p.y - 0.5).abs() < 1e-12));
+        let broken = Series { broken: 2, ..series("kl", &[]) };
+        let (first, _) = charts(&[(String::new(), 0, &stage("ppo", vec![broken]))], &Map::new());
+        assert!(first[0].contains("2 values are not finite") && !first[0].contains("<svg"));
     }
 }

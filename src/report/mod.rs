@@ -2,14 +2,27 @@
 //! samples, the configuration. No scripts, nothing loaded from elsewhere; the same files give the
 //! same bytes.
 //!
-//! Read from the run directory, each left out if missing: `metrics.jsonl` (see
-//! [`crate::run::metrics`]), `results.json` (`"notes"`, `"tables"`), `samples.jsonl` (a `"prompt"`
-//! and one text per model) and `config.toml`.
+//! Read from the run directory, each left out if missing: `metrics.jsonl` (see [`crate::run::metrics`]), `results.json`
+//! (`"notes"`, `"tables"`, what the stages found), `timings.jsonl`, [`samples`], [`episode`], [`figures`] and
+//! `config.toml`.
+//!
+//! Bottom up: [`record`], [`samples`], [`episode`] and [`figures`] read; [`svg`] and `html` write; [`charts`] and
+//! `page` put together; [`export`] writes the same numbers for other programs.
 
 pub mod charts;
+pub mod compare;
+pub mod episode;
+pub mod export;
 pub mod figures;
+mod figures_page;
+mod glance;
+mod html;
+pub mod measures;
 mod page;
 pub mod record;
+pub mod samples;
+pub mod svg;
+pub mod tensorboard;
 
 pub use page::page;
 
@@ -18,44 +31,113 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::write_atomic;
 use crate::error::{Error, Result};
 use crate::run::metrics::{read_if_present, read_results};
+use episode::{Episode, file_of};
+use figures::Figures;
+use record::{Results, Stage, Timing};
+use samples::Sample;
+
+/// The page's file in a run directory.
+pub const PAGE: &str = "report.html";
+
+/// What a run directory says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Run {
+    /// The measures, by stage.
+    pub stages: Vec<Stage>,
+    /// Notes, tables, what the stages found.
+    pub results: Results,
+    /// Answers to the same requests.
+    pub samples: Vec<Sample>,
+    /// An episode of each stage of PPO, by stage.
+    pub episodes: Vec<(String, Episode)>,
+    /// What the clock said: all of a page that does not repeat to the bit in another run.
+    pub timings: Vec<Timing>,
+    /// The configuration as it is written.
+    pub config: Option<String>,
+    /// The same, read.
+    pub settings: toml::Table,
+    /// The paper's figures, in the directory of a reproduction.
+    pub figures: Option<Figures>,
+}
+
+/// What is read of a run directory; one of these makes it one.
+const FILES: [&str; 6] =
+    ["metrics.jsonl", "results.json", "samples.jsonl", "timings.jsonl", "config.toml", "figures.json"];
+
+impl Run {
+    /// Reads a run directory.
+    ///
+    /// # Errors
+    /// [`Error::Format`] naming file and line for a malformed file, [`Error::Io`], and [`Error::Usage`] if `dir` is no
+    /// run directory.
+    pub fn read(dir: &Path) -> Result<Run> {
+        if !FILES.iter().any(|name| dir.join(name).exists()) {
+            let expected = format!("a run directory, with any of {}", FILES.join(", "));
+            return Err(Error::usage("report", expected, dir.display(), "give the --out directory of a run"));
+        }
+        let read = |name: &str| -> Result<Option<(String, String)>> {
+            let path = dir.join(name);
+            Ok(read_if_present(&path)?.map(|text| (text, path.display().to_string())))
+        };
+        let mut run = Run::default();
+        if let Some((text, origin)) = read("metrics.jsonl")? {
+            run.stages = record::metrics(&text, &origin)?;
+        }
+        let results = dir.join("results.json");
+        if let Some(json) = read_results(&results)? {
+            run.results = record::results(&json, &results.display().to_string())?;
+        }
+        if let Some((text, origin)) = read("samples.jsonl")? {
+            run.samples = samples::samples(&text, &origin)?;
+        }
+        if let Some((text, origin)) = read("timings.jsonl")? {
+            run.timings = record::timings(&text, &origin)?;
+        }
+        for stage in ["ppo", "ppo_ptx"] {
+            if let Some((text, origin)) = read(&file_of(stage))? {
+                run.episodes.push((stage.into(), episode::episode(&text, &origin)?));
+            }
+        }
+        if let Some((text, origin)) = read("figures.json")? {
+            run.figures = Some(Figures::parse(&text, &origin)?);
+        }
+        if let Some((text, origin)) = read("config.toml")? {
+            let wrong = |e: toml::de::Error| Error::format(&origin, "", "TOML", e.message(), "");
+            run.settings = text.parse().map_err(wrong)?;
+            run.config = Some(text);
+        }
+        Ok(run)
+    }
+
+    /// Whether its last stage is complete.
+    pub fn is_finished(&self) -> bool {
+        self.results.found.contains_key("evaluation") || self.figures.is_some()
+    }
+}
 
 /// Writes `report.html` into the run directory and returns its path.
 ///
 /// # Errors
-/// [`Error::Format`] naming file and line for a malformed file (an old report is then left as it
-/// was), [`Error::Io`], and [`Error::Usage`] if `dir` is no run directory.
+/// Those of [`Run::read`]; an old report is then left as it was.
 pub fn write(dir: &Path) -> Result<PathBuf> {
-    let html = render(dir)?;
-    let path = dir.join("report.html");
+    put(dir.join(PAGE), &render(dir)?)
+}
+
+/// Writes a page and returns its path.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn put(path: PathBuf, html: &str) -> Result<PathBuf> {
     write_atomic(&path, |file| file.write_all(html.as_bytes()))?;
     Ok(path)
 }
 
-/// The page as a string; as [`write()`] otherwise.
+/// The page as a string.
 ///
 /// # Errors
 /// As [`write()`].
 pub fn render(dir: &Path) -> Result<String> {
-    let names = ["metrics.jsonl", "results.json", "samples.jsonl", "config.toml", "figures.json"];
-    if !names.iter().any(|name| dir.join(name).exists()) {
-        let expected = format!("a run directory, with any of {}", names.join(", "));
-        return Err(Error::usage("report", expected, dir.display(), "give the --out directory of a run"));
-    }
-    let read = |name: &str| read_if_present(&dir.join(name));
-    let origin = |name: &str| dir.join(name).display().to_string();
-    let stages = match read("metrics.jsonl")? {
-        Some(text) => record::metrics(&text, &origin("metrics.jsonl"))?,
-        None => Vec::new(),
-    };
-    let results = match read_results(&dir.join("results.json"))? {
-        Some(json) => record::results(&json, &origin("results.json"))?,
-        None => record::Results::default(),
-    };
-    let samples = match read("samples.jsonl")? {
-        Some(text) => record::samples(&text, &origin("samples.jsonl"))?,
-        None => Vec::new(),
-    };
-    Ok(page(&stages, &results, &samples, read("config.toml")?.as_deref()))
+    Ok(page(&Run::read(dir)?, false))
 }
 
 #[cfg(test)]
@@ -114,7 +196,7 @@ mod tests {
         for part in [
             "Pretraining",
             "PPO",
-            "own_measure",
+            "own measure",
             "Everything &lt;went&gt; well.",
             "Say &lt;b&gt;hi&lt;/b&gt;",
             "0.62 [0.55, 0.68]",
@@ -126,11 +208,11 @@ mod tests {
             assert!(html.contains(part), "{part} is missing");
         }
         assert!(html.contains("<text"), "charts carry text without a font library");
-        for outside in ["<script", "src=", "@import", "url(", "href=\"http"] {
+        for outside in ["<script", " src=", "@import", "url(", "href=\"http"] {
             assert!(!html.contains(outside), "{outside}");
         }
         // Before: the model trained less stands to the left.
-        assert!(html.find("<h4>Pretrained").unwrap() < html.find("<h4>SFT").unwrap());
+        assert!(html.find("<h4>Pretrained<").unwrap() < html.find("<h4>SFT<").unwrap());
         assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
     }
 
@@ -147,7 +229,7 @@ mod tests {
         assert_eq!(error.exit_code(), 2);
         std::fs::write(dir.path().join("metrics.jsonl"), "").unwrap();
         let html = render(dir.path()).unwrap();
-        assert!(!html.contains("Samples") && !html.contains("<svg"));
+        assert!(!html.contains("What the models say") && !html.contains("<svg"));
     }
 
     #[test]

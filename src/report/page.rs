@@ -1,78 +1,109 @@
-//! The page: HTML around charts, tables and texts.
+//! The page of a run: what it was and what came out, then the stages, then what the models say.
 
-use super::charts::{Drawn, charts, overview};
-use super::record::{Results, Sample, Series, Stage, Table};
+use serde_json::{Map, Value};
+
+use super::Run;
+use super::charts::{Labelled, charts};
+use super::figures_page;
+use super::glance;
+use super::html::{document, escape, folded, notes, table};
+use super::measures::title;
+use super::record::{Note, Series, Stage, Table};
+use super::samples::{Answer, Sample};
 use crate::num::statistics::text;
 
-/// Readable from a phone's width up; charts and answers stand side by side where there is room.
-const STYLE: &str = "
-body{font:16px/1.5 system-ui,sans-serif;color:#222;background:#fff;margin:0 auto;padding:1rem;max-width:76rem}
-h1{font-size:1.6rem;margin:.5rem 0}h2{margin:2.2rem 0 .4rem;border-bottom:1px solid #ddd}
-h3{font-size:1rem;margin:0}h4{font-size:.85rem;margin:0 0 .2rem;color:#555}
-.grid{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1.2rem;margin:.8rem 0}
-.answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,15rem),1fr));gap:.6rem;margin:.5rem 0 1.6rem}
-figure{margin:0}figcaption,.quiet{color:#555;font-size:.85rem}svg{width:100%;height:auto;display:block}
-.key{display:inline-block;width:.8em;height:.8em;border-radius:2px;margin:0 .3em 0 .8em}
-.scroll{overflow-x:auto}.wide svg{min-width:44rem}table{border-collapse:collapse;margin:.6rem 0}caption{text-align:left;font-weight:600}
-th,td{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{border-bottom:2px solid #999}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:0;font:.85rem/1.4 ui-monospace,monospace}
-.box{background:#f6f6f4;border-radius:4px;padding:.6rem .8rem}.prompt{border-left:4px solid #0072b2}
-.warn{color:#a03000}summary{cursor:pointer;margin:.8rem 0}
-";
+/// Samples that are shown at once; the others are folded away.
+const SHOWN: usize = 3;
 
-/// The whole page.
-pub fn page(stages: &[Stage], results: &Results, samples: &[Sample], config: Option<&str>) -> String {
-    let mut out = String::from(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>instructgpt: report of a run</title>\n<style>",
-    );
-    out += STYLE;
-    out += "</style>\n</head>\n<body>\n<h1>Report of a run</h1>\n";
-    for note in &results.notes {
-        out += &format!("<p>{}</p>\n", escape(note));
+/// The whole page. `refresh`: the browser reads it again every two seconds.
+pub fn page(run: &Run, refresh: bool) -> String {
+    let name = run.figures.as_ref().map_or("Report of a run", |figures| &figures.title);
+    let mut body = format!("<h1>{}</h1>\n", escape(name));
+    if refresh {
+        body += "<p class=\"quiet\">The run is going on; this page reads itself again.</p>\n";
     }
-    if let Some(svg) = overview(stages) {
-        out += &format!("<figure class=\"scroll wide\">{svg}</figure>\n");
+    if let Some(figures) = &run.figures {
+        body += &figures_page::html(figures);
     }
-    for table in &results.tables {
-        out += &table_html(table);
+    body += &said(&run.results.notes, |note| note.warns);
+    body += &glance::html(run);
+    let mut tables = run.results.tables.iter();
+    tables.next().into_iter().for_each(|first| body += &table(first));
+    let more: String = tables.map(table).collect();
+    if !more.is_empty() {
+        body += &folded("More tables", &more);
     }
-    for stage in stages {
-        out += &stage_html(stage);
+    for chapter in chapters(&run.stages) {
+        body += &chapter_html(&chapter, run);
     }
-    if !samples.is_empty() {
-        out += "<h2>Samples</h2>\n";
-        samples.iter().for_each(|sample| out += &sample_html(sample));
+    if !run.samples.is_empty() {
+        body += &samples_html(&run.samples);
     }
-    if let Some(config) = config {
-        out += "<h2>Repeat this run</h2>\n<p>Every figure above repeats to the bit, with any number of threads:</p>\n\
-                <pre class=\"box\">instructgpt run config.toml --out NEW_DIRECTORY</pre>\n\
-                <p class=\"quiet\">Paths in it are relative to <code>--data</code> where one was given.</p>\n";
-        out += &format!(
-            "<details><summary>config.toml</summary><pre class=\"box\">{}</pre></details>\n",
-            escape(config)
-        );
+    if let Some(config) = &run.config {
+        body += &repeat(config);
     }
-    out += "</body>\n</html>\n";
-    out
+    document(&format!("instructgpt: {name}"), refresh, &body)
 }
 
-/// One stage: its monitors if it has any, its charts, the rest of its measures.
-fn stage_html(stage: &Stage) -> String {
-    let mut out = format!("<h2>{}</h2>\n", escape(&title(&stage.name)));
-    let (known, rest) = charts(stage);
-    if stage.series("kl").is_some() {
-        out += &table_html(&monitors(stage));
-    }
-    let grid = |charts: &[Drawn]| {
-        let figures: String = charts.iter().map(figure).collect();
-        format!("<div class=\"grid\">\n{figures}</div>\n")
+/// The notes that are wanted, with their stages.
+fn said(all: &[Note], wanted: impl Fn(&Note) -> bool) -> String {
+    let with_stage = |note: &Note| match note.stage.as_str() {
+        "" => (note.text.clone(), note.warns),
+        stage => (format!("{}: {}", title(stage), note.text), note.warns),
     };
-    out += &grid(&known);
-    if !rest.is_empty() {
-        out += &format!("<details><summary>More measures</summary>\n{}</details>\n", grid(&rest));
+    notes(&all.iter().filter(|note| wanted(note)).map(with_stage).collect::<Vec<_>>())
+}
+
+/// How the run can be had again.
+fn repeat(config: &str) -> String {
+    let how = "<h2>Repeat this run</h2>\n<p>Every figure above but those of the clock repeats to the bit, with any number \
+               of threads:</p>\n<pre class=\"box\">instructgpt run config.toml --out NEW_DIRECTORY</pre>\n\
+               <p class=\"quiet\">Paths in it are relative to <code>--data</code> where one was given.</p>\n";
+    how.to_string() + &folded("config.toml", &format!("<pre class=\"box\">{}</pre>\n", escape(config)))
+}
+
+/// Stages that stand in the same charts: PPO and PPO-ptx do, every other stage by itself.
+fn chapters(stages: &[Stage]) -> Vec<Vec<&Stage>> {
+    let mut chapters: Vec<Vec<&Stage>> = Vec::new();
+    let is_ppo = |stage: &Stage| matches!(stage.name.as_str(), "ppo" | "ppo_ptx");
+    for stage in stages {
+        match chapters.iter_mut().find(|chapter| is_ppo(stage) && is_ppo(chapter[0])) {
+            Some(chapter) => chapter.push(stage),
+            None => chapters.push(vec![stage]),
+        }
+    }
+    chapters
+}
+
+fn chapter_html(stages: &[&Stage], run: &Run) -> String {
+    let names: Vec<String> = stages.iter().map(|stage| title(&stage.name)).collect();
+    let mut out = format!("<h2>{}</h2>\n", escape(&names.join(" and ")));
+    out += &said(&run.results.notes, |note| stages.iter().any(|stage| stage.name == note.stage));
+    let label = |name: &String| if stages.len() > 1 { name.clone() } else { String::new() };
+    // PPO-ptx has the first colour, as in the picture of both.
+    let colour = |stage: &Stage| usize::from(stages.len() > 1 && stage.name == "ppo");
+    let labelled: Vec<Labelled> =
+        stages.iter().zip(&names).map(|(stage, name)| (label(name), colour(stage), *stage)).collect();
+    let (first, more) = charts(&labelled, &run.results.found);
+    let grid = |charts: &[String]| format!("<div class=\"grid\">\n{}</div>\n", charts.concat());
+    if !first.is_empty() {
+        out += &grid(&first);
+    }
+    for stage in stages.iter().filter(|stage| stage.series("kl").is_some()) {
+        let monitors = monitors(stage);
+        out += &folded(&format!("{}: first and last five iterations", title(&stage.name)), &table(&monitors));
+    }
+    if !more.is_empty() {
+        out += &folded("More measures", &grid(&more));
+    }
+    for stage in stages {
+        if let Some((_, episode)) = run.episodes.iter().find(|(name, _)| *name == stage.name) {
+            let html = episode.html(&title(&stage.name));
+            // The last of them is the policy of the run.
+            let shown = stage.name == stages[stages.len() - 1].name;
+            out +=
+                &if shown { html } else { folded(&format!("One episode of {}", title(&stage.name)), &html) };
+        }
     }
     out
 }
@@ -92,7 +123,7 @@ fn monitors(stage: &Stage) -> Table {
         Some(vec![label.to_string(), text(Some(first), 3), text(Some(last), 3)])
     });
     Table {
-        title: "Monitors of the policy that samples (means of the first and the last five steps)".into(),
+        title: "Monitors of the policy that samples (means of the first and the last five iterations)".into(),
         columns: ["", "first", "last"].map(String::from).to_vec(),
         rows: rows.collect(),
     }
@@ -105,75 +136,62 @@ fn ends(series: &Series) -> Option<(f64, f64)> {
     (n > 0).then(|| (mean(&series.points[..n]), mean(&series.points[series.points.len() - n..])))
 }
 
-fn figure(chart: &Drawn) -> String {
-    let mut out = format!("<figure><h3>{}</h3>{}<figcaption>", escape(&chart.title), chart.svg);
-    out += &escape(&chart.about);
-    for (label, colour) in &chart.legend {
-        out += &format!("<span class=\"key\" style=\"background:{colour}\"></span>{}", escape(label));
+fn samples_html(samples: &[Sample]) -> String {
+    let mut out = String::from("<h2>What the models say</h2>\n");
+    if samples.iter().flat_map(|sample| &sample.answers).any(|answer| !answer.marks.is_empty()) {
+        out += "<p class=\"quiet\">Words that <ins>earned</ins> the judgement are underlined, words that <del>lost</del> it \
+                have a wavy line.</p>\n";
     }
-    match chart.broken {
-        0 => {}
-        1 => out += " <span class=\"warn\">1 value is not finite</span>",
-        n => out += &format!(" <span class=\"warn\">{n} values are not finite</span>"),
+    let html: Vec<String> = samples.iter().map(sample_html).collect();
+    let shown = html.len().min(SHOWN);
+    out += &html[..shown].concat();
+    if html.len() > shown {
+        out += &folded(&format!("{} more requests", html.len() - shown), &html[shown..].concat());
     }
-    out + "</figcaption></figure>\n"
-}
-
-fn table_html(table: &Table) -> String {
-    let row = |cells: &[String], tag: &str| {
-        let cells: String = cells.iter().map(|c| format!("<{tag}>{}</{tag}>", escape(c))).collect();
-        format!("<tr>{cells}</tr>\n")
-    };
-    let mut out = String::from("<div class=\"scroll\"><table>\n");
-    out += &format!("<caption>{}</caption>\n", escape(&table.title));
-    out += &row(&table.columns, "th");
-    table.rows.iter().for_each(|cells| out += &row(cells, "td"));
-    out + "</table></div>\n"
+    out
 }
 
 fn sample_html(sample: &Sample) -> String {
-    let mut out =
-        format!("<pre class=\"box prompt\">{}</pre>\n<div class=\"answers\">\n", escape(&sample.prompt));
-    for (model, text) in &sample.answers {
-        out += &format!(
-            "<div><h4>{}</h4><pre class=\"box\">{}</pre></div>\n",
-            escape(&title(model)),
-            escape(text)
-        );
-    }
-    out + "</div>\n"
+    let answers: String = sample.answers.iter().map(answer_html).collect();
+    format!(
+        "<pre class=\"box prompt\">{}</pre>\n<div class=\"answers\" style=\"--n:{}\">\n{answers}</div>\n",
+        escape(&sample.prompt),
+        sample.answers.len().max(1)
+    )
 }
 
-/// A stage's or a model's name as a heading.
-fn title(name: &str) -> String {
-    let known = [
-        ("pretrain", "Pretraining"),
-        ("pretrained", "Pretrained"),
-        ("sft", "SFT"),
-        ("reward_model", "Reward model"),
-        ("rlhf_init", "RLHF init"),
-        ("ppo", "PPO"),
-        ("ppo_ptx", "PPO-ptx"),
-        ("policy", "Policy"),
-    ];
-    known.iter().find(|k| k.0 == name).map_or(name, |k| k.1).to_string()
+fn answer_html(answer: &Answer) -> String {
+    let scores = [("reward", answer.reward), ("gold", answer.gold)];
+    let scores: Vec<String> = scores
+        .iter()
+        .filter_map(|(name, score)| Some(format!("{name} {}", text(Some((*score)?), 2))))
+        .collect();
+    let scores = match scores.is_empty() {
+        true => String::new(),
+        false => format!("<p class=\"quiet\">{}</p>", scores.join(" · ")),
+    };
+    format!(
+        "<div class=\"box\"><h4>{}</h4><pre>{}</pre>{scores}</div>\n",
+        escape(&title(&answer.model)),
+        marked(answer)
+    )
 }
 
-/// Text as HTML. Control characters other than tab and line ends have no place in HTML: shown as U+FFFD.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\t' | '\n' => out.push(c),
-            c if c.is_control() => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
+/// An answer's text with its marks.
+fn marked(answer: &Answer) -> String {
+    let (mut out, mut at) = (String::new(), 0);
+    for (range, good) in &answer.marks {
+        let tag = if *good { "ins" } else { "del" };
+        out += &escape(&answer.text[at..range.start]);
+        out += &format!("<{tag}>{}</{tag}>", escape(&answer.text[range.clone()]));
+        at = range.end;
     }
-    out
+    out + &escape(&answer.text[at..])
+}
+
+/// The entry of a stage, if it has one.
+pub fn entry<'a>(found: &'a Map<String, Value>, stage: &str) -> &'a Value {
+    found.get(stage).unwrap_or(&Value::Null)
 }
 
 #[cfg(test)]
@@ -181,15 +199,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_cannot_become_markup() {
-        assert_eq!(escape("<a b=\"c\">&\u{0}\u{1b}\n"), "&lt;a b=&quot;c&quot;&gt;&amp;\u{fffd}\u{fffd}\n");
-    }
-
-    #[test]
     fn monitors_compare_the_two_ends() {
         let points = (1..=20).map(|i| (i, i as f64)).collect();
         let series = vec![Series { name: "kl".into(), points, broken: 0 }];
         let table = monitors(&Stage { name: "ppo".into(), series });
         assert_eq!(table.rows, [["KL to the reference, nats per response", "3.000", "18.000"]]);
+    }
+
+    #[test]
+    fn ppo_and_ppo_ptx_share_a_chapter() {
+        let stages = ["sft", "ppo", "ppo_ptx"].map(|name| Stage { name: name.into(), series: vec![] });
+        let names: Vec<Vec<&str>> =
+            chapters(&stages).iter().map(|c| c.iter().map(|s| s.name.as_str()).collect()).collect();
+        assert_eq!(names, [vec!["sft"], vec!["ppo", "ppo_ptx"]]);
+    }
+
+    #[test]
+    fn marks_keep_the_text_and_escape_it() {
+        let answer =
+            Answer { text: "a <b> c".into(), marks: vec![(0..1, true), (2..5, false)], ..Answer::default() };
+        assert_eq!(marked(&answer), "<ins>a</ins> <del>&lt;b&gt;</del> c");
     }
 }

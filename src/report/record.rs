@@ -46,23 +46,61 @@ pub struct Table {
 /// The known entries of `results.json`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Results {
-    /// Sentences that stand at the top.
-    pub notes: Vec<String>,
+    /// Sentences on the whole run.
+    pub notes: Vec<Note>,
     /// Tables, in order.
     pub tables: Vec<Table>,
+    /// What each stage found, by stage.
+    pub found: serde_json::Map<String, Value>,
 }
 
-/// A prompt and what each model answered: `(model, text)`, least trained first.
+/// A sentence on a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// The stage that it is about; empty: the run.
+    pub stage: String,
+    /// The sentence.
+    pub text: String,
+    /// Whether something may be wrong.
+    pub warns: bool,
+}
+
+/// How notes of stages begin that only tell: all others are hints at what may be wrong.
+const TELLS: [&str; 1] = ["pretraining text was "];
+/// How notes of a run begin that warn: all others tell where the data went.
+const WARNS: [&str; 1] = ["warning"];
+
+impl Note {
+    /// A note of a stage, or with an empty name of the run.
+    pub fn new(stage: &str, text: String) -> Note {
+        let begins = |with: &[&str]| with.iter().any(|start| text.starts_with(start));
+        let warns = if stage.is_empty() { begins(&WARNS) } else { !begins(&TELLS) };
+        Note { stage: stage.into(), text, warns }
+    }
+}
+
+/// What the clock said of a stage.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sample {
-    /// What was asked.
-    pub prompt: String,
-    /// The answers.
-    pub answers: Vec<(String, String)>,
+pub struct Timing {
+    /// The stage.
+    pub stage: String,
+    /// Wall-clock seconds of its last start to its end.
+    pub seconds: f64,
+    /// Tokens that it read or wrote in them.
+    pub tokens: u64,
+    /// Floating-point operations of the whole stage, as planned; 0: not known.
+    pub flops: f64,
+    /// Threads.
+    pub threads: u64,
+    /// Seconds since 1970 at which it ended; 0: not known.
+    pub ended: f64,
 }
 
 /// Parses each line that is not blank; errors carry the line's number.
-fn lines<'a>(text: &'a str, origin: &'a str) -> impl Iterator<Item = Result<(String, Value)>> + 'a {
+pub(super) fn lines<'a>(
+    text: &'a str,
+    origin: &'a str,
+) -> impl Iterator<Item = Result<(String, Value)>> + 'a {
     let not_blank = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     not_blank.map(move |(i, line)| {
         let at = format!("line {}", i + 1);
@@ -125,12 +163,13 @@ pub fn results(json: &Value, origin: &str) -> Result<Results> {
         _ => Err(Error::format(origin, format!("field {key:?}"), "a list", "another value", "")),
     };
     for note in list("notes")? {
-        results.notes.push(cell(&note));
+        results.notes.push(Note::new("", cell(&note)));
     }
     for (stage, entry) in json.as_object().into_iter().flatten() {
         let notes = entry.get("notes").and_then(Value::as_array).into_iter().flatten();
-        results.notes.extend(notes.map(|note| format!("{stage}: {}", cell(note))));
+        results.notes.extend(notes.map(|note| Note::new(stage, cell(note))));
     }
+    results.found = json.as_object().cloned().unwrap_or_default();
     for (i, table) in list("tables")?.iter().enumerate() {
         let wrong = |expected: &str, found: &str| {
             Error::format(origin, format!("table {}", i + 1), expected, found, "")
@@ -152,6 +191,30 @@ pub fn results(json: &Value, origin: &str) -> Result<Results> {
     Ok(results)
 }
 
+/// Reads `timings.jsonl`: of a stage that was made twice, the last time.
+///
+/// # Errors
+/// [`Error::Format`] with file and line.
+pub fn timings(text: &str, origin: &str) -> Result<Vec<Timing>> {
+    let mut timings: Vec<Timing> = Vec::new();
+    for line in lines(text, origin) {
+        let (at, value) = line?;
+        let (Some(stage), Some(seconds)) = (value["stage"].as_str(), value["seconds"].as_f64()) else {
+            return Err(Error::format(origin, at, "\"stage\" and \"seconds\"", value, ""));
+        };
+        timings.retain(|earlier| earlier.stage != stage);
+        timings.push(Timing {
+            stage: stage.into(),
+            seconds,
+            tokens: value["tokens"].as_u64().unwrap_or(0),
+            flops: value["planned_flops"].as_f64().unwrap_or(0.0),
+            threads: value["threads"].as_u64().unwrap_or(0),
+            ended: value["ended"].as_f64().unwrap_or(0.0),
+        });
+    }
+    Ok(timings)
+}
+
 /// A JSON value as a table shows it.
 fn cell(value: &Value) -> String {
     match value {
@@ -165,30 +228,6 @@ fn cell(value: &Value) -> String {
         },
         other => other.to_string(),
     }
-}
-
-/// Models from the least to the most trained; others follow by name.
-const MODEL_ORDER: [&str; 7] = ["pretrained", "sft", "rlhf_init", "ppo", "ppo_ptx", "policy", "reference"];
-
-/// Reads `samples.jsonl`: a `"prompt"` and one text per model; what is not text is skipped.
-///
-/// # Errors
-/// [`Error::Format`] with file and line.
-pub fn samples(text: &str, origin: &str) -> Result<Vec<Sample>> {
-    let mut samples = Vec::new();
-    for line in lines(text, origin) {
-        let (at, value) = line?;
-        let Some(prompt) = value["prompt"].as_str() else {
-            return Err(Error::format(origin, at, "\"prompt\" (a string)", value, ""));
-        };
-        let fields = value.as_object().into_iter().flatten().filter(|(name, _)| name.as_str() != "prompt");
-        let texts = fields.filter_map(|(name, text)| Some((name.clone(), text.as_str()?.to_string())));
-        let mut answers: Vec<(String, String)> = texts.collect();
-        let rank = |name: &str| MODEL_ORDER.iter().position(|m| *m == name).unwrap_or(MODEL_ORDER.len());
-        answers.sort_by(|a, b| (rank(&a.0), &a.0).cmp(&(rank(&b.0), &b.0)));
-        samples.push(Sample { prompt: prompt.to_string(), answers });
-    }
-    Ok(samples)
 }
 
 #[cfg(test)]
@@ -214,7 +253,6 @@ mod tests {
             let message = metrics(text, "m.jsonl").unwrap_err().to_string();
             assert!(message.starts_with("m.jsonl: ") && message.contains(line), "{message}");
         }
-        assert!(samples("{\"sft\":\"x\"}", "s").unwrap_err().to_string().contains("line 1"));
     }
 
     #[test]
@@ -229,10 +267,20 @@ mod tests {
     }
 
     #[test]
-    fn samples_go_from_least_to_most_trained() {
-        let s = samples("{\"prompt\":\"p\",\"zz\":\"3\",\"ppo\":\"2\",\"pretrained\":\"1\",\"n\":1}", "s")
-            .unwrap();
-        let names: Vec<&str> = s[0].answers.iter().map(|a| a.0.as_str()).collect();
-        assert_eq!(names, ["pretrained", "ppo", "zz"]);
+    fn notes_warn_or_tell() {
+        let json = serde_json::json!({"notes": ["prompts: 3", "warning: few prompts"],
+            "sft": {"notes": ["the loss rose", "pretraining text was 10 %"]}});
+        let notes = results(&json, "r").unwrap().notes;
+        let seen: Vec<(&str, bool)> = notes.iter().map(|note| (note.stage.as_str(), note.warns)).collect();
+        assert_eq!(seen, [("", false), ("", true), ("sft", true), ("sft", false)]);
+    }
+
+    #[test]
+    fn of_a_stage_made_twice_the_last_time_counts() {
+        let text = "{\"stage\":\"sft\",\"seconds\":1.5,\"tokens\":3}\n{\"stage\":\"sft\",\"seconds\":2,\"ended\":7.0,\
+                    \"planned_flops\":1e9}\n";
+        let found = timings(text, "t").unwrap();
+        assert_eq!((found.len(), found[0].seconds, found[0].ended, found[0].flops), (1, 2.0, 7.0, 1e9));
+        assert!(timings("{\"stage\":\"sft\"}", "t").unwrap_err().to_string().contains("line 1"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::directory::RunDirectory;
 use super::fingerprints::Fingerprints;
@@ -29,6 +29,8 @@ pub struct Run<'a> {
     pub progress: &'a mut dyn Progress,
     /// Open from the first stage's beginning on.
     metrics: Option<Metrics>,
+    /// The floating-point operations that each stage was planned to take.
+    pub planned: Vec<(StageId, f64)>,
     /// What was noted, so that it is said once.
     noted: Vec<String>,
     stop: &'a AtomicBool,
@@ -51,7 +53,7 @@ impl<'a> Run<'a> {
         if resume && directory.is_new {
             progress.note(&format!("{}: no run to go on with, so this is its beginning", path.display()));
         }
-        Ok(Run { settings, directory, progress, metrics: None, noted: Vec::new(), stop })
+        Ok(Run { settings, directory, progress, metrics: None, planned: Vec::new(), noted: Vec::new(), stop })
     }
 
     /// Says a sentence, the first time that it comes up.
@@ -146,7 +148,7 @@ impl<'a> Run<'a> {
             self.check_stop()?;
         }
         let network = self.finish(id, tokenizer, stage.finish()?)?;
-        self.log_time(name, started.elapsed().as_secs_f64(), tokens)?;
+        self.log_time(id, started.elapsed().as_secs_f64(), tokens)?;
         self.progress.finish();
         Ok(network)
     }
@@ -250,15 +252,19 @@ impl<'a> Run<'a> {
         Ok(found)
     }
 
-    fn log_time(&self, stage: &str, seconds: f64, tokens: u64) -> Result<()> {
+    fn log_time(&self, stage: StageId, seconds: f64, tokens: u64) -> Result<()> {
+        let planned = self.planned.iter().find(|(id, _)| *id == stage).map_or(0.0, |(_, flops)| *flops);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let mut timings = Metrics::append(&self.directory.path.join("timings.jsonl"))?;
         let fields = [
             ("seconds", Value::F64(seconds)),
             ("tokens", Value::Count(tokens)),
             ("tokens_per_second", Value::F64(tokens as f64 / seconds.max(1e-9))),
             ("threads", Value::Count(crate::num::par::threads() as u64)),
+            ("planned_flops", Value::F64(planned)),
+            ("ended", Value::Count(now.map_or(0, |since| since.as_secs()))),
         ];
-        timings.record(stage, 0, &fields)
+        timings.record(stage.name(), 0, &fields)
     }
 
     fn metrics(&mut self) -> &mut Metrics {

@@ -11,6 +11,7 @@ pub mod account;
 pub mod collect;
 pub mod dataset;
 mod encoder;
+pub mod episode_record;
 pub mod episodes;
 pub mod held_out;
 pub mod inputs;

@@ -14,6 +14,7 @@
 use serde_json::json;
 
 use super::dataset::fitting;
+use super::episode_record;
 use super::episodes::{Episodes, estimate};
 use super::inputs::Inputs;
 use super::ppo_metrics::{Sampled, Sums, fields};
@@ -175,7 +176,8 @@ impl<E: Engine> Stage for Ppo<'_, E> {
         self.value.restore("value", updates, |name, length| saved.take(name, length))
     }
 
-    fn finish(self) -> Result<Finished<E>> {
+    fn finish(mut self) -> Result<Finished<E>> {
+        let episode = self.one_episode();
         let (s, iterations) = (self.s, self.steps());
         let results = json!({ "iterations": iterations, "episodes": iterations * s.batch as u64,
             "episodes_left_over": s.episodes_left_over(), "updates": self.policy.updates, "kl_coef": self.kl_coef, "ptx_coef": s.ptx_coef,
@@ -183,7 +185,8 @@ impl<E: Engine> Stage for Ppo<'_, E> {
         let width = self.policy.network.config.width;
         let slow = hints::slow("ppo.learning_rate", s.learning_rate, width, hints::POLICY);
         let notes = hints::some([slow, hints::holds_start(s.ema, self.policy.updates)]);
-        Ok(Finished { notes, ..Finished::network(self.policy.averaged(), results) })
+        let finished = Finished::network(self.policy.averaged(), results);
+        Ok(Finished { notes, files: episode.into_iter().collect(), ..finished })
     }
 }
 
@@ -272,6 +275,25 @@ impl<'a, E: Engine> Ppo<'a, E> {
         watch.loss("the value loss", &value.network, loss)?;
         watch.update(value.update(value_rate, 0.0), " (value function)")?;
         Ok(())
+    }
+
+    /// An episode of the exported policy to be looked at, as a file: the first validation prompt (or without any, the
+    /// first that was trained on). It depends on nothing but the weights, and is made once, at the end.
+    fn one_episode(&mut self) -> Option<(&'static str, String)> {
+        let Ppo { s, inputs, policy, value, reward, reference, kl_coef, .. } = self;
+        let context = policy.network.config.context.min(value.network.config.context);
+        let prompts = fitting(&inputs.data.prompts.validation, context);
+        let prompt = &[*prompts.first().or(self.prompts.first())?];
+        let address = (Address::Eval, s.iterations());
+        let responses = policy.measure_average(|network| respond(network, prompt, s, inputs, address));
+        let rollouts = Rollouts::new(prompt, &responses);
+        let scores = without_eos(&reward.scores(&rollouts), &responses, s);
+        let mut episodes = Episodes::new(rollouts, packed(&responses).0, scores, s);
+        // What one episode is whitened by says nothing.
+        let plain = PpoSettings { whiten_rewards: false, ..(*s).clone() };
+        estimate(&mut episodes, reference, &mut value.network, &plain, *kl_coef);
+        let name = if s.has_ptx() { "episode_ppo_ptx.jsonl" } else { "episode_ppo.jsonl" };
+        Some((name, episode_record::lines(&episodes, 0, *kl_coef, &inputs.data.tokenizer)))
     }
 
     /// On text and prompts for validation: the policy with its averaged weights, which is the one that is exported.

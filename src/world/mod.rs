@@ -16,7 +16,7 @@ pub mod probes;
 pub mod requests;
 pub mod stories;
 
-use core::ops::RangeInclusive;
+use core::ops::{Range, RangeInclusive};
 
 use crate::data::{Comparison, Demonstration, Prompt, Side};
 use crate::num::rng::{Purpose, Rng, Stage};
@@ -144,6 +144,12 @@ impl World {
             Some(request) => judge(&self.facts, &request, response),
             None => Metadata { overall: 1.0, ..Metadata::default() },
         }
+    }
+
+    /// Bytes of a response that earned (`true`) or lost (`false`) its judgement, in order; none lies within another.
+    /// Of a prompt that is no request of this world there are none.
+    pub fn marks(&self, prompt: &str, response: &str) -> Vec<(Range<usize>, bool)> {
+        Request::read(prompt).map_or(vec![], |request| gold::marks(&self.facts, &request, response))
     }
 
     /// `k` scripted responses of varied quality to a prompt of this world, all different where that can be
