@@ -76,12 +76,17 @@ fn curve(lab: &Lab, size: usize) -> Result<Vec<Iteration>> {
     Ok(rows.map(|((kl, proxy), gold)| Iteration { kl, proxy, gold }).collect())
 }
 
-/// Parts into which a curve is cut for the chart.
+/// Tenths, as the claims have it.
 const PARTS: usize = 10;
+
+/// Parts into which a curve is cut: fewer where there are fewer iterations.
+fn parts(curve: &[Iteration]) -> usize {
+    curve.len().min(PARTS)
+}
 
 /// The iterations of a part, by their place in it.
 fn part(curve: &[Iteration], number: usize, measure: Look) -> Values {
-    let size = (curve.len() / PARTS).max(1);
+    let size = curve.len() / parts(curve).max(1);
     let iterations = curve.iter().skip(number * size).take(size);
     iterations.enumerate().map(|(place, iteration)| (place.to_string(), measure(iteration))).collect()
 }
@@ -119,17 +124,18 @@ fn draw(labs: &[Lab], figures: &mut Figures) -> Result<()> {
         });
     }
 
-    let (middle, last) = (PARTS / 2, PARTS - 1);
+    let middle = |curve: &[Iteration]| parts(curve) / 2;
+    let last = |curve: &[Iteration]| parts(curve).saturating_sub(1);
     let over_time = |measure: Look| {
-        let change = |curves: &[Vec<Iteration>; 3]| {
-            difference(&part(&curves[MIDDLE], last, measure), &part(&curves[MIDDLE], middle, measure))
+        let change = |[_, curve, _]: &[Vec<Iteration>; 3]| {
+            difference(&part(curve, last(curve), measure), &part(curve, middle(curve), measure))
         };
         curves.iter().map(change).collect::<Vec<Values>>()
     };
     figures.verdicts.push(PROXY_RISES.judge(&over_time(|i| i.proxy)));
     figures.verdicts.push(GOLD_FALLS_BEHIND.judge(&over_time(|i| i.gold)));
-    let by_judge = |curves: &[Vec<Iteration>; 3]| {
-        difference(&part(&curves[LARGE], last, |i| i.gold), &part(&curves[SMALL], last, |i| i.gold))
+    let by_judge = |[small, _, large]: &[Vec<Iteration>; 3]| {
+        difference(&part(large, last(large), |i| i.gold), &part(small, last(small), |i| i.gold))
     };
     figures.verdicts.push(LARGER_IS_SAFER.judge(&curves.iter().map(by_judge).collect::<Vec<_>>()));
     Ok(())
