@@ -24,6 +24,7 @@ use crate::run::directory::remove_directory;
 use crate::run::progress::Progress;
 use crate::run::{Run, StageId};
 use crate::settings::{PpoSettings, Select, Settings};
+use crate::train::blind_spots::Writer;
 use crate::train::collect::{self, COMPARISONS, Collect};
 use crate::train::dataset::{Dataset, fitting};
 use crate::train::inputs::Inputs;
@@ -204,7 +205,13 @@ impl<'a, E: Engine> Recipe<'a, E> {
                  token, whichever that is"
             ));
         }
-        let stage = RewardModel::new(Inputs::new(self.settings, &self.data), s, network)?;
+        let writer = match self.has("pretrain") {
+            true => Some(self.own("pretrain", Head::LanguageModel)?),
+            false => None,
+        };
+        let sampling = self.sampling();
+        let mut stage = RewardModel::new(Inputs::new(self.settings, &self.data), s, network)?;
+        stage.writer = writer.map(|network| Writer { network, sampling });
         self.run.drive(id, &self.data.tokenizer, stage).map(drop)
     }
 

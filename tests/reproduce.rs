@@ -110,7 +110,10 @@ fn a_figure_alone_trains_what_it_needs_and_shares_it() {
         .into_iter()
         .flat_map(|k| ["collect", "reward_model"].map(|stage| format!("answers-{k} {stage}")));
     let mut of_reward_model = expect(&of_middle);
-    of_reward_model.extend(folds.chain(answers).map(|stage| format!("seed-3/{stage}")));
+    let pairs = ["pairs-together", "pairs-shuffled"]
+        .into_iter()
+        .flat_map(|run| ["collect", "reward_model"].map(|stage| format!("{run} {stage}")));
+    of_reward_model.extend(folds.chain(answers).chain(pairs).map(|stage| format!("seed-3/{stage}")));
     assert_eq!(trained("reward-model"), of_reward_model, "no policy, and no other size");
     let of_gamma = ["m rlhf_init", "m pretrain", "gamma-0.5 ppo_ptx", "gamma-2 ppo_ptx"];
     assert_eq!(trained("figure-33"), &expect(&of_gamma) - &expect(&["m pretrain"]), "on what is there");

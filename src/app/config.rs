@@ -165,6 +165,10 @@ impl Given {
         }
         self.faults.sort_by_key(|(line, _)| *line);
         Error::all(self.faults.into_iter().map(|(_, error)| error).collect())?;
+        // Only now are the counts that it follows from known to be right. Without PPO there is no average.
+        if settings.ppo.episodes > 0 {
+            settings.ppo.ema = Some(settings.ppo.average_decay());
+        }
         Ok(settings)
     }
 }

@@ -64,7 +64,6 @@ warmup_iterations = 2
 kl_coef = 0.05
 ptx_coef = 1.0
 ptx_examples_per_episode = 1
-ema = 0.9
 eval_every = 5
 "#;
 

@@ -52,6 +52,7 @@ fn plan(settings: &Settings, root: &Path, args: &RunArgs) -> Result<()> {
     if args.stage.is_none() {
         recipe::check_data(settings, &data)?;
     }
+    settings.ppo.average_note().iter().for_each(say);
     let plan = recipe::plan(settings, root, args.out.as_deref(), &data, &completed, args.stage)?;
     let mut out = jsonl::Output::stdout();
     for line in super::plan::lines(&plan, &crate::bench::speed(&plan.model)) {

@@ -1,10 +1,12 @@
 //! The last stage: every model of a run answers the same prompts of the test side, by which nothing was chosen, and one
-//! table says what each stage was good for (the paper's section 4 in miniature).
+//! table says what each stage was good for (the paper's section 4 in miniature); [`super::differences`] says what the last
+//! ones changed.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::differences;
 use super::metadata::{self, TABLE_3};
 use super::win_rate::win_rate;
 use crate::data::Side;
@@ -12,7 +14,8 @@ use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::{Draw, Network, Sampling};
 use crate::num::statistics::{Clustered, Estimate, interval_text, text};
-use crate::run::{Finished, Stage, Step, Watch};
+use crate::run::{Finished, Stage, Step, Watch, estimates};
+use crate::train::held_out::{TextLoss, text_loss};
 use crate::train::inputs::Inputs;
 use crate::train::monitors::monitors;
 use crate::train::rollouts::{Rollouts, strip};
@@ -44,16 +47,28 @@ pub struct Evaluation<'a, E: Engine> {
 
 /// What one contender did.
 pub struct Judged {
-    name: &'static str,
-    answers: Vec<Vec<u32>>,
+    pub(super) name: &'static str,
+    pub(super) answers: Vec<Vec<u32>>,
     /// Reward-model scores, by prompt; empty without a reward model.
-    scores: Vec<f64>,
+    pub(super) scores: Vec<f64>,
     /// The world's own judgement, by prompt; empty without a world.
-    gold: Vec<Metadata>,
+    pub(super) gold: Vec<Metadata>,
     /// Mean KL to the reference in nats per response.
-    kl: Option<f64>,
-    text_loss: Option<f64>,
-    demonstration_loss: Option<f64>,
+    pub(super) kl: Option<f64>,
+    pub(super) text_loss: TextLoss,
+    pub(super) demonstration_loss: Option<f64>,
+}
+
+impl Judged {
+    /// Gold scores, by prompt.
+    pub(super) fn gold_scores(&self) -> Vec<f64> {
+        self.gold.iter().map(|m| f64::from(m.overall)).collect()
+    }
+
+    /// 1 where the instruction was followed, else 0, by prompt.
+    pub(super) fn followed(&self) -> Vec<f64> {
+        self.gold.iter().map(|m| f64::from(u8::from(m.follows_instruction))).collect()
+    }
 }
 
 impl<E: Engine> Stage for Evaluation<'_, E> {
@@ -98,7 +113,7 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
             scores: scores.into_iter().map(f64::from).collect(),
             gold,
             kl,
-            text_loss: inputs.text_loss(network, Side::Test),
+            text_loss: text_loss(network, &inputs.data.text.test, inputs.eval_tokens),
             demonstration_loss: inputs.demonstration_loss(network, Side::Test, self.demonstrations),
         });
         // The next one needs as much.
@@ -109,13 +124,16 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
     fn finish(self) -> Result<Finished<E>> {
         let data = self.inputs.data;
         let mut tables = vec![comparison(&self.judged, &self.prompts, data.tokenizer.end_of_text())];
+        let differences = differences::all(&self.judged, &self.prompts);
+        tables.extend(differences::table(&differences));
         if data.world.is_some() {
             tables.push(table_3(&self.judged, &self.prompts)?);
             tables.push(of_the_world(&self.judged, &self.prompts)?);
         }
         tables.extend(reward_model(self.earlier));
         let different: BTreeSet<&[u32]> = self.prompts.iter().copied().collect();
-        let results = json!({ "prompts": self.prompts.len(), "different_prompts": different.len() });
+        let results = json!({ "prompts": self.prompts.len(), "different_prompts": different.len(),
+            "differences": differences });
         let mut finished = Finished::file("samples.jsonl", self.samples(), results);
         finished.report.insert("tables".into(), Value::Array(tables));
         finished.report.insert("notes".into(), json!(data.notes));
@@ -160,9 +178,9 @@ fn clustered<'a>(prompts: &[&'a [u32]], values: impl Iterator<Item = f64>) -> Cl
 fn comparison(judged: &[Judged], prompts: &[&[u32]], end_of_text: u32) -> Value {
     let has_gold = judged.iter().any(|j| !j.gold.is_empty());
     let baseline = judged.iter().find(|j| j.name == "sft");
-    let gold = |j: &Judged| j.gold.iter().map(|m| f64::from(m.overall)).collect::<Vec<f64>>();
-    let judge = |j: &Judged| if has_gold { gold(j) } else { j.scores.clone() };
+    let judge = |j: &Judged| if has_gold { j.gold_scores() } else { j.scores.clone() };
     let mean = |values: Vec<f64>| clustered(prompts, values.into_iter()).mean();
+    let share = |values: Vec<f64>| clustered(prompts, values.into_iter()).share();
     let rows: Vec<Value> = judged
         .iter()
         .map(|j| {
@@ -171,11 +189,12 @@ fn comparison(judged: &[Judged], prompts: &[&[u32]], end_of_text: u32) -> Value 
             let watched = monitors(&j.answers, end_of_text);
             json!([
                 j.name,
-                interval_text(mean(gold(j)), 2),
+                interval_text(mean(j.gold_scores()), 2),
+                interval_text(share(j.followed()), 2),
                 interval_text(mean(j.scores.clone()), 3),
                 interval_text(wins, 2),
                 text(j.kl, 3),
-                text(j.text_loss, 3),
+                text(j.text_loss.mean, 3),
                 text(j.demonstration_loss, 3),
                 text(watched.mean_length, 1),
                 text(watched.ended, 2),
@@ -186,7 +205,7 @@ fn comparison(judged: &[Judged], prompts: &[&[u32]], end_of_text: u32) -> Value 
     let judge = if has_gold { "gold" } else { "the reward model" };
     json!({
         "title": format!("{} test prompts, 95 % intervals", prompts.len()),
-        "columns": ["model", "gold score (1-7)", "reward", format!("win rate vs sft by {judge}"), "KL to init (nats)",
+        "columns": ["model", "gold score (1-7)", "follows the instruction", "reward", format!("win rate vs sft by {judge}"), "KL to init (nats)",
             "pretraining loss", "demonstration loss", "length", "ended", "repetition"],
         "rows": rows,
     })
@@ -243,22 +262,30 @@ fn shares<const N: usize>(
     )
 }
 
-/// What the reward model's stage found.
+/// What the reward model's stage found: how often it is right, between what length alone can do and, in the miniature, as
+/// far as the labelers themselves agree.
 fn reward_model(earlier: &Map<String, Value>) -> Option<Value> {
     let results = earlier.get("reward_model")?;
-    let with_interval = |key: &str| {
-        let get = |end: &str| results[format!("{key}{end}")].as_f64();
-        let [value, low, high] = ["", "_low", "_high"].map(get);
-        match value {
-            Some(_) => format!("{} [{}, {}]", text(value, 3), text(low, 3), text(high, 3)),
-            None => "-".into(),
+    let (mut columns, mut row) = (Vec::new(), Vec::new());
+    for (column, key) in [
+        ("reward model", "accuracy"),
+        ("length alone", "length_baseline"),
+        ("gold judgement", "ceiling_gold"),
+        ("another labeler", "ceiling_labelers"),
+    ] {
+        // Files have no labelers that could be asked.
+        if !(key.starts_with("ceiling") && results[key].is_null()) {
+            columns.push(column);
+            row.push(json!(estimates::cell(results, key, 3)));
         }
-    };
+    }
+    columns.extend(["log loss (chance 0.693)", "pairs", "prompts"]);
+    row.push(json!(estimates::cell(results, "test_log_loss", 3)));
+    row.extend([results["test_pairs"].clone(), results["accuracy_prompts"].clone()]);
     Some(json!({
         "title": "Reward model: accuracy on test pairs, 95 % intervals by prompt",
-        "columns": ["reward model", "length alone", "pairs", "prompts"],
-        "rows": [[with_interval("accuracy"), with_interval("length_baseline"), results["test_pairs"],
-            results["accuracy_prompts"]]],
+        "columns": columns,
+        "rows": [row],
     }))
 }
 
@@ -268,7 +295,8 @@ mod tests {
 
     fn judged(name: &'static str, gold: Vec<Metadata>) -> Judged {
         let answers = vec![vec![0]; gold.len()];
-        Judged { name, answers, scores: vec![], gold, kl: None, text_loss: None, demonstration_loss: None }
+        let (scores, text_loss) = (vec![], TextLoss::default());
+        Judged { name, answers, scores, gold, kl: None, text_loss, demonstration_loss: None }
     }
 
     fn cells(table: &Value) -> Vec<String> {
@@ -318,7 +346,15 @@ mod tests {
         let nothing =
             json!({ "accuracy": null, "accuracy_low": null, "accuracy_prompts": 0, "test_pairs": 0 });
         let table = reward_model(json!({ "reward_model": nothing }).as_object().unwrap()).unwrap();
-        assert_eq!(table["rows"][0], json!(["-", "-", 0, 0]));
+        assert_eq!(table["rows"][0], json!(["-", "-", "-", 0, 0]));
+        assert_eq!(table["columns"].as_array().unwrap().len(), 5);
+        let mut miniature = json!({ "test_pairs": 3, "accuracy_prompts": 2 });
+        let estimate = clustered(&[&[1], &[2]], [0.5, 1.0].into_iter()).share();
+        estimates::put(&mut miniature, "ceiling_gold", estimate);
+        let table = reward_model(json!({ "reward_model": miniature }).as_object().unwrap()).unwrap();
+        let ceiling =
+            table["columns"].as_array().unwrap().iter().position(|c| c == "gold judgement").unwrap();
+        assert!(table["rows"][0][ceiling].as_str().unwrap().starts_with("0.750 ["), "{table}");
     }
 
     /// Two prompts, each twice: the intervals are those of two clusters.
@@ -334,7 +370,7 @@ mod tests {
             ]
         };
         let (apart, together) = (rows([&[1], &[2], &[3], &[4]]), rows([&[1], &[1], &[2], &[2]]));
-        for (table, column) in [(0, 1), (0, 3), (1, 1)] {
+        for (table, column) in [(0, 1), (0, 2), (0, 4), (1, 1)] {
             let ends = |rows: &[Value; 2]| {
                 let cell = rows[table][column].as_str().unwrap().to_string();
                 let ends = cell.split(['[', ']']).nth(1).unwrap_or_else(|| panic!("{cell}")).to_string();

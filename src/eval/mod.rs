@@ -1,6 +1,7 @@
 //!
 //! Everything is f64 in one fixed order, from numbers that are already there: no model is run here.
 
+mod differences;
 pub mod evaluation;
 pub mod metadata;
 pub mod win_rate;

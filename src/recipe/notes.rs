@@ -87,7 +87,7 @@ fn passes(s: &Settings, data: &Dataset) -> Vec<Passes> {
     let updates = |epochs: usize, items: usize, batch: usize| (epochs * items.div_ceil(batch)) as u64;
     // In the miniature the rankings are still to be collected, one for each prompt.
     let rankings =
-        if data.world.is_some() { &data.ranking_prompts.train.len() } else { &data.rankings.train.len() };
+        if data.world.is_some() { data.ranking_prompts.train.len() } else { data.rankings.train.len() };
     let all = [
         (
             StageId::Pretrain,
@@ -121,11 +121,11 @@ fn passes(s: &Settings, data: &Dataset) -> Vec<Passes> {
             Passes {
                 section: "reward_model",
                 batch: s.reward_model.batch,
-                items: *rankings,
+                items: rankings,
                 what: "comparisons",
                 rate: s.reward_model.learning_rate,
                 warmup: s.reward_model.warmup_steps,
-                updates: updates(s.reward_model.epochs, *rankings, s.reward_model.batch),
+                updates: updates(s.reward_model.epochs, rankings, s.reward_model.batch),
                 known: hints::REWARD_MODEL,
             },
         ),
@@ -182,6 +182,7 @@ fn ppo(s: &Settings, data: &Dataset) -> Vec<String> {
             ppo.warmup_iterations
         ));
     }
+    notes.extend(ppo.average_note());
     let mixes = s.rlhf_init.epochs > 0 && s.rlhf_init.pretrain_fraction > 0.0;
     if mixes && data.text.train.predictions() == 0 {
         notes.push(
@@ -211,7 +212,7 @@ fn failing(s: &Settings, stages: &[Passes], shapes: &Shapes) -> Vec<String> {
         let rate = s.ppo.learning_rate;
         let slow = width(&shapes.policy)
             .and_then(|width| hints::slow("ppo.learning_rate", rate, width, hints::POLICY));
-        let hints = hints::some([slow, hints::holds_start(s.ppo.ema, s.ppo.updates())]);
+        let hints = hints::some([slow, hints::holds_start(s.ppo.average_decay(), s.ppo.updates())]);
         found.extend(hints.into_iter().map(|hint| format!("{}: {hint}", id.name())));
     }
     found

@@ -11,8 +11,10 @@ use crate::model::{Head, ModelConfig, Sequence};
 use crate::num::par;
 use crate::run::{PlannedStage, StageId, Work};
 use crate::settings::{Model, Settings, SftSettings};
+use crate::train::blind_spots;
 use crate::train::collect::{PROMPTS, candidates};
 use crate::train::dataset::{Dataset, Example, Ranking, fitting};
+use crate::train::pairs::{Pair, batch_of_pairs};
 use crate::train::sft::mixture;
 
 /// Adds up what the stages of a run take.
@@ -190,8 +192,23 @@ impl Planner<'_> {
             Some(_) => of_people(side),
         });
         stage.at_most = self.data.world.is_some();
-        stage.steps = (s.epochs * training.len().div_ceil(s.batch)) as u64;
-        let epoch = score(&model, training.iter().flatten().copied());
+        let ranks = |(number, lengths): (usize, &Vec<usize>)| match self.data.world {
+            None => self.data.rankings.train[number].ranks.clone(),
+            // None of the pairs that may come is a tie.
+            Some(_) => (0..lengths.len() as u32).collect(),
+        };
+        let pairs = || -> Vec<Vec<usize>> {
+            let ranks: Vec<Vec<u32>> = training.iter().enumerate().map(ranks).collect();
+            let lengths = |pair: Pair| [pair.winner, pair.loser].map(|i| training[pair.ranking][i]).into();
+            Pair::all(ranks.iter().map(Vec::as_slice)).into_iter().map(lengths).collect()
+        };
+        let pairs = if s.shuffle_pairs { pairs() } else { Vec::new() };
+        let (elements, batch) = match s.shuffle_pairs {
+            true => (&pairs, batch_of_pairs(s.batch, pairs.len(), training.len())),
+            false => (&training, s.batch),
+        };
+        stage.steps = (s.epochs * elements.len().div_ceil(batch)) as u64;
+        let epoch = score(&model, elements.iter().flatten().copied());
         stage.tokens = (s.epochs as f64 * epoch.tokens) as u64;
         let some = score(&model, validation.iter().take(s.eval_examples).flatten().copied());
         let all = score(&model, test.iter().flatten().copied());
@@ -202,6 +219,10 @@ impl Planner<'_> {
         // A prompt's responses are in memory together.
         let together = training.iter().map(|ranking| ranking.iter().sum()).max().unwrap_or(0);
         learner(stage, &model, Head::Scalar, self.s.micro_batch_tokens.max(together), false);
+        // What the pretrained model answers to some demonstrations' prompts is scored at the end.
+        let writer = self.shape(Model::Pretrained)?;
+        reader(stage, &writer, Head::LanguageModel, self.s.micro_batch_tokens, 1);
+        stage.memory += self.sampling(&writer, blind_spots::MOST);
         Ok(())
     }
 

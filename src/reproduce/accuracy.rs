@@ -9,7 +9,7 @@ use super::runs::{Model, Spec};
 use super::scale::MIDDLE;
 use super::verdict::{Claim, Measure, Rule, Values, difference, mean_by_item};
 use super::{Drawn, Figure};
-use crate::data::{PromptForms, Side, Split, load_comparisons};
+use crate::data::{Comparison, PromptForms, Side, Split, load_comparisons};
 use crate::error::Result;
 use crate::report::figures::{Chart, Figures, Kind};
 use crate::run::StageId;
@@ -20,7 +20,7 @@ use crate::world::labelers::LABELERS;
 pub(super) const FIGURE: Figure = Figure {
     name: "reward-model",
     shows: "Section 4.1 and E.2: the reward model beside its labelers, five folds over labelers, rankings of 2 to 9 answers",
-    cost: "17 TFLOP: nine reward models of the middle size",
+    cost: "24 TFLOP: eleven reward models of the middle size",
     drawn: Drawn::All,
     draw,
 };
@@ -53,12 +53,22 @@ const MANY_ANSWERS: Claim = Claim {
     rule: Rule::Above(0.0),
 };
 
-/// A ranking, and whose it is.
-struct Labelled {
-    labeler: String,
-    side: Side,
-    ranking: Ranking,
-}
+const TOGETHER: Claim = Claim {
+    figure: "Footnote 5",
+    claim: "All pairs of a prompt as one batch element give a better accuracy than shuffled pairs (difference of shares, by \
+            test prompt)",
+    paper: "shuffled pairs overfit in a single pass; no number is printed",
+    measure: Measure::Mean,
+    rule: Rule::Above(0.0),
+};
+
+const TOGETHER_LOSS: Claim = Claim {
+    figure: "Footnote 5",
+    claim: "and a lower log loss (difference in nats per pair, by test prompt)",
+    paper: "better; no number is printed",
+    measure: Measure::Mean,
+    rule: Rule::Below(0.0),
+};
 
 /// What a reward model says of a pair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,26 +82,25 @@ struct Judged {
     loss: f64,
 }
 
-/// The comparisons that the middle size's reward model was trained and tested on.
-fn comparisons(lab: &Lab) -> Result<Vec<Labelled>> {
+/// The comparisons that the middle size's reward model was trained and tested on, each with its labeler.
+fn comparisons(lab: &Lab) -> Result<Split<Vec<Ranking>>> {
     let middle = lab.size(MIDDLE);
     lab.train(&middle, StageId::RewardModel)?;
     let path = lab.root.join(&middle.name).join(COMPARISONS);
-    let records = load_comparisons(&path, &PromptForms::default())?.records;
-    let labelled = records.into_iter().filter_map(|record| {
-        let tokens = record.tokens?;
+    let mut rankings: Split<Vec<Ranking>> = Split::default();
+    for Comparison { tokens, ranks, labeler, side, .. } in
+        load_comparisons(&path, &PromptForms::default())?.records
+    {
+        // What was collected has both.
+        let (Some(tokens), Some(side)) = (tokens, side) else { continue };
         let example = |response: &Vec<u32>| Example {
             tokens: [tokens.prompt.as_slice(), response].concat(),
             prompt: tokens.prompt.len(),
         };
-        let ranking = Ranking::new(tokens.responses.iter().map(example).collect(), record.ranks);
-        Some(Labelled { labeler: record.labeler?, side: record.side?, ranking })
-    });
-    Ok(labelled.collect())
-}
-
-fn of_side(all: Vec<Labelled>, side: Side) -> impl Iterator<Item = Labelled> {
-    all.into_iter().filter(move |labelled| labelled.side == side)
+        let ranking = Ranking::new(tokens.responses.iter().map(example).collect(), ranks);
+        rankings.of_mut(side).push(Ranking { labeler, ..ranking });
+    }
+    Ok(rankings)
 }
 
 /// What a reward model says of every pair of the test side that is no tie.
@@ -100,9 +109,8 @@ fn judge(lab: &Lab, model: &Model) -> Result<Vec<Judged>> {
     lab.measured(&format!("pairs/{}", model.path()), &[model, &own], "pairs of the test side", || {
         let mut network = lab.network(model)?;
         let mut judged = Vec::new();
-        for (prompt, Labelled { labeler, ranking, .. }) in of_side(comparisons(lab)?, Side::Test).enumerate()
-        {
-            let Ranking { responses, ranks } = ranking;
+        for (prompt, ranking) in comparisons(lab)?.test.into_iter().enumerate() {
+            let Ranking { responses, ranks, labeler } = ranking;
             let rewards = network.scores(responses.iter().map(|response| response.tokens.as_slice()));
             for (i, j) in (0..ranks.len()).flat_map(|i| (0..ranks.len()).map(move |j| (i, j))) {
                 if ranks[i] < ranks[j] {
@@ -113,7 +121,8 @@ fn judge(lab: &Lab, model: &Model) -> Result<Vec<Judged>> {
                     };
                     let margin = f64::from(rewards[i]) - f64::from(rewards[j]);
                     let loss = libm::log1p(libm::exp(-margin.abs())) + (-margin).max(0.0);
-                    judged.push(Judged { prompt, labeler: labeler.clone(), right, loss });
+                    let labeler = labeler.clone().unwrap_or_default();
+                    judged.push(Judged { prompt, labeler, right, loss });
                 }
             }
         }
@@ -127,6 +136,11 @@ fn accuracy(judged: &[Judged], wanted: impl Fn(&Judged) -> bool) -> Values {
     mean_by_item(pairs.map(|judged| (judged.prompt.to_string(), judged.right)))
 }
 
+/// The mean loss on the pairs of each test prompt.
+fn log_loss(judged: &[Judged]) -> Values {
+    mean_by_item(judged.iter().map(|judged| (judged.prompt.to_string(), judged.loss)))
+}
+
 /// How often two labelers agree on the pairs of each test prompt on which both have a preference.
 fn agreement(lab: &Lab) -> Result<Values> {
     let tokenizer = &lab.data()?.tokenizer;
@@ -134,7 +148,7 @@ fn agreement(lab: &Lab) -> Result<Values> {
         tokenizer.decode_lossy(crate::train::rollouts::strip(tokens, tokenizer.end_of_text()))
     };
     let mut pairs = Values::new();
-    for (number, Labelled { ranking, .. }) in of_side(comparisons(lab)?, Side::Test).enumerate() {
+    for (number, ranking) in comparisons(lab)?.test.into_iter().enumerate() {
         let prompt = text(ranking.prompt());
         let responses: Vec<String> =
             ranking.responses.iter().map(|response| text(response.response())).collect();
@@ -159,11 +173,10 @@ fn agreement(lab: &Lab) -> Result<Values> {
 fn fold(lab: &Lab, left_out: usize) -> Result<Model> {
     let spec = lab.scale.reward_model(lab.seed, MIDDLE, format!("fold-{}", left_out + 1), |_| {});
     lab.train_reward_model(&spec, || {
-        let mut rankings: Split<Vec<Ranking>> = Split::default();
-        for Labelled { labeler, side, ranking } in comparisons(lab)? {
-            if labeler != LABELERS[left_out].id {
-                rankings.of_mut(side).push(ranking);
-            }
+        let mut rankings = comparisons(lab)?;
+        for side in Side::ALL {
+            let own = |ranking: &Ranking| ranking.labeler.as_deref() == Some(LABELERS[left_out].id);
+            rankings.of_mut(side).retain(|ranking| !own(ranking));
         }
         Ok(rankings)
     })?;
@@ -187,6 +200,13 @@ fn of_answers(lab: &Lab, k: usize) -> Spec {
     lab.scale.reward_model(lab.seed, MIDDLE, format!("answers-{k}"), |s| {
         (s.min_candidates, s.max_candidates) = (k, k);
     })
+}
+
+/// A reward model that takes the pairs of a prompt together, or all pairs shuffled.
+fn of_pairs(lab: &Lab, shuffled: bool) -> Result<Vec<Judged>> {
+    let name = if shuffled { "pairs-shuffled" } else { "pairs-together" };
+    let spec = lab.scale.reward_model(lab.seed, MIDDLE, name.into(), |s| s.shuffle_pairs = shuffled);
+    judge(lab, &spec.reward())
 }
 
 fn draw(labs: &[Lab], figures: &mut Figures) -> Result<()> {
@@ -238,6 +258,16 @@ fn draw(labs: &[Lab], figures: &mut Figures) -> Result<()> {
     });
     let (few, many) = (&points[0].1, &points[ANSWERS.len() - 1].1);
     figures.verdicts.push(MANY_ANSWERS.judge(&differences(many, few)));
+
+    // 3. All pairs of a prompt together, or shuffled.
+    let (mut accuracies, mut losses) = (Vec::new(), Vec::new());
+    for lab in labs {
+        let (together, shuffled) = (of_pairs(lab, false)?, of_pairs(lab, true)?);
+        accuracies.push(difference(&accuracy(&together, |_| true), &accuracy(&shuffled, |_| true)));
+        losses.push(difference(&log_loss(&together), &log_loss(&shuffled)));
+    }
+    figures.verdicts.push(TOGETHER.judge(&accuracies));
+    figures.verdicts.push(TOGETHER_LOSS.judge(&losses));
     Ok(())
 }
 

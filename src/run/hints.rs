@@ -75,27 +75,28 @@ pub fn slow(key: &str, rate: f32, width: usize, known: Known) -> Option<String> 
     ))
 }
 
-/// An average of weights that still holds its start: its share there is decay^updates.
+/// An average of weights that still holds more than a twentieth of its start, where its share is decay^updates.
 pub fn holds_start(ema: f32, updates: u64) -> Option<String> {
+    const MOST: f64 = 0.05;
     let share =
-        (0..updates).try_fold(1.0, |share: f64, _| (share > 0.1).then_some(share * f64::from(ema)))?;
-    if share <= 0.1 || updates == 0 {
+        (0..updates).try_fold(1.0, |share: f64, _| (share > MOST).then_some(share * f64::from(ema)))?;
+    if share <= MOST || updates == 0 {
         return None;
     }
     // The decay that would leave a share of 1 %, about that of ln(100) / updates.
     let lower = 1.0 - 4.6 / updates as f64;
     Some(format!(
-        "the averaged policy still holds {:.0} % of its start: ppo.ema = {ema} needs more than {updates} updates; {} \
+        "warning: the averaged policy still holds {:.0} % of its start: ppo.ema = {ema} needs more than {updates} updates; {} \
          suits so few",
         100.0 * share,
         if lower > 0.0 { format!("{lower:.3} or less") } else { "0 (no average)".into() }
     ))
 }
 
-/// A reward model that likes gibberish: of each pair (a demonstration's score, that of the same with its response's
-/// tokens shuffled), the share in which the demonstration wins; a tie is half.
-pub fn demonstrations_above_shuffled(pairs: &[(f32, f32)]) -> Option<f64> {
-    let won = |&(demonstration, shuffled): &(f32, f32)| match demonstration.partial_cmp(&shuffled) {
+/// Of pairs of a demonstration's score and that of something worse, the share in which the demonstration wins; a tie is
+/// half.
+pub fn share_above(pairs: &[(f32, f32)]) -> Option<f64> {
+    let won = |&(demonstration, worse): &(f32, f32)| match demonstration.partial_cmp(&worse) {
         Some(core::cmp::Ordering::Greater) => 1.0,
         Some(core::cmp::Ordering::Less) => 0.0,
         _ => 0.5,
@@ -103,14 +104,39 @@ pub fn demonstrations_above_shuffled(pairs: &[(f32, f32)]) -> Option<f64> {
     (!pairs.is_empty()).then(|| pairs.iter().map(won).sum::<f64>() / pairs.len() as f64)
 }
 
-/// What a share of [`demonstrations_above_shuffled`] among so many says, from eight on.
-pub fn likes_gibberish(share: Option<f64>, pairs: usize) -> Option<String> {
-    let share = share.filter(|&share| share < 0.5 && pairs >= 8)?;
+/// Fewest pairs that say anything of a reward model.
+const PAIRS: usize = 8;
+
+/// A reward model that likes gibberish: each pair is of a demonstration's score and that of the same with its response's
+/// tokens in random order.
+pub fn likes_gibberish(scores: &[(f32, f32)]) -> Option<String> {
+    let pairs = scores.len();
+    let share = share_above(scores).filter(|&share| share < 0.5 && pairs >= PAIRS)?;
     Some(format!(
-        "the reward model ranks demonstrations above their own words in random order only {:.0} % of the time ({pairs} \
+        "warning: the reward model ranks demonstrations above their own words in random order only {:.0} % of the time ({pairs} \
          looked at): PPO would learn to write gibberish; more comparisons, epochs or a larger model may help",
         100.0 * share
     ))
+}
+
+/// A reward model that likes what a pretrained model says, which has not learned to answer: each pair is of a
+/// demonstration's score and that of such an answer to the same prompt. It does if the answers are better on average, or
+/// more often than not.
+pub fn likes_pretrained(scores: &[(f32, f32)]) -> Option<String> {
+    let pairs = scores.len();
+    let share = share_above(scores).filter(|_| pairs >= PAIRS)?;
+    let mean = |score: fn(&(f32, f32)) -> f32| {
+        scores.iter().map(|pair| f64::from(score(pair))).sum::<f64>() / pairs as f64
+    };
+    let (demonstrations, answers) = (mean(|pair| pair.0), mean(|pair| pair.1));
+    (answers > demonstrations || share < 0.5).then(|| {
+        format!(
+            "warning: the reward model scores what the pretrained model says {answers:.2} on average, demonstrations \
+             {demonstrations:.2}, and ranks it above the demonstration for {:.0} % of the prompts ({pairs} looked at): \
+             PPO may learn to write like it; comparisons with such answers among the responses would teach otherwise",
+            100.0 * (1.0 - share)
+        )
+    })
 }
 
 /// All hints among some.
@@ -166,11 +192,11 @@ mod tests {
     #[test]
     fn an_average_holds_its_start_after_few_updates() {
         assert_eq!(holds_start(0.992, 4000), None);
-        // 0.992^120 = 0.381; 0.992^286 = 0.1005, 0.992^287 = 0.0997.
+        // 0.992^120 = 0.381; 0.992^372 = 0.0504, 0.992^373 = 0.04999.
         let said = holds_start(0.992, 120).unwrap();
         assert!(said.contains("still holds 38 % of its start") && said.contains("0.962 or less"), "{said}");
-        assert!(holds_start(0.992, 286).is_some());
-        assert_eq!(holds_start(0.992, 287), None);
+        assert!(holds_start(0.992, 372).is_some());
+        assert_eq!(holds_start(0.992, 373), None);
         assert!(holds_start(0.9, 2).unwrap().contains("0 (no average)"));
         assert_eq!(holds_start(0.0, 1), None);
         assert_eq!(holds_start(0.992, 0), None);
@@ -178,12 +204,33 @@ mod tests {
 
     #[test]
     fn gibberish_above_demonstrations_is_said() {
-        let share = demonstrations_above_shuffled;
-        assert_eq!(share(&[]), None);
-        assert_eq!(share(&[(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (2.0, -1.0)]), Some(0.625));
-        assert_eq!(likes_gibberish(Some(0.5), 100), None);
-        assert!(likes_gibberish(Some(0.25), 8).unwrap().contains("only 25 % of the time (8 looked at)"));
-        assert_eq!(likes_gibberish(Some(0.25), 7), None, "too few to say");
-        assert_eq!(likes_gibberish(None, 0), None);
+        assert_eq!(share_above(&[]), None);
+        assert_eq!(share_above(&[(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (2.0, -1.0)]), Some(0.625));
+        let (right, wrong) = ((1.0, 0.0), (0.0, 1.0));
+        assert_eq!(likes_gibberish(&[[right; 4], [wrong; 4]].concat()), None);
+        let said = likes_gibberish(&[[right; 2], [wrong; 2], [wrong; 2], [wrong; 2]].concat()).unwrap();
+        assert!(
+            said.starts_with("warning: ") && said.contains("only 25 % of the time (8 looked at)"),
+            "{said}"
+        );
+        assert_eq!(likes_gibberish(&[wrong; 7]), None, "too few to say");
+        assert_eq!(likes_gibberish(&[]), None);
+    }
+
+    #[test]
+    fn a_pretrained_model_above_demonstrations_is_said() {
+        let (right, wrong) = ((0.5, -0.5), (0.0, 0.5));
+        assert_eq!(likes_pretrained(&[[right; 4], [wrong; 4]].concat()), None);
+        // More often above, though lower on average.
+        let said = likes_pretrained(&[&[right; 3][..], &[wrong; 5]].concat()).unwrap();
+        // (3 (-0.5) + 5 (0.5)) / 8 = 0.125; 1.5 / 8 = 0.1875.
+        assert!(said.starts_with("warning: ") && said.contains("says 0.12 on average"), "{said}");
+        assert!(
+            said.contains("demonstrations 0.19, and ranks it above the demonstration for 62 %"),
+            "{said}"
+        );
+        // Higher on average, though seldom above.
+        assert!(likes_pretrained(&[&[right; 7][..], &[(0.0, 9.0)]].concat()).unwrap().contains("for 12 %"));
+        assert_eq!(likes_pretrained(&[wrong; 7]), None, "too few to say");
     }
 }

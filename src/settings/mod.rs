@@ -186,7 +186,7 @@ mod tests {
         );
         assert_eq!((s.ppo.kl_coef, s.ppo.ptx_coef, s.ppo.ptx_examples_per_episode), (0.02, 27.8, 8));
         assert_eq!(
-            (s.ppo.ema, s.ppo.clip, s.ppo.warmup_iterations, s.ppo.warmup_start),
+            (s.ppo.average_decay(), s.ppo.clip, s.ppo.warmup_iterations, s.ppo.warmup_start),
             (0.992, 0.2, 10, 0.1)
         );
         assert_eq!((s.adam.beta1, s.adam.beta2), (0.9, 0.95));

@@ -64,10 +64,10 @@ section! {
         gradient_clip: f32 = 0.0, not_negative;
         /// Adam's style for this stage, where it differs from section `adam`. LHP: "tensorflow".
         adam_style: Option<AdamStyle> = None, any;
-        /// Decay of the average of the policy's weights, per update. Paper: 0.992 over some 4000 updates (C.4; per
-        /// update or per iteration is not said). A run of few updates needs less, or its average still holds its
-        /// start. 0: the weights themselves.
-        ema: f32 = 0.992, below_one;
+        /// Decay of the average of the policy's weights, per update. Paper: 0.992 over 4000 updates (C.4; per update or
+        /// per iteration is not said). Not set: so that the average reaches back over the same share of the run,
+        /// 0.992^(4000 / updates), and never above 0.992. 0: the weights themselves.
+        ema: Option<f32> = None, |ema: &Option<f32>| ema.as_ref().and_then(below_one);
 
         /// Discount per token. Paper: none, so 1 (C.4).
         gamma: f32 = 1.0, nonzero_fraction;
@@ -128,6 +128,27 @@ impl PpoSettings {
     /// Updates of the policy, and of the value function.
     pub fn updates(&self) -> u64 {
         self.iterations() * (self.minibatches * self.inner_epochs) as u64
+    }
+
+    /// Decay of the average of the policy's weights, per update: `ema`, or what it is where that is not set. With fewer
+    /// updates than the paper's, its 0.992 would leave much of the start in the average.
+    pub fn average_decay(&self) -> f32 {
+        const PAPER: f64 = 0.992;
+        const UPDATES: f64 = 4000.0;
+        let of_run = || libm::pow(PAPER, UPDATES / self.updates() as f64).min(PAPER) as f32;
+        self.ema.unwrap_or_else(of_run)
+    }
+
+    /// What is to be said where the decay follows from the number of updates.
+    pub fn average_note(&self) -> Option<String> {
+        let (decay, updates) = (self.average_decay(), self.updates());
+        let follows = decay == (PpoSettings { ema: None, ..self.clone() }).average_decay();
+        (updates > 0 && follows && decay < 0.992).then(|| {
+            format!(
+                "ppo.ema = {decay}: over {updates} updates the policy's average reaches back over as large a share of \
+                 the run as the paper's 0.992 over 4000"
+            )
+        })
     }
 
     /// The score of a response that is scored `score`, and which ended by itself or did not.

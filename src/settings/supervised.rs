@@ -183,6 +183,10 @@ section! {
         epochs: usize = 1, any;
         /// Prompts per update, each with all its pairs. Paper: 64 (C.2).
         batch: usize = 64, at_least_one;
+        /// Take the pairs of all prompts as elements of their own, shuffled together: each response is then in up to
+        /// K - 1 updates of an epoch, which overfits (section 3.5, footnote 5). A batch has as many pairs as `batch`
+        /// prompts have on average. Paper: no.
+        shuffle_pairs: bool = false, any;
         /// Peak learning rate. Paper: 9e-6 (C.2).
         learning_rate: f32 = 9e-6, not_negative;
         /// "cosine", "linear" or "constant". Paper: cosine (C.2).

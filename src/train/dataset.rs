@@ -65,6 +65,8 @@ pub struct Ranking {
     pub responses: Vec<Example>,
     /// 1 is best; equal is a tie.
     pub ranks: Vec<u32>,
+    /// Who ranked, where that is known.
+    pub labeler: Option<String>,
 }
 
 impl Ranking {
@@ -74,7 +76,7 @@ impl Ranking {
         let mut order: Vec<(u32, Example)> = ranks.into_iter().zip(responses).collect();
         order.sort();
         let (ranks, responses) = order.into_iter().unzip();
-        Ranking { responses, ranks }
+        Ranking { responses, ranks, labeler: None }
     }
 
     /// The prompt's tokens.

@@ -134,7 +134,8 @@ impl<'a> Encoder<'a> {
             }
             None => record.responses.iter().map(|response| self.example(&record.prompt, response)).collect(),
         };
-        Ok(responses.map(|responses| Ranking::new(responses, record.ranks.clone())))
+        let ranking = responses.map(|responses| Ranking::new(responses, record.ranks.clone()));
+        Ok(ranking.map(|ranking| Ranking { labeler: record.labeler.clone(), ..ranking }))
     }
 
     fn check_tokens(&self, largest: u32) -> Result<()> {

@@ -64,7 +64,7 @@ impl<'a> Inputs<'a> {
 
     /// Mean loss on the text of a side, in nats per token; `None` without any.
     pub fn text_loss<E: Engine>(&self, network: &mut Network<E>, side: Side) -> Option<f64> {
-        held_out::text_loss(network, self.data.text.of(side), self.eval_tokens)
+        held_out::text_loss(network, self.data.text.of(side), self.eval_tokens).mean
     }
 
     /// Mean loss on the first `limit` demonstrations of a side, in nats per response token; `None` without any.

@@ -184,7 +184,7 @@ impl<E: Engine> Stage for Ppo<'_, E> {
             "prompts": self.prompts.len() });
         let width = self.policy.network.config.width;
         let slow = hints::slow("ppo.learning_rate", s.learning_rate, width, hints::POLICY);
-        let notes = hints::some([slow, hints::holds_start(s.ema, self.policy.updates)]);
+        let notes = hints::some([slow, hints::holds_start(s.average_decay(), self.policy.updates)]);
         let finished = Finished::network(self.policy.averaged(), results);
         Ok(Finished { notes, files: episode.into_iter().collect(), ..finished })
     }
@@ -266,7 +266,7 @@ impl<'a, E: Engine> Ppo<'a, E> {
         }
         watch.ratio(sums.policy.ratio_max)?;
         (sums.learning_rate, sums.value_learning_rate) = (rate(s.learning_rate), value_rate);
-        let norm = watch.update(policy.update(sums.learning_rate, s.ema), " (policy)")?;
+        let norm = watch.update(policy.update(sums.learning_rate, s.average_decay()), " (policy)")?;
         sums.gradient_norm = sums.gradient_norm.max(norm);
 
         let before = sums.value;

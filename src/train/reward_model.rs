@@ -1,21 +1,26 @@
 //! The reward model (paper, section 3.5 and C.2): a scalar head on the SFT model, trained on rankings of K
-//! responses, all pairs of a prompt being one batch element; then shifted so that demonstrations average 0.
+//! responses, all pairs of a prompt being one batch element (or, to compare, each pair one of its own); then shifted so
+//! that demonstrations average 0.
 
-use serde_json::{Value as Json, json};
+use std::borrow::Cow;
 
+use serde_json::json;
+
+use super::blind_spots::{self, Writer};
+use super::ceiling::Ceiling;
 use super::dataset::{Example, Ranking, check_lengths};
 use super::inputs::{Inputs, schedule};
 use super::monitors::{LengthPair, length_baseline};
-use crate::data::Split;
+use super::pairs::{Pair, batch_of_pairs};
 use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
 use crate::loss::reward_loss::{PairAccuracy, pair_accuracy, reward_loss};
 use crate::model::{Head, Network, Sequence};
-use crate::num::rng::{Purpose, Rng, Stage as Address};
-use crate::num::statistics::{Clustered, Estimate, mean, text};
+use crate::num::rng::Stage as Address;
+use crate::num::statistics::{Clustered, mean, text};
 use crate::optim::learner::Learner;
 use crate::optim::schedule::Schedule;
-use crate::run::{Finished, Saved, Stage, StageState, Step, Watch, hints};
+use crate::run::{Finished, Saved, Stage, StageState, Step, Watch, estimates, hints};
 use crate::settings::RewardModelSettings;
 
 /// The stage.
@@ -24,6 +29,12 @@ pub struct RewardModel<'a, E: Engine = Cpu> {
     inputs: Inputs<'a>,
     learner: Learner<E>,
     schedule: Schedule,
+    /// The training pairs, where each is an element of its own (`shuffle_pairs`).
+    pairs: Option<Vec<Pair>>,
+    /// Elements in a batch: prompts or pairs.
+    batch: usize,
+    /// Whose answers demonstrations should score above, looked at after training; nobody's in the beginning.
+    pub writer: Option<Writer<E>>,
 }
 
 impl<'a, E: Engine> RewardModel<'a, E> {
@@ -45,7 +56,26 @@ impl<'a, E: Engine> RewardModel<'a, E> {
         network.config.pad_token = None;
         let learner = together.learner(network, inputs.optimizer(None, s.weight_decay, s.gradient_clip));
         let schedule = schedule(s.schedule, s.final_fraction, s.warmup_steps);
-        Ok(RewardModel { s, inputs, learner, schedule })
+        let ranks = training.iter().map(|ranking| &ranking.ranks[..]);
+        let pairs = s.shuffle_pairs.then(|| Pair::all(ranks));
+        let batch = match &pairs {
+            Some(pairs) => batch_of_pairs(s.batch, pairs.len(), training.len()),
+            None => s.batch,
+        };
+        Ok(RewardModel { s, inputs, learner, schedule, pairs, batch, writer: None })
+    }
+
+    /// What there is to learn from, each once in an epoch.
+    fn elements(&self) -> usize {
+        self.pairs.as_ref().map_or(self.inputs.data.rankings.train.len(), Vec::len)
+    }
+
+    fn element(&self, number: usize) -> Cow<'a, Ranking> {
+        let training = &self.inputs.data.rankings.train;
+        match &self.pairs {
+            Some(pairs) => Cow::Owned(pairs[number].ranking(training)),
+            None => Cow::Borrowed(&training[number]),
+        }
     }
 }
 
@@ -53,16 +83,17 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
     type Engine = E;
 
     fn steps(&self) -> u64 {
-        self.s.epochs as u64 * self.inputs.data.rankings.train.len().div_ceil(self.s.batch) as u64
+        self.s.epochs as u64 * self.elements().div_ceil(self.batch) as u64
     }
 
     fn step(&mut self, step: u64, watch: &mut Watch) -> Result<Step> {
-        // 1. Prompts, each with all its responses.
+        // 1. Prompts, each with all its responses (or pairs, each with its two).
         let steps = self.steps();
+        let chosen = self.inputs.shuffled(Address::RewardModel, self.elements(), self.batch, step);
+        let batch: Vec<Cow<Ranking>> = chosen.into_iter().map(|i| self.element(i)).collect();
+        let batch: Vec<&Ranking> = batch.iter().map(|ranking| &**ranking).collect();
         let RewardModel { s, inputs, learner, .. } = self;
         let rankings = &inputs.data.rankings;
-        let chosen = inputs.shuffled(Address::RewardModel, rankings.train.len(), s.batch, step);
-        let batch: Vec<&Ranking> = chosen.into_iter().map(|i| &rankings.train[i]).collect();
 
         // 2. One forward per response; equation 1 over all pairs of a prompt; the mean over prompts.
         let (mut loss, mut accuracy) = (0.0, PairAccuracy::default());
@@ -85,7 +116,8 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
         fields.extend(accuracy.map(|accuracy| ("accuracy", accuracy.into())));
         fields.extend([("learning_rate", learning_rate.into()), ("gradient_norm", norm.into())]);
         if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == steps {
-            let (loss, accuracy) = validate(&mut learner.network, &rankings.validation, s.eval_examples);
+            let Validation { loss, accuracy, .. } =
+                validate(&mut learner.network, &rankings.validation, s.eval_examples);
             if let (Some(loss), Some(accuracy)) = (loss, accuracy.share()) {
                 fields.push(("validation_loss", loss.into()));
                 fields.push(("validation_accuracy", accuracy.value.into()));
@@ -104,69 +136,42 @@ impl<E: Engine> Stage for RewardModel<'_, E> {
     }
 
     fn finish(self) -> Result<Finished<E>> {
-        let (steps, data) = (self.steps(), self.inputs.data);
+        let (steps, data, seed) = (self.steps(), self.inputs.data, self.inputs.seed);
         let mut network = self.learner.network;
         let (training, test) = (&data.rankings.train, &data.rankings.test);
-        let (_, accuracy) = validate(&mut network, test, usize::MAX);
+        let Validation { log_loss, accuracy, .. } = validate(&mut network, test, usize::MAX);
         // Demonstrations average 0: the loss does not mind a shift, PPO's value function and its reader do.
         let wanted = self.s.center_on_demonstrations;
         let shift = if wanted { center(&mut network, &data.demonstrations.train) } else { None };
         let baseline = length_baseline(&length_pairs(training), &length_pairs(test)).held_out;
-        let (above, looked_at) = above_shuffled(&mut network, &data.demonstrations, self.inputs.seed);
+        let shuffled = blind_spots::shuffled(&mut network, &data.demonstrations, seed);
+        let written = self
+            .writer
+            .map_or(vec![], |writer| blind_spots::written(&mut network, &writer, &data.demonstrations, seed));
+        let ceiling = data.world.as_ref().map(|world| Ceiling::of(world, seed, &data.tokenizer, test));
+        let ceiling = ceiling.unwrap_or_default();
+        let [demonstrations, answers] = [|pair: &(f32, f32)| pair.0, |pair: &(f32, f32)| pair.1]
+            .map(|score| mean(&written.iter().map(score).collect::<Vec<f32>>()));
         let mut results = json!({ "steps": steps, "rankings": training.len(),
             "test_rankings": test.len(), "test_pairs": accuracy.count(), "shift": shift,
-            "demonstrations_above_shuffled": above });
-        put_interval(&mut results, "accuracy", accuracy.share());
-        put_interval(&mut results, "length_baseline", baseline);
+            "demonstrations_above_shuffled": hints::share_above(&shuffled),
+            "demonstrations_above_pretrained": hints::share_above(&written),
+            "demonstration_reward": demonstrations, "pretrained_reward": answers });
+        estimates::put(&mut results, "accuracy", accuracy.share());
+        estimates::put(&mut results, "length_baseline", baseline);
+        estimates::put(&mut results, "test_log_loss", log_loss.mean());
+        estimates::put(&mut results, "ceiling_gold", ceiling.gold.share());
+        estimates::put(&mut results, "ceiling_labelers", ceiling.labelers.share());
         let (key, rate, width) = ("reward_model.learning_rate", self.s.learning_rate, network.config.width);
         let nothing = "no demonstrations to center the rewards on (reward_model.center_on_demonstrations)";
         let notes = hints::some([
             hints::slow(key, rate, width, hints::REWARD_MODEL),
-            hints::likes_gibberish(above, looked_at),
+            hints::likes_gibberish(&shuffled),
+            hints::likes_pretrained(&written),
             (wanted && shift.is_none()).then(|| nothing.to_string()),
         ]);
         Ok(Finished { notes, ..Finished::network(network, results) })
     }
-}
-
-/// A share of pairs with the ends of its interval and the number of prompts that the pairs are of; null where there is
-/// none.
-fn put_interval(results: &mut Json, name: &str, estimate: Option<Estimate>) {
-    results[name] = json!(estimate.map(|e| e.value));
-    results[format!("{name}_low")] = json!(estimate.map(|e| e.low));
-    results[format!("{name}_high")] = json!(estimate.map(|e| e.high));
-    results[format!("{name}_prompts")] = json!(estimate.map_or(0, |e| e.clusters));
-}
-
-/// The share of some demonstrations, held-out ones where there are any, that score above their own tokens in random
-/// order, and how many were looked at. The end-of-text token stays where it is.
-fn above_shuffled<E: Engine>(
-    network: &mut Network<E>,
-    demonstrations: &Split<Vec<Example>>,
-    seed: u64,
-) -> (Option<f64>, usize) {
-    const MOST: usize = 64;
-    let Split { train, validation, test } = demonstrations;
-    let side = [test, validation, train].into_iter().find(|side| !side.is_empty());
-    let fits = |example: &&Example| example.tokens.len() <= network.config.context;
-    let some: Vec<&Example> = side.into_iter().flatten().filter(fits).take(MOST).collect();
-    let shuffled: Vec<Vec<u32>> = (0..).zip(&some).map(|(i, example)| shuffle(example, seed, i)).collect();
-    let right = network.scores(some.iter().map(|example| example.tokens.as_slice()));
-    let wrong = network.scores(shuffled.iter().map(Vec::as_slice));
-    let pairs: Vec<(f32, f32)> = right.into_iter().zip(wrong).collect();
-    (hints::demonstrations_above_shuffled(&pairs), pairs.len())
-}
-
-fn shuffle(example: &Example, seed: u64, index: u64) -> Vec<u32> {
-    // An address of its own: a shuffle of training data counts its epochs from 0.
-    let mut rng = Rng::at(seed, Address::RewardModel, Purpose::Noise, 0, index, 0);
-    let mut tokens = example.tokens.clone();
-    let words = example.response().len().saturating_sub(1);
-    let order = rng.permutation(words);
-    for (place, from) in order.into_iter().enumerate() {
-        tokens[example.prompt + place] = example.response()[from];
-    }
-    tokens
 }
 
 /// The same trunk under a fresh scalar head, N(0, 1/sqrt(C+1)). A reward model comes back as it is.
@@ -202,28 +207,40 @@ pub fn rank<E: Engine>(
     learner.accumulate(&sequences, &groups, 1.0, None, &mut loss);
 }
 
-/// Mean loss per prompt on the first `limit` rankings, and whether the reward model is right on their pairs, by prompt.
+/// What a reward model makes of held-out rankings.
+struct Validation<'r> {
+    /// Mean loss per prompt, in nats: what training lowers.
+    loss: Option<f64>,
+    /// -ln sigmoid of the margin of every pair, by prompt. Chance is ln 2.
+    log_loss: Clustered<&'r [u32]>,
+    /// Whether it is right on each pair, by prompt.
+    accuracy: Clustered<&'r [u32]>,
+}
+
+/// Looks at the first `limit` rankings.
 fn validate<'r, E: Engine>(
     network: &mut Network<E>,
     rankings: &'r [Ranking],
     limit: usize,
-) -> (Option<f64>, Clustered<&'r [u32]>) {
+) -> Validation<'r> {
     let rankings = &rankings[..rankings.len().min(limit)];
     let responses = rankings.iter().flat_map(|ranking| &ranking.responses);
     let rewards = network.scores(responses.map(|response| response.tokens.as_slice()));
-    let (mut loss, mut count, mut accuracy, mut rest) = (0.0, 0, Clustered::default(), &rewards[..]);
+    let (mut loss, mut count, mut rest) = (0.0, 0, &rewards[..]);
+    let (mut log_loss, mut accuracy) = (Clustered::default(), Clustered::default());
     for ranking in rankings {
-        let Ranking { responses, ranks } = ranking;
+        let Ranking { responses, ranks, .. } = ranking;
         let (rewards, others) = rest.split_at(responses.len());
         rest = others;
+        let PairAccuracy { correct, pairs } = pair_accuracy(rewards, ranks);
         if let Some(of_prompt) = reward_loss(rewards, ranks, &mut vec![0.0; ranks.len()], 1.0) {
             loss += f64::from(of_prompt);
             count += 1;
+            log_loss.add(ranking.prompt(), f64::from(of_prompt) * pairs as f64, pairs as usize);
         }
-        let PairAccuracy { correct, pairs } = pair_accuracy(rewards, ranks);
         accuracy.add(ranking.prompt(), correct, pairs as usize);
     }
-    ((count > 0).then(|| loss / count as f64), accuracy)
+    Validation { loss: (count > 0).then(|| loss / count as f64), log_loss, accuracy }
 }
 
 /// Shifts the rewards so that these demonstrations average 0; returns the mean before. Without any it does nothing.
@@ -251,7 +268,7 @@ fn tokens(ranking: &Ranking) -> usize {
 fn length_pairs(rankings: &[Ranking]) -> Vec<LengthPair<&[u32]>> {
     let mut pairs = Vec::new();
     for ranking in rankings {
-        let Ranking { responses, ranks } = ranking;
+        let Ranking { responses, ranks, .. } = ranking;
         for (i, better) in responses.iter().enumerate() {
             for (j, worse) in responses.iter().enumerate() {
                 if ranks[i] < ranks[j] {

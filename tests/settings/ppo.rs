@@ -122,6 +122,31 @@ fn ppo_follows_the_hand_in_every_setting() {
     }
 }
 
+/// Where `ema` is not set, the average reaches back over the paper's share of the run: 0.992 over 4000 updates. Here there
+/// are 12 / 6 * 2 * 2 = 8, and 0.992^(4000 / 8) = 0.0180.
+#[test]
+fn the_average_forgets_as_in_the_paper_unless_it_is_told() {
+    let unset = settings(&["ppo.ema="]);
+    let decay = unset.ppo.ema.expect("it stands in the resolved configuration");
+    assert!((decay - 0.018_023).abs() < 1e-5, "{decay}");
+    // A library's settings are not resolved.
+    let mut of_library = unset.clone();
+    of_library.ppo.ema = None;
+    let start = policy();
+    let (seen, _) = by_stage(&of_library);
+    for (found, expected) in seen.iter().zip(by_hand(&unset)) {
+        let error = distance(found.buffer("policy.average"), &expected.average, &start.parameters());
+        assert!(error <= EQUAL, "{error:.1e}");
+    }
+    // As many updates as the paper's, and more than those; and what is set stays.
+    let decay = |changes: &[&str]| settings(changes).ppo.ema.unwrap();
+    assert_eq!(decay(&["ppo.ema=", "ppo.episodes=6000"]), 0.992);
+    assert_eq!(decay(&["ppo.ema=", "ppo.episodes=60000"]), 0.992);
+    assert!((decay(&["ppo.ema=", "ppo.episodes=3000"]) - 0.984_064).abs() < 1e-6);
+    assert_eq!(decay(&["ppo.episodes=3000"]), 0.7);
+    assert_eq!(settings(&["ppo.ema=", "ppo.episodes=0"]).ppo.ema, None);
+}
+
 /// The policy's warm-up: linear over its iterations' updates, from its start to the peak.
 #[test]
 fn the_policys_warm_up_follows_the_hand() {

@@ -234,9 +234,14 @@ fn the_reward_model_follows_the_hand_in_every_setting() {
     };
     let hand = |settings: &Settings| {
         let s = Keys(&settings.reward_model);
-        let (rankings, batch, every) = (&DATA.rankings.train, s.count("batch"), s.count("eval_every") as u64);
+        let every = s.count("eval_every") as u64;
+        // All of a prompt's pairs are one element of the mean over prompts; or each of the 16 pairs is one, as the
+        // footnote has it, and then a batch of 2 of the 5 prompts is one of 16 / 5 * 2 = 6.4 pairs.
+        let (rankings, batch) = match s.is("shuffle_pairs", "true") {
+            true => (pairs(&DATA.rankings.train), 6),
+            false => (DATA.rankings.train.clone(), s.count("batch")),
+        };
         let steps = (s.count("epochs") * rankings.len().div_ceil(batch)) as u64;
-        // All of a prompt's pairs are one element of the mean over prompts.
         let add = |hand: &mut Hand, step| {
             let chosen = shuffled(settings.seed, Address::RewardModel, rankings.len(), batch, step);
             let chosen: Vec<&Ranking> = chosen.iter().map(|&i| &rankings[i]).collect();
@@ -266,10 +271,28 @@ fn the_reward_model_follows_the_hand_in_every_setting() {
         }
         outcome
     };
-    let more =
-        ["epochs=3", "eval_every=2", "eval_every=0", "eval_examples=2", "center_on_demonstrations=false"];
+    let more = ["epochs=3", "eval_every=2", "eval_every=0", "eval_examples=2"];
+    let more = [&more[..], &["center_on_demonstrations=false", "shuffle_pairs=true"]].concat();
     let cases = common("reward_model", &more);
     check(&cases.iter().map(String::as_str).collect::<Vec<_>>(), &start, stage, hand);
+}
+
+/// Each pair that is no tie as a ranking of two, in the order of the rankings, then of the better one, then of the worse.
+fn pairs(rankings: &[Ranking]) -> Vec<Ranking> {
+    let mut pairs = Vec::new();
+    for Ranking { responses, ranks, .. } in rankings {
+        let numbers = || 0..ranks.len();
+        for (winner, loser) in numbers().flat_map(|w| numbers().map(move |l| (w, l))) {
+            if ranks[winner] < ranks[loser] {
+                pairs.push(Ranking::new(
+                    vec![responses[winner].clone(), responses[loser].clone()],
+                    vec![1, 2],
+                ));
+            }
+        }
+    }
+    assert_eq!(pairs.len(), 16);
+    pairs
 }
 
 /// Moves the final bias along the head's weight until demonstrations score 0 on average.

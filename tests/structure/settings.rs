@@ -135,6 +135,7 @@ const TESTED: &[Row] = &[
         &[
             "reward_model.epochs",
             "reward_model.batch",
+            "reward_model.shuffle_pairs",
             "reward_model.learning_rate",
             "reward_model.schedule",
             "reward_model.final_fraction",
