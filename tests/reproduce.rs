@@ -78,13 +78,13 @@ fn stopped_again_and_again_it_ends_in_the_same_bytes() {
     let mut stops = 0;
     loop {
         let stop = AtomicBool::new(false);
-        let mut progress = StopAfter::new(37, &stop);
+        let mut progress = StopAfter::new(17, &stop);
         match draw(&plumbing(), &[], &[3], out.path(), &mut progress, &stop) {
             Err(Error::Interrupted { .. }) => stops += 1,
             done => break drop(done.unwrap()),
         }
     }
-    assert!(stops >= 3, "{stops} stops");
+    assert!(stops >= 4, "{stops} stops");
     assert_same(&repeating(out.path()), &REFERENCE, &[], "stopped and started again");
     let figures =
         Figures::parse(std::str::from_utf8(&REFERENCE["figures.json"]).unwrap(), "figures.json").unwrap();

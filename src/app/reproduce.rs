@@ -84,8 +84,9 @@ fn verdicts(figures: &Figures) -> Vec<String> {
             }
             _ => text(v.ours, 3),
         };
-        vec![v.effect.word().to_string(), v.figure.clone(), v.claim.clone(), v.paper.clone(), ours]
+        // The claims are long: they come last.
+        vec![v.effect.word().to_string(), v.figure.clone(), ours, v.paper.clone(), v.claim.clone()]
     };
     let rows: Vec<Vec<String>> = figures.verdicts.iter().map(row).collect();
-    tables::columns(&["effect", "where", "claim", "paper", "ours, 95 % interval"], &rows)
+    tables::columns(&["effect", "where", "ours, 95 % interval", "paper", "claim"], &rows)
 }

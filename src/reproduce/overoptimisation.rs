@@ -140,3 +140,24 @@ fn draw(labs: &[Lab], figures: &mut Figures) -> Result<()> {
     figures.verdicts.push(LARGER_IS_SAFER.judge(&curves.iter().map(by_judge).collect::<Vec<_>>()));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A curve whose gold score is the number of the iteration.
+    fn curve(iterations: usize) -> Vec<Iteration> {
+        (0..iterations).map(|i| Iteration { kl: 0.0, proxy: 0.0, gold: i as f64 }).collect()
+    }
+
+    #[test]
+    fn a_curve_is_cut_into_tenths() {
+        let gold = |iterations: usize, number: usize| -> Vec<f64> {
+            part(&curve(iterations), number, |i| i.gold).into_iter().map(|(_, gold)| gold).collect()
+        };
+        assert_eq!((gold(20, 0), gold(20, 9)), (vec![0.0, 1.0], vec![18.0, 19.0]));
+        // What is left over after whole parts is left out, and a short curve has a part for each iteration.
+        assert_eq!((gold(25, 9), gold(4, 3)), (vec![18.0, 19.0], vec![3.0]));
+        assert_eq!((gold(4, 9), gold(0, 0)), (vec![], vec![]));
+    }
+}

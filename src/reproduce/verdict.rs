@@ -33,7 +33,7 @@ impl Rule {
             Rule::Within(low, high) => (format!("within {low} and {high}"), "outside of these".to_string()),
         };
         format!(
-            "yes: the whole 95 % interval over prompts, and with several seeds also that over the seeds, lies {yes}; no: \
+            "yes: the whole 95 % interval over prompts (or what is measured), and with several seeds also that over the seeds, lies {yes}; no: \
              both lie {no}; else undecided"
         )
     }
@@ -95,7 +95,11 @@ impl Claim {
             Some(_) => (Effect::Undecided, String::new()),
         };
         if let Some(e) = over_prompts {
-            why = format!("over {} prompts: {}", e.clusters, interval_text(over_prompts, 3));
+            why = format!(
+                "over {} prompts (or what is measured): {}",
+                e.clusters,
+                interval_text(over_prompts, 3)
+            );
             if over_seeds.is_some() {
                 why += &format!("; over {} seeds: {}", of_each.len(), interval_text(over_seeds, 3));
             }
