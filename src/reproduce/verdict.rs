@@ -33,7 +33,7 @@ impl Rule {
             Rule::Within(low, high) => (format!("within {low} and {high}"), "outside of these".to_string()),
         };
         format!(
-            "yes: the whole 95 % interval over prompts (or what is measured), and with several seeds also that over the seeds, lies {yes}; no: \
+            "yes: the whole 95 % interval over items (prompts, windows of text, pairs), and with several seeds also that over the seeds, lies {yes}; no: \
              both lie {no}; else undecided"
         )
     }
@@ -95,11 +95,7 @@ impl Claim {
             Some(_) => (Effect::Undecided, String::new()),
         };
         if let Some(e) = over_prompts {
-            why = format!(
-                "over {} prompts (or what is measured): {}",
-                e.clusters,
-                interval_text(over_prompts, 3)
-            );
+            why = format!("over {} items: {}", e.clusters, interval_text(over_prompts, 3));
             if over_seeds.is_some() {
                 why += &format!("; over {} seeds: {}", of_each.len(), interval_text(over_seeds, 3));
             }
@@ -210,7 +206,7 @@ mod tests {
         assert!(verdict.low.unwrap() > 0.0, "over prompts alone it is sure");
         assert_eq!((verdict.effect, verdict.seeds.len()), (Effect::Undecided, 2));
         assert!(
-            verdict.why.contains("over 8 prompts") && verdict.why.contains("over 2 seeds"),
+            verdict.why.contains("over 8 items") && verdict.why.contains("over 2 seeds"),
             "{}",
             verdict.why
         );
