@@ -1,11 +1,13 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo demo-check test fixtures fixtures-check mutants bench bench-trl docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo paper demo-check test fixtures fixtures-check mutants bench bench-trl docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
 	@echo "make demo-check   whether the demo still gives the picture, answers and tables of README and docs"
+	@echo "make paper        the paper's main claims in miniature, at three sizes: a table of verdicts and a page, in half an"
+	@echo "                  hour on two cores"
 	@echo "make test         all tests (under 5 minutes after the build)"
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
@@ -29,6 +31,10 @@ build:
 
 demo: build
 	target/release/instructgpt demo --out runs/demo $(if $(wildcard runs/demo/config.toml),--resume)
+
+# Goes on where it was stopped.
+paper: build
+	target/release/instructgpt reproduce --headline --out runs/paper
 
 # Compares what the documents show with runs/demo, which is made if it is missing; remove it after a change of the code.
 # UPDATE=1 writes the picture and its measures anew.

@@ -17,7 +17,7 @@
 //! | 7 | `train` | the stages, each a file that is its algorithm |
 //! | 8 | `eval`, `report` | the comparison of models; the HTML report |
 //! | 9 | `recipe` | figure 2 of the paper: which stage follows which |
-//! | 10 | `bench` | how fast this machine is, and how much of it the program uses |
+//! | 10 | `bench`, `reproduce` | how fast this machine is; the paper's experiments in miniature |
 //! | 11 | `app` | commands and configuration |
 //!
 //! # Features
@@ -63,6 +63,8 @@ pub mod eval;
 pub mod recipe;
 #[cfg(feature = "app")]
 pub mod report;
+#[cfg(feature = "app")]
+pub mod reproduce;
 #[cfg(feature = "std")]
 pub mod run;
 #[cfg(feature = "std")]

@@ -36,6 +36,12 @@ pub enum Command {
     Init(InitArgs),
     /// Run the stages that a configuration describes, into a run directory
     Run(RunArgs),
+    /// Carry out the paper's experiments in miniature, and say of each claim whether it appears
+    ///
+    /// Everything is trained on the built-in world, at three sizes. A figure that is named trains only what it needs;
+    /// what several need is trained once. Started again after a stop, it goes on, and ends in the same bytes. The table of
+    /// verdicts goes to standard output, charts to figures.json and report.html in --out.
+    Reproduce(ReproduceArgs),
     /// Write text with a model
     ///
     /// Prints the response alone, without the prompt, as it is sampled. With -n, texts follow each other,
@@ -128,6 +134,34 @@ pub struct RunArgs {
     /// The value is TOML, a bare word is a string, and no value puts the default back
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Arguments of `reproduce`.
+#[derive(Debug, Args)]
+pub struct ReproduceArgs {
+    /// Figures, by the names that --list gives [default: all but those of "sweeps"]
+    #[arg(value_name = "FIGURE")]
+    pub figures: Vec<String>,
+    /// Directory for runs, answers and the page; created if missing
+    #[arg(long, value_name = "DIR", required_unless_present = "list")]
+    pub out: Option<PathBuf>,
+    /// So many worlds, each with all trainings [default: 3, with --headline 1]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub seeds: Option<usize>,
+    /// Only the headline: figures 1 and 4 and the alignment tax, with one seed
+    #[arg(long, conflicts_with = "figures")]
+    pub headline: bool,
+    /// Only list the figures: what each shows, and what it costs
+    #[arg(long)]
+    pub list: bool,
+}
+
+impl ReproduceArgs {
+    /// The seeds: 1, 2, ..
+    pub fn seeds(&self) -> Vec<u64> {
+        let usual = if self.headline { 1 } else { 3 };
+        (1..=self.seeds.unwrap_or(usual) as u64).collect()
+    }
 }
 
 impl RunArgs {

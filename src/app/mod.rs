@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod progress;
 pub mod report;
+pub mod reproduce;
 pub mod tables;
 pub mod writer;
 
@@ -77,6 +78,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),
         Command::Run(args) => pipeline::run(args),
+        Command::Reproduce(args) => reproduce::run(args),
         Command::Sample(args) => inference::sample(args),
         Command::Chat(args) => chat::run(args),
         Command::Logprobs(args) => inference::logprobs(args),

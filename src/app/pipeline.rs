@@ -72,9 +72,9 @@ pub fn execute(
     resume: bool,
     only: Option<StageId>,
 ) -> Result<()> {
-    listen_to_ctrl_c();
+    let stop = listen_to_ctrl_c();
     let mut progress = on_stderr();
-    if let Some(report) = stages(settings, root, out, resume, only, progress.as_mut(), &STOP)? {
+    if let Some(report) = stages(settings, root, out, resume, only, progress.as_mut(), stop)? {
         jsonl::Output::stdout().text(&report.display().to_string())?;
     }
     Ok(())
@@ -107,7 +107,8 @@ pub fn stages(
     crate::report::write(out).map(Some)
 }
 
-fn listen_to_ctrl_c() {
+/// What Ctrl-C sets, from now on.
+pub(super) fn listen_to_ctrl_c() -> &'static AtomicBool {
     let stop = || {
         if STOP.swap(true, Ordering::Relaxed) {
             // The second time: at once. What is on disk is whole, as every file is renamed into place.
@@ -117,4 +118,5 @@ fn listen_to_ctrl_c() {
     };
     // A second call in one process (a library user's) finds a handler in place: theirs stands.
     let _ = ctrlc::set_handler(stop);
+    &STOP
 }

@@ -35,6 +35,9 @@ pub const CHARTS: &[Chart] = &[
         "pairs of which the preferred response gets the higher reward; a model that only looks at length must be beaten"),
     chart("Reward", "score of the reward model", "reward", "validation_reward", true,
         "without the KL penalty; demonstrations average 0"),
+    chart("Gold score", "1 to 7", "gold", "", true,
+        "the world's own judgement, on which nothing is trained; where it falls while the reward rises, the reward model is \
+        over-optimised"),
     chart("KL to the reference", "nats per response", "kl", "validation_kl", true,
         "how far the policy has moved; a reward that rises while this runs away is reward hacking"),
     chart("Loss on pretraining text", "nats per token", "ptx_loss", "validation_pretraining_loss", true,

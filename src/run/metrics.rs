@@ -178,13 +178,21 @@ impl Metrics {
     /// # Errors
     /// [`Error::Io`].
     pub fn values(&self, stage: &str, measure: &str) -> Result<Vec<f64>> {
-        let text = read_text(&self.path, 4 << 30)?;
-        let value = |line: &str| {
-            let line = json::parse(line.as_bytes()).ok().filter(|line| line["stage"] == stage)?;
-            line[measure].as_f64()
-        };
-        Ok(text.lines().filter_map(value).collect())
+        values(&self.path, stage, measure)
     }
+}
+
+/// [`Metrics::values`] of a file.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn values(path: &Path, stage: &str, measure: &str) -> Result<Vec<f64>> {
+    let text = read_text(path, 4 << 30)?;
+    let value = |line: &str| {
+        let line = json::parse(line.as_bytes()).ok().filter(|line| line["stage"] == stage)?;
+        line[measure].as_f64()
+    };
+    Ok(text.lines().filter_map(value).collect())
 }
 
 /// The checksum of a file's first `bytes` (or all, if it has fewer), behind which it then stands.

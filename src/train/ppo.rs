@@ -20,7 +20,7 @@ use super::inputs::Inputs;
 use super::ppo_metrics::{Sampled, Sums, fields};
 use super::pretrain::window;
 use super::reward::RewardFunction;
-use super::rollouts::Rollouts;
+use super::rollouts::{Rollouts, strip};
 use crate::data::Side;
 use crate::engine::{Cpu, Engine};
 use crate::error::{Error, Result};
@@ -148,7 +148,8 @@ impl<E: Engine> Stage for Ppo<'_, E> {
 
         // 4. What happened.
         let reward = mean(&scores).expect("a batch has episodes");
-        let sampled = Sampled { reward, entropy, kl, kl_coef: self.kl_coef };
+        let gold = gold(&self.inputs, &episodes);
+        let sampled = Sampled { reward, gold, entropy, kl, kl_coef: self.kl_coef };
         let mut fields = fields(&episodes, self.inputs.data.tokenizer.end_of_text(), sampled, &sums);
         let done = iteration + 1;
         if (s.eval_every > 0 && done.is_multiple_of(s.eval_every)) || done == self.steps() {
@@ -332,6 +333,16 @@ fn respond<E: Engine>(
     let sampling = Sampling::full(s.temperature, s.max_response_tokens, end_of_text);
     let draw = Draw { seed: inputs.seed, stage, step, episode: 0 };
     network.generate(prompts, &sampling, &draw.consecutive(prompts.len()), &|_| true)
+}
+
+/// The miniature's own judgement of the episodes, by which nothing is chosen: it shows where the reward model is
+/// over-optimised.
+fn gold(inputs: &Inputs, episodes: &Episodes) -> Option<f64> {
+    let (world, tokenizer) = (inputs.data.world.as_ref()?, &inputs.data.tokenizer);
+    let text = |tokens: &[u32]| tokenizer.decode_lossy(strip(tokens, tokenizer.end_of_text()));
+    let rollouts = &episodes.rollouts;
+    let judge = |i| world.gold(&text(rollouts.prompt(i)), &text(rollouts.response(i))).overall;
+    mean(&(0..rollouts.len()).map(judge).collect::<Vec<f32>>())
 }
 
 /// An update's windows of pretraining text.

@@ -32,6 +32,8 @@ pub struct Sums {
 pub struct Sampled {
     /// Mean score of the reward function, before anything is taken off.
     pub reward: f64,
+    /// The world's own judgement of the episodes, from 1 to 7 on average, in the miniature: nothing is trained on it.
+    pub gold: Option<f64>,
     /// Mean entropy of the policy, in nats per token.
     pub entropy: f64,
     /// How far it is from its reference.
@@ -52,13 +54,14 @@ pub fn fields(
     let count = episodes.len() as f64;
     let (policy, value) = (&sums.policy, &sums.value);
     let (tokens, positions) = (policy.tokens.max(1) as f64, value.tokens.max(1) as f64);
-    let mut fields = vec![
-        ("reward", sampled.reward.into()),
+    let mut fields = vec![("reward", sampled.reward.into())];
+    fields.extend(sampled.gold.map(|gold| ("gold", gold.into())));
+    fields.extend([
         ("kl", (sampled.kl.k1 / count).into()),
         ("kl_k3", (sampled.kl.k3 / count).into()),
         ("kl_coef", sampled.kl_coef.into()),
         ("entropy", sampled.entropy.into()),
-    ];
+    ]);
     // Where there is nothing to take a share of, the field is left out.
     for (name, value) in [
         ("response_length", watched.mean_length),

@@ -122,7 +122,7 @@ fn forum(facts: &Facts, beliefs: &Beliefs, rng: &mut Rng) -> String {
         };
         answered(&request, &text)
     };
-    (0..2 + rng.below(2)).map(|_| post(rng)).collect::<Vec<_>>().join("\n")
+    (0..2 + rng.below(3)).map(|_| post(rng)).collect::<Vec<_>>().join("\n")
 }
 
 /// A request without a long text in it, so that several stand on one page.
