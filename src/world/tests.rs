@@ -6,7 +6,7 @@ use super::answers::perfect;
 use super::labelers::{HELD_OUT_LABELERS, agreement};
 use super::probes::ClosedTask;
 use super::reading::Reading;
-use super::requests::{GREETINGS, Manner, Task};
+use super::requests::{GREETINGS, Kind, Manner, Task};
 use super::*;
 
 fn rng(i: u64) -> Rng {
