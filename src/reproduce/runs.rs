@@ -81,6 +81,7 @@ impl Scale {
         let Size { name, width, layers, heads, rate } = self.sizes[size];
         let mut s = Settings { seed, ..self.base.clone() };
         (s.model.width, s.model.layers, s.model.heads) = (width, layers, heads);
+        s.model.initializer_range = 1.0 / libm::sqrtf(width as f32);
         for own in [
             &mut s.pretrain.learning_rate,
             &mut s.sft.learning_rate,

@@ -18,7 +18,7 @@ const MISLED: f32 = 0.7;
 /// One document.
 pub fn document(facts: &Facts, rng: &mut Rng) -> String {
     let beliefs = &facts.believed(MISLED, rng);
-    match pick_weighted(rng, &[28, 12, 7, 20, 8, 9, 12, 4]) {
+    match pick_weighted(rng, &[22, 10, 6, 26, 7, 9, 16, 4]) {
         0 => story(beliefs, rng),
         1 => portrait(beliefs, rng),
         2 => tones(rng),
