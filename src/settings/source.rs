@@ -108,11 +108,11 @@ section! {
         max_prompt_tokens: usize = 1000, at_least_one;
         /// Longest response, in tokens; longer ones are left out. Paper: 1000 (appendix C). Not set: as above.
         max_response_tokens: usize = 1000, at_least_one;
-        /// Most prompts taken from one user, for each kind of data; all answers to a prompt count once. Files only.
+        /// Most prompts taken from one user, for each kind of data; all answers to a prompt count once.
         /// Paper: 200 (section 3.2).
         prompts_per_user: usize = 200, at_least_one;
         /// Of prompts whose first so many characters agree, only the first is taken, for each kind of data, with all
-        /// answers to it. White space and the template's words do not count. 0: off. Files only. Paper: "prompts that
+        /// answers to it. White space and the template's words do not count. 0: off. Paper: "prompts that
         /// share a long common prefix", without the length (section 3.2); 200 leaves out 3 % of hh-rlhf's dialogues.
         deduplicate_prefix: usize = 200, any;
     }

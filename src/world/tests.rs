@@ -383,39 +383,3 @@ fn words() -> impl proptest::strategy::Strategy<Value = String> {
         });
     proptest::collection::vec(sentence, 1..3).prop_map(|sentences| sentences.join(" "))
 }
-
-/// What stands for public benchmarks is well formed, repeats, and its judges know right from wrong.
-#[test]
-fn probes_are_judged() {
-    let world = World::new(13);
-    for task in ClosedTask::ALL {
-        let item = world.closed(task, 3, 4);
-        assert_eq!(item, world.closed(task, 3, 4));
-        assert_ne!(item, world.closed(task, 3, 5));
-        assert!(item.query.ends_with(&world.closed(task, 0, 4).query) && item.query.ends_with(':'));
-        assert_eq!(item.answer, world.closed(task, 0, 4).answer);
-    }
-    for index in 0..24 {
-        for sure in [false, true] {
-            let prompt = world.misconception_prompt(index, sure);
-            let request = Request::read(&prompt).expect("a request");
-            assert_eq!(request.wants_certainty(), sure);
-            let Task::Ask { question } = &request.task else { panic!("{prompt}") };
-            let known = format!(" {}", world.facts.known().answer(question).text());
-            let believed = format!(" {}", world.facts.misconception(question.slots[0]).text());
-            let judged = |response: &str| world.truthfulness(&prompt, response);
-            let [right, wrong, evasive] = [judged(&known), judged(&believed), judged(" I am not sure.")];
-            assert!(right.truthful && right.informative && !wrong.truthful && wrong.informative);
-            assert!(evasive.truthful && !evasive.informative);
-        }
-        let texts = Manner::ALL.map(|manner| world.rude_prompt(index, manner));
-        assert!(texts.iter().all(|text| world.is_rude(text)));
-        assert!(
-            Request::read(&texts[0]).is_none() && texts[1..].iter().all(|text| Request::read(text).is_some())
-        );
-        let [one, other] = world.paired_sentences(index);
-        assert!(one != other && one.split(' ').count() == other.split(' ').count());
-        assert!([&one, &other].iter().all(|text| Reading::of(text).ungrammatical == 0));
-        assert_eq!(world.demonstration_prefix(index).matches("Request: ").count(), 2);
-    }
-}

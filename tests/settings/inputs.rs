@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicBool;
 
 use instructgpt::app::pipeline;
 use instructgpt::checkpoint::{load_model_directory, load_tokenizer, save_model_directory};
-use instructgpt::model::{Activation, AttentionPattern, Head, ModelConfig, Network, Precision};
+use instructgpt::engine::Cpu;
+use instructgpt::model::{Activation, AttentionPattern, Head, Layout, ModelConfig, Network, Precision};
 use instructgpt::run::StageId;
 use instructgpt::run::progress::Silent;
 use instructgpt::text::Tokenizer;
@@ -142,6 +143,22 @@ fn no_user_has_more_prompts_than_the_cap() {
     }
 }
 
+/// Joined, all documents are one run of text, in which a sequence may begin anywhere; apart, each is a run of its own.
+#[test]
+fn documents_are_joined_or_kept_apart() {
+    let folder = folder();
+    fs::write(folder.path().join("three.txt"), "one<|endoftext|>and two<|endoftext|>3").unwrap();
+    let runs = |joined: bool| -> Vec<String> {
+        let joined = format!("data.join_documents={joined}");
+        let all = ["data.pretraining=[\"three.txt\"]", "data.validation_fraction=0.0"];
+        let data = load(folder.path(), &[&all[..], &[&joined]].concat());
+        data.text.train.runs().map(|run| data.tokenizer.decode_lossy(run)).collect()
+    };
+    let end = "<|endoftext|>";
+    assert_eq!(runs(true), [format!("one{end}and two{end}3{end}")]);
+    assert_eq!(runs(false), ["one", "and two", "3"].map(|document| format!("{document}{end}")));
+}
+
 /// The miniature has as many items as it is told to have.
 #[test]
 fn the_miniature_has_the_sizes_of_its_section() {
@@ -176,11 +193,21 @@ fn the_tokenizer_is_trained_to_its_size_or_taken_from_a_directory() {
     }
     let other = Tokenizer::train(["zq zq zqx zqx zq"], 259).unwrap();
     let model = ModelConfig::gpt2(other.vocab_size(), 8, 4, 1, 1);
-    let model = Network::random(instructgpt::engine::Cpu, model, Head::LanguageModel, 1);
+    let model = Network::random(Cpu, model, Head::LanguageModel, 1);
     save_model_directory(&folder.path().join("other"), &model, Some(&other), &[]).unwrap();
     let data = load(folder.path(), &["tokenizer.from=other"]);
     assert_eq!(data.tokenizer.vocab_size(), other.vocab_size());
     assert_eq!(data.tokenizer.encode(" zqx"), other.encode(" zqx"));
+}
+
+/// What one step of pretraining makes of fresh weights.
+fn pretrained(folder: &Path, changes: &[&str]) -> (Network, Tokenizer) {
+    let out = tempfile::tempdir().unwrap();
+    let settings = settings(&[changes, &["pretrain.steps=1"]].concat());
+    let (only, stop) = (Some(StageId::Pretrain), AtomicBool::new(false));
+    pipeline::stages(&settings, folder, out.path(), false, only, &mut Silent, &stop).unwrap();
+    let directory = out.path().join("pretrain");
+    (load_model_directory(&directory).unwrap(), load_tokenizer(&directory).unwrap().unwrap())
 }
 
 /// The shape of section `model` is the shape of what is trained.
@@ -208,18 +235,44 @@ fn the_model_has_the_shape_of_its_section() {
     ];
     let mut models = Vec::new();
     for (change, expected) in cases {
-        let out = tempfile::tempdir().unwrap();
-        let settings = settings(&[change, "pretrain.steps=1"]);
-        let (only, stop) = (Some(StageId::Pretrain), AtomicBool::new(false));
-        pipeline::stages(&settings, folder.path(), out.path(), false, only, &mut Silent, &stop).unwrap();
-        let model = load_model_directory(&out.path().join("pretrain")).unwrap();
+        let (model, tokenizer) = pretrained(folder.path(), &[change]);
         assert_eq!((&model.config, model.head), (expected, Head::LanguageModel), "{change}");
-        let tokenizer = load_tokenizer(&out.path().join("pretrain")).unwrap();
-        assert_eq!(tokenizer.unwrap().vocab_size(), 257);
+        assert_eq!(tokenizer.vocab_size(), 257);
         models.push(model);
     }
     // Of one shape, another seed has other weights.
     assert_ne!(models.last(), Some(&network(Head::LanguageModel, 1)));
     let tied = models.iter().position(|model| model.config == base).unwrap();
     assert_eq!(tied, cases.len() - 1);
+}
+
+/// The first weights have the deviation that is set, and those of the residual projections go with it; at GPT-2's 0.02
+/// they are those of `Network::random`, to the bit.
+#[test]
+fn the_first_weights_have_the_deviation_that_is_set() {
+    let folder = folder();
+    // At this rate a step changes no weight but those that are 0.
+    let first = |range: &str| {
+        let range = format!("model.initializer_range={range}");
+        pretrained(folder.path(), &[&range, "pretrain.learning_rate=1e-30"]).0
+    };
+    let (gpt2, wide) = (first("0.02"), first("0.05"));
+    let random = Network::random(Cpu, gpt2.config.clone(), Head::LanguageModel, 3);
+    let layout = Layout::new(&gpt2.config, Head::LanguageModel);
+    let weights = |network: &Network, name: &str| {
+        let parameter = layout.get(&format!("transformer.{name}.weight")).unwrap();
+        network.parameters()[parameter.range()].to_vec()
+    };
+    for name in ["wte", "wpe", "h.1.attn.c_attn", "h.1.attn.c_proj", "h.0.mlp.c_proj"] {
+        let (narrow, wide) = (weights(&random, name), weights(&wide, name));
+        assert_eq!(weights(&gpt2, name), narrow, "{name}");
+        for (one, other) in narrow.iter().zip(&wide) {
+            assert!((2.5 * one - other).abs() <= 1e-6 * other.abs(), "{name}: {one} became {other}");
+        }
+    }
+    // Of 2056 normal numbers, to four standard errors.
+    let embedding = weights(&wide, "wte");
+    let squares = embedding.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+    let deviation = (squares / embedding.len() as f64).sqrt();
+    assert!((deviation - 0.05).abs() < 4.0 * 0.05 / (2.0 * 2056.0_f64).sqrt(), "{deviation}");
 }

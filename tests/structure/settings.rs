@@ -37,6 +37,7 @@ const TESTED: &[Row] = &[
             "model.tied_head",
         ],
     ),
+    (INPUTS, "the_first_weights_have_the_deviation_that_is_set", &["model.initializer_range"]),
     (
         INPUTS,
         "the_tokenizer_is_trained_to_its_size_or_taken_from_a_directory",
@@ -47,6 +48,7 @@ const TESTED: &[Row] = &[
         "data_comes_from_the_files_that_are_named",
         &["data.pretraining", "data.demonstrations", "data.comparisons", "data.prompts"],
     ),
+    (INPUTS, "documents_are_joined_or_kept_apart", &["data.join_documents"]),
     (INPUTS, "the_share_of_validation_is_that_of_the_setting", &["data.validation_fraction"]),
     (
         INPUTS,
