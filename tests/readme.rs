@@ -80,7 +80,8 @@ fn the_demo_still_gives_the_answers() {
             answers = &sample.unwrap_or_else(|| panic!("{line}: no such sample")).answers;
         } else if let Some((model, shown_answer)) = line.trim_start().split_once(':') {
             let Some(answer) = answers.iter().find(|answer| answer.model == model) else { continue };
-            assert_eq!(shown_answer, answer.text, "{model}");
+            // A line end is shown as a sign, so that an answer stands on one line.
+            assert_eq!(shown_answer, answer.text.replace('\n', " ⏎ "), "{model}");
             shown += 1;
         }
     }
