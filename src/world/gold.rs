@@ -162,7 +162,8 @@ pub(super) fn fulfilment(task: &Task, reading: &Reading) -> (f32, usize) {
             let felt = event.and_then(|event| event.form.mood());
             let ends =
                 felt.is_some_and(|felt| clauses.last() == Some(&Clause::new(Form::Was, &[hero, felt])));
-            let new = clauses.iter().all(|clause| !text.clauses.contains(clause));
+            // What is told of somebody else is new, but no continuation.
+            let new = event.is_some() && clauses.iter().all(|clause| !text.clauses.contains(clause));
             (share(&[event.is_some(), ends, new]), LONGEST_STORY)
         }
         Task::Ask { question } => (share(&[reading.answer(question).is_some()]), 1),
