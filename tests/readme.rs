@@ -104,12 +104,17 @@ fn the_demo_still_gives_the_tables() {
 /// A command line as a shell would cut it, as far as the documents need it.
 fn arguments(line: &str) -> Vec<String> {
     let line = line.split(" #").next().unwrap();
-    let pieces = line.split('"').enumerate();
-    let words = |(i, piece): (usize, &str)| match i % 2 {
-        0 => piece.split_whitespace().map(String::from).collect(),
-        _ => vec![piece.to_string()],
-    };
-    pieces.flat_map(words).collect()
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in line.chars() {
+        match quote {
+            Some(end) if c == end => quote = None,
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None if c == ' ' => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
 }
 
 #[test]

@@ -163,15 +163,21 @@ fn a_mistake_on_the_command_line_is_named() {
     }
 }
 
-/// The smallest scale at which the paper's order appears: one size, a fraction of the laptop's steps.
+/// The smallest scale at which the paper's order appears: one size, and settings with which it learns fast.
 fn order() -> Scale {
     let mut scale = scale().unwrap();
-    scale.sizes[MIDDLE] = Size { name: "m", width: 64, layers: 2, heads: 4, rate: 1.0 };
+    scale.sizes[MIDDLE] = Size { name: "m", width: 96, layers: 2, heads: 6, rate: 1.0 };
     let s = &mut scale.base;
+    (s.model.context, s.model.initializer_range, s.tokenizer.vocab_size) = (192, 0.1, 640);
+    (s.data.join_documents, s.data.max_prompt_tokens, s.data.max_response_tokens) = (false, 120, 48);
     (s.world.documents, s.world.demonstrations, s.world.comparisons, s.world.prompts) =
-        (2000, 1600, 900, 800);
-    (s.model.context, s.pretrain.steps, s.pretrain.batch, s.pretrain.eval_every) = (144, 260, 8, 0);
-    (s.sft.epochs, s.reward_model.batch, s.reward_model.eval_every) = (2, 8, 0);
+        (4000, 1600, 900, 800);
+    (s.pretrain.steps, s.pretrain.batch, s.pretrain.learning_rate, s.pretrain.eval_every) =
+        (300, 16, 1e-3, 0);
+    (s.sft.epochs, s.sft.batch, s.sft.learning_rate) = (2, 8, 7e-4);
+    (s.rlhf_init.epochs, s.rlhf_init.batch, s.rlhf_init.learning_rate) = (2, 8, 7e-4);
+    (s.reward_model.batch, s.reward_model.learning_rate, s.reward_model.eval_every) = (8, 7e-4, 0);
+    (s.ppo.max_prompt_tokens, s.ppo.max_response_tokens) = (120, 48);
     (s.ppo.episodes, s.ppo.eval_every, s.ppo.eval_prompts) = (1536, 0, 160);
     scale
 }
