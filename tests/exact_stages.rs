@@ -658,7 +658,8 @@ fn the_reward_models_interval_is_clustered_by_prompt() {
     }
     assert_eq!((&results["test_pairs"], &results["accuracy_prompts"]), (&json!(0), &json!(0)));
     assert!(lines.iter().all(|line| line.get("validation_accuracy").is_none()));
-    assert!(results["notes"][0].as_str().unwrap().contains("no demonstrations to center"));
+    let notes = results["notes"].as_array().unwrap();
+    assert!(notes.iter().any(|note| note.as_str().unwrap().contains("no demonstrations to center")));
 }
 
 /// A batch of 4 at 0.1 has a window of text in two batches of five, and the shares that are told are those of the data.

@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(small.settings.ppo.reward_model_from.as_deref(), Some("m/reward_model"));
         assert_eq!(small.settings.sft.reward_model_from, small.settings.ppo.reward_model_from);
         assert_eq!((small.settings.reward_model.epochs, middle.settings.reward_model.epochs), (0, 1));
-        assert_eq!([&small, &middle, &large].map(|spec| spec.settings.ppo.learning_rate), [2e-3, 1e-3, 4e-4]);
+        assert_eq!([&small, &middle, &large].map(|spec| spec.settings.ppo.learning_rate), [2e-3, 1e-3, 6e-4]);
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
         let own = &reward.settings.reward_model;
         assert_eq!((own.init_from.as_deref(), own.max_candidates), (Some("l/sft"), 5));
         assert_eq!(reward.settings.collect.models, ["m/sft"]);
-        assert_eq!(own.learning_rate, scale.base.reward_model.learning_rate * 0.4);
+        assert_eq!(own.learning_rate, scale.base.reward_model.learning_rate * 0.6);
         assert_eq!(reward.needs.iter().map(|(spec, _)| spec.name.as_str()).collect::<Vec<_>>(), ["m", "l"]);
     }
 }

@@ -168,11 +168,12 @@ fn the_policys_warm_up_follows_the_hand() {
 /// `episodes` over `batch` iterations, `eval_prompts` scored after each `eval_every` of them and after the last.
 #[test]
 fn ppo_makes_its_iterations_and_validations() {
+    // The last one scored is the episode that is shown token by token.
     for (changes, iterations, validations, scored) in [
-        (&[][..], 2, vec![2], 12 + 3),
-        (&["ppo.episodes=24", "ppo.eval_every=3", "ppo.eval_prompts=2"], 4, vec![3, 4], 24 + 4),
-        (&["ppo.episodes=24", "ppo.eval_every=1", "ppo.eval_prompts=4"], 4, vec![1, 2, 3, 4], 24 + 16),
-        (&["ppo.episodes=6", "ppo.eval_every=0"], 1, vec![1], 6 + 3),
+        (&[][..], 2, vec![2], 12 + 3 + 1),
+        (&["ppo.episodes=24", "ppo.eval_every=3", "ppo.eval_prompts=2"], 4, vec![3, 4], 24 + 4 + 1),
+        (&["ppo.episodes=24", "ppo.eval_every=1", "ppo.eval_prompts=4"], 4, vec![1, 2, 3, 4], 24 + 16 + 1),
+        (&["ppo.episodes=6", "ppo.eval_every=0"], 1, vec![1], 6 + 3 + 1),
     ] {
         let (settings, mut calls) = (settings(changes), 0);
         let mut reward = |prompt: &[u32], response: &[u32]| {
