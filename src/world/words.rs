@@ -19,7 +19,7 @@ pub const OBJECTS: [&str; 10] =
     ["ball", "hat", "bell", "book", "kite", "lamp", "drum", "coin", "box", "rope"];
 /// What may stand before a thing.
 pub const SIZES: [&str; 4] = ["big", "small", "new", "shiny"];
-/// Moods; every event leads to one of them ([`Form::mood`]).
+/// Moods; every event leads to one of them ([`mood`](super::language::Form::mood)).
 pub const MOODS: [&str; 4] = ["happy", "sad", "cross", "scared"];
 /// When a story begins.
 pub const TIMES: [&str; 3] = ["day", "morning", "night"];
