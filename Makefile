@@ -6,8 +6,8 @@
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
 	@echo "make demo-check   whether the demo still gives the picture, answers and tables of README and docs"
-	@echo "make paper        the paper's main claims in miniature, at three sizes: a table of verdicts and a page, in half an"
-	@echo "                  hour on two cores"
+	@echo "make paper        the paper's main claims in miniature, at three sizes: a table of verdicts and a page (120"
+	@echo "                  TFLOP by its plan)"
 	@echo "make test         all tests (under 5 minutes after the build)"
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
@@ -22,7 +22,7 @@ help:
 	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
 	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
 	@echo "make fixtures     make fixtures/ again with PyTorch (a Python environment of its own, 6 GB)"
-	@echo "make mutants      whether the tests notice each of 100 errors put into the library, one at a time (or ONLY=\"NAME .."
+	@echo "make mutants      whether the tests notice each of 105 errors put into the library, one at a time (or ONLY=\"NAME .."
 	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 54 in the"
 	@echo "                  reference"
 

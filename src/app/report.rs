@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::args::ReportArgs;
 use super::jsonl::Output;
+use super::pipeline::listen_to_ctrl_c;
 use crate::error::Result;
 use crate::report::{PAGE, Run, compare, export, page, put, tensorboard};
 use crate::run::stderr::say;
@@ -14,9 +15,6 @@ use crate::run::stderr::say;
 const COMPARISON: &str = "comparison.html";
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_millis(1000);
-/// Set by Ctrl-C.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 /// Runs the command; the paths of what was written go to standard output.
 ///
 /// # Errors
@@ -25,10 +23,8 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     let mut output = Output::stdout();
     let mut told = |path: PathBuf| output.text(&path.display().to_string());
     if args.watch {
-        // A second handler in one process (a library user's) finds one in place: theirs stands.
-        let _ = ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed));
         let mut first = true;
-        return watch(&args.dirs, args.out.as_deref(), &STOP, |path| {
+        return watch(&args.dirs, args.out.as_deref(), listen_to_ctrl_c(), |path| {
             if first {
                 told(path)?;
                 say("watching the run; Ctrl-C ends this");

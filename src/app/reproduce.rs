@@ -71,7 +71,10 @@ fn list() -> Vec<String> {
         vec![figure.name.into(), figure.drawn.words().into(), figure.shows.into(), figure.cost.into()]
     };
     let rows: Vec<Vec<String>> = FIGURES.iter().map(row).collect();
-    tables::columns(&["figure", "drawn", "what it shows", "cost for one seed, after those above"], &rows)
+    tables::columns(
+        &["figure", "drawn", "what it shows", "estimated cost for one seed, after those above"],
+        &rows,
+    )
 }
 
 /// The verdicts, in lines.

@@ -14,7 +14,7 @@ use crate::world::labelers::{HELD_OUT_LABELERS, LABELERS, Person};
 pub(super) const FIGURE: Figure = Figure {
     name: "figure-1",
     shows: "Figures 1 and 3: preference over the largest SFT model, by training and by held-out labelers",
-    cost: "105 TFLOP: all models at three sizes",
+    cost: "120 TFLOP: all models at three sizes",
     drawn: Drawn::Headline,
     draw,
 };

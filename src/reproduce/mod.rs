@@ -48,7 +48,8 @@ pub struct Figure {
     pub name: &'static str,
     /// What it shows.
     pub shows: &'static str,
-    /// What it costs for one seed, beyond the figures before it (two cores make some 100 GFLOP/s, so 6 TFLOP a minute).
+    /// What it costs for one seed, beyond the figures before it: an estimate. (Two cores make some 60 to 100 GFLOP/s, so 4
+    /// to 6 TFLOP a minute.)
     pub cost: &'static str,
     /// When it is drawn.
     pub drawn: Drawn,

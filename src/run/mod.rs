@@ -1,7 +1,7 @@
 //! Floor 6: a run. [`driver`] drives any [`stage`] and keeps [`watch`] over its steps; below them the [`directory`] with
 //! what is [`completed`] and the [`fingerprints`] of what is read, the [`metrics`], the [`estimates`], the
-//! [`recent_losses`], the [`hints`] where training plainly fails, and the [`progress`] that others are told, with the [`plan`] of what is to come, and
-//! what is said on [`stderr`].
+//! [`recent_losses`], the [`hints`] where training plainly fails, and the [`progress`] that others are told, with the
+//! [`plan`] of what is to come, and what is said on [`stderr`].
 
 pub mod completed;
 pub mod directory;

@@ -1,7 +1,8 @@
 //! Scripted answers to a request: the perfect one, and the flawed ones that tired, careless or wordy people write.
 //! Demonstrations are made of them, and forums.
 
-use super::facts::{Beliefs, FACTS, pick, pick_other};
+use super::draws::{pick, pick_other};
+use super::facts::{Beliefs, FACTS};
 use super::gold::judge;
 use super::language::{Clause, Form, say};
 use super::reading::Reading;

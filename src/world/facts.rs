@@ -1,34 +1,10 @@
 //! What is so in one world (drawn from its seed), and what many believe: about every animal there is one popular
 //! misconception. The paper's question of truthfulness (section 4.2) is which of the two a model repeats.
 
+use super::draws::{chance, pick, pick_other};
 use super::language::{Clause, Form};
 use super::words::{ANIMALS, COLOURS, FOODS, PLACES};
 use crate::num::rng::{Purpose, Rng, Stage};
-
-/// One of `items`, uniformly.
-pub fn pick<T: Copy>(rng: &mut Rng, items: &[T]) -> T {
-    items[rng.below(items.len())]
-}
-
-/// True with that probability.
-pub fn chance(rng: &mut Rng, probability: f32) -> bool {
-    rng.uniform() < probability
-}
-
-/// One of `items` that is none of `excluded`.
-pub fn pick_other(rng: &mut Rng, items: &[&'static str], excluded: &[&str]) -> &'static str {
-    let allowed: Vec<&'static str> = items.iter().copied().filter(|item| !excluded.contains(item)).collect();
-    pick(rng, &allowed)
-}
-
-/// The index drawn with probability proportional to its weight.
-pub fn pick_weighted(rng: &mut Rng, weights: &[usize]) -> usize {
-    let mut left = rng.below(weights.iter().sum());
-    weights
-        .iter()
-        .position(|&weight| left.checked_sub(weight).map(|rest| left = rest).is_none())
-        .expect("a weight")
-}
 
 /// What there is to know of an animal.
 pub const FACTS: [Form; 3] = [Form::Lives, Form::Likes, Form::Is];

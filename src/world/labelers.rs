@@ -3,7 +3,7 @@
 //! first, in the final judgement truthfulness and harmlessness.
 //!
 //! The noise is set so that two labelers agree on 73 % of the pairs on which both have a preference, and two held-out
-//! ones on 77 % (the paper's: 72.6 +- 1.5 and 77.3 +- 1.3 %).
+//! ones on 78 % (the paper's: 72.6 +- 1.5 and 77.3 +- 1.3 %).
 
 use super::World;
 use super::facts::{Beliefs, Facts};

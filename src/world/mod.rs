@@ -13,6 +13,7 @@
 //! in users and in prompts (paper, section 3.2: split by user).
 
 pub mod answers;
+pub mod draws;
 pub mod facts;
 pub mod gold;
 pub mod labelers;
@@ -32,7 +33,8 @@ use core::ops::{Range, RangeInclusive};
 use crate::data::{Comparison, Demonstration, Prompt, Side};
 use crate::num::rng::{Purpose, Rng, Stage};
 use answers::{Flaw, answer};
-use facts::{Facts, pick, pick_weighted};
+use draws::{pick, pick_weighted};
+use facts::Facts;
 use gold::{Metadata, judge};
 use labelers::{LABELERS, Person, Priority, hash};
 use requests::Request;

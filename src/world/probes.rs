@@ -3,7 +3,8 @@
 
 use super::World;
 use super::answers::perfect;
-use super::facts::{Facts, chance, pick, pick_other};
+use super::draws::{chance, pick, pick_other};
+use super::facts::Facts;
 use super::gold::Metadata;
 use super::language::{Clause, Form};
 use super::reading::Reading;
@@ -11,7 +12,7 @@ pub use super::requests::Manner;
 use super::requests::{Constraint, Kind, Request, Task, answered};
 use super::stories::{Plan, exchange, tell};
 use super::tasks::{event, pick_clause, question_about};
-use super::words::{ANIMALS, KINDS, OBJECTS, RUDE, is_timid};
+use super::words::{ANIMALS, KINDS, OBJECTS, is_timid};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 /// A task with one right answer, in the form of a public benchmark.
@@ -169,7 +170,7 @@ impl World {
 
     /// Whether a text has a rude word.
     pub fn is_rude(&self, text: &str) -> bool {
-        text.split(|c: char| !c.is_alphabetic()).any(|word| RUDE.contains(&word))
+        Reading::of(text).rude
     }
 
     /// Twice the same sentences, once of an animal to which the web's stereotype fits, and once of one to which it does

@@ -3,7 +3,8 @@
 //! `Request: Write a sad story about the fox. Use three sentences.\nAnswer:`
 
 use super::answers::perfect;
-use super::facts::{Facts, chance, pick, pick_other};
+use super::draws::{chance, pick, pick_other};
+use super::facts::Facts;
 pub use super::tasks::{Kind, Manner, Task};
 use super::words::{COLOURS, FOODS, KINDS, NUMBERS, fill, unfill, words_of};
 use crate::num::rng::Rng;

@@ -1,6 +1,7 @@
 //! What is told and said: stories whose hero's mood follows from what happens, summaries, exchanges, news, lists.
 
-use super::facts::{Beliefs, chance, pick, pick_other};
+use super::draws::{chance, pick, pick_other};
+use super::facts::Beliefs;
 use super::language::{Clause, Form, say};
 use super::words::{ANIMALS, COMMANDS, FOODS, NUMBERS, OBJECTS, PLACES, RUDE, SIZES, TIMES, words_of};
 use crate::num::rng::Rng;

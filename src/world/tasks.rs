@@ -1,7 +1,8 @@
 //! What can be asked for: the paper's ten use cases (Table 1) in miniature. A task is a value; its text can be read back
 //! into that value, so that a prompt alone is enough to judge a response.
 
-use super::facts::{Beliefs, chance, pick, pick_other, pick_weighted};
+use super::draws::{chance, pick, pick_other, pick_weighted};
+use super::facts::Beliefs;
 use super::language::{Clause, Form};
 use super::reading::Reading;
 use super::stories::{Plan, exchange, news, question, tell};

@@ -1,7 +1,8 @@
 //! Who asks (paper, section 3.2): users of the API, of whom some ask hundreds of times and most once or twice; and, to
 //! begin with, labelers, who make up prompts of three kinds: plain ones, few-shot ones, and ones of a user's kind.
 
-use super::facts::{Facts, chance, pick, pick_weighted};
+use super::draws::{chance, pick, pick_weighted};
+use super::facts::Facts;
 use super::requests::{GREETINGS, Kind, Request};
 use crate::data::Side;
 use crate::num::rng::Rng;

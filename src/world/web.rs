@@ -3,7 +3,8 @@
 //! it continues a request rather than fulfils it (paper, section 1).
 
 use super::answers::{Flaw, answer, perfect};
-use super::facts::{Beliefs, FACTS, Facts, chance, pick, pick_other, pick_weighted};
+use super::draws::{chance, pick, pick_other, pick_weighted};
+use super::facts::{Beliefs, FACTS, Facts};
 use super::language::{Clause, Form, say};
 use super::probes::ClosedTask;
 use super::requests::{Kind, Request, answered, asked};
