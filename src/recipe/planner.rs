@@ -102,18 +102,17 @@ impl Planner<'_> {
         stage.tokens = windows.tokens as u64;
         let validations = validations(s.steps, s.eval_every) + 1.0;
         let [validation, test] = [Side::Validation, Side::Test].map(|side| self.text_loss(&model, side));
-        stage.at_most = self.data.text.train.runs().any(|run| run.len() <= model.context);
         stage.work = Work::passes(TRAINING * windows.flops + validations * validation + test);
         learner(stage, &model, Head::LanguageModel, self.s.micro_batch_tokens, false);
         Ok(())
     }
 
-    /// Random windows of the text, and the predictions in them: at most, where a run of text is shorter.
+    /// Random windows of the text, and the predictions in them: on average, where runs of text are shorter.
     fn windows(&self, model: &ModelConfig, count: f64) -> Sum {
-        let longest = self.data.text.train.runs().map(|run| run.len() - 1).max().unwrap_or(0);
-        let tokens = model.context.min(longest);
         let mut sum = Sum::default();
-        sum.add(count, tokens, model.forward_flops(Head::LanguageModel, tokens, tokens));
+        for (tokens, share) in self.data.text.train.window_lengths(model.context) {
+            sum.add(count * share, tokens, model.forward_flops(Head::LanguageModel, tokens, tokens));
+        }
         sum
     }
 
@@ -141,7 +140,6 @@ impl Planner<'_> {
         let loss = |side| self.demonstration_loss(&model, side, s.eval_examples);
         let looked_at =
             epochs * loss(Side::Validation) + 2.0 * loss(Side::Test) + self.text_loss(&model, Side::Test);
-        stage.at_most = number > 0.0 && self.data.text.train.runs().any(|run| run.len() <= model.context);
         stage.work = Work::passes(TRAINING * (epochs * epoch.flops + windows.flops) + looked_at);
         learner(stage, &model, Head::LanguageModel, self.s.micro_batch_tokens, false);
         Ok(())

@@ -1,5 +1,7 @@
 //! Pretraining text in tokens: passages one after another, and the sequences that are taken from them.
 
+use std::collections::BTreeMap;
+
 use crate::model::Sequence;
 use crate::num::rng::Rng;
 
@@ -60,8 +62,7 @@ impl TextStream {
     /// # Panics
     /// Where there is nothing to predict.
     pub fn window(&self, context: usize, rng: &mut Rng) -> Sequence<'_> {
-        // A run of one token predicts nothing.
-        let places = |run: &[u32]| (run.len().saturating_sub(context)).max(1).min(run.len() - 1);
+        let places = |run: &[u32]| places(run, context);
         let mut place = rng.below(self.runs().map(places).sum());
         let run = self.runs().find(|run| {
             let here = place < places(run);
@@ -70,6 +71,16 @@ impl TextStream {
         });
         let run = run.expect("text to draw from");
         Sequence::text(&run[place..run.len().min(place + context + 1)])
+    }
+
+    /// How many predictions a random window has: with which probability each number.
+    pub fn window_lengths(&self, context: usize) -> BTreeMap<usize, f64> {
+        let mut lengths: BTreeMap<usize, usize> = BTreeMap::new();
+        for run in self.runs().filter(|run| run.len() > 1) {
+            *lengths.entry(context.min(run.len() - 1)).or_default() += places(run, context);
+        }
+        let all: usize = lengths.values().sum();
+        lengths.into_iter().map(|(length, places)| (length, places as f64 / all as f64)).collect()
     }
 
     /// The text cut into consecutive windows of `context` predictions, up to `limit` of them in all.
@@ -88,11 +99,15 @@ impl TextStream {
     }
 }
 
+/// Places in a run at which a window can begin. A run of one token predicts nothing.
+fn places(run: &[u32], context: usize) -> usize {
+    (run.len().saturating_sub(context)).max(1).min(run.len() - 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::num::rng::{Purpose, Stage};
-    use std::collections::BTreeMap;
 
     /// Runs 0..10, 10..12 and 12..17.
     fn stream() -> TextStream {
@@ -132,6 +147,9 @@ mod tests {
             .collect();
         assert_eq!(counts.keys().cloned().collect::<Vec<_>>(), expected);
         assert!(counts.values().all(|&count| (1000..1200).contains(&count)), "{counts:?}");
+        // Nine of the ten predict three tokens, one predicts one.
+        assert_eq!(stream.window_lengths(3), BTreeMap::from([(1, 0.1), (3, 0.9)]));
+        assert!(TextStream::default().window_lengths(3).is_empty());
     }
 
     #[test]
