@@ -110,11 +110,7 @@ impl Error {
 
     /// A [`Error::Device`].
     pub fn device(expected: impl ToString, found: impl ToString, hint: impl ToString) -> Self {
-        Error::Device {
-            expected: shortened(expected),
-            found: shortened(found),
-            hint: hint.to_string(),
-        }
+        Error::Device { expected: shortened(expected), found: shortened(found), hint: hint.to_string() }
     }
 
     /// A [`Error::Io`]; `reason` is usually a `std::io::Error`.

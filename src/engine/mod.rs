@@ -16,7 +16,6 @@
 //! token in the order of the batch, so that a batch cut in pieces gives the bits of the whole.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -25,6 +24,7 @@ pub mod batch;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub(crate) mod device;
 pub mod host;
 pub mod plain;
 pub mod sampling;
@@ -34,6 +34,7 @@ pub use activations::Name;
 pub use batch::Batch;
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
+pub use device::{Device, check_devices};
 pub use sampling::{Choice, Choosing};
 pub use types::*;
 
@@ -58,11 +59,6 @@ pub trait Engine: Copy + Send + Sync + 'static {
     const DECODED: usize = 32;
     /// Whether the operations are the host's threads' work, so that decoding is shared out to them.
     const BY_THREADS: bool = true;
-
-    /// What has gone wrong with the device, if something has: what it computed since is NaN.
-    fn fault(&self) -> Option<String> {
-        None
-    }
 
     // Memory.
 

@@ -7,8 +7,8 @@ use core::cell::OnceCell;
 use super::config::ModelConfig;
 use super::decode::Decoder;
 use super::network::Network;
-use crate::engine::sampling::{Choice, Choosing};
 use crate::engine::Engine;
+use crate::engine::sampling::{Choice, Choosing};
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
 
@@ -151,10 +151,8 @@ fn generate_group<E: Engine>(
     let capacity = (0..prompts.len()).map(|slot| prompts[slot].len() + limit(slot)).max().unwrap_or(0);
     let mut decoder = Decoder::new(network, weights, prompts.len(), capacity.min(config.context));
     let mut advance = |sequences: &[(usize, &[u32])], responses: &mut [Response]| {
-        let uniforms: Vec<f32> = sequences
-            .iter()
-            .map(|&(slot, _)| draws[slot].uniform(responses[slot].tokens.len()))
-            .collect();
+        let uniforms: Vec<f32> =
+            sequences.iter().map(|&(slot, _)| draws[slot].uniform(responses[slot].tokens.len())).collect();
         let choices = decoder.draw(sequences, sampling.choosing(), &uniforms);
         for (choice, &(slot, _)) in choices.into_iter().zip(sequences) {
             responses[slot].push(choice, sampling);

@@ -3,7 +3,7 @@
 //!
 //! # Faults
 //! The operations of an engine do not fail. What can go wrong once a device is open (its memory is used up, it is lost)
-//! is kept as the device's [fault](Device::fault): from then on nothing is launched and all that is read back is NaN, so
+//! is kept as a fault, which [`check`] reports: from then on nothing is launched and all that is read back is NaN, so
 //! that whoever checks numbers stops, and asks for the fault.
 #![allow(unsafe_code)]
 
@@ -110,7 +110,6 @@ pub struct Device {
     context: sys::CUcontext,
     functions: Vec<sys::CUfunction>,
     state: Mutex<State>,
-    fault: OnceLock<String>,
 }
 
 // SAFETY: the handles are addresses that the driver may be given from any thread; a context is made current on a
@@ -203,6 +202,24 @@ fn unavailable(expected: &str, found: impl ToString, hint: &str) -> Error {
     Error::device(expected, found, hint)
 }
 
+/// The first fault of any device: see the head of this file.
+static FAULT: OnceLock<String> = OnceLock::new();
+
+/// Whether no device has failed so far.
+///
+/// # Errors
+/// [`Error::Device`].
+pub fn check() -> Result<()> {
+    match FAULT.get() {
+        None => Ok(()),
+        Some(fault) => {
+            let hint = "what was saved before is whole; --resume goes on with it, on this device or another, or \
+                        without --device. Less memory is needed with a smaller micro_batch_tokens";
+            Err(unavailable("a device that goes on working", fault, hint))
+        }
+    }
+}
+
 /// The driver's name and description of an error.
 fn words(error: driver::DriverError) -> String {
     let text = |text: core::result::Result<&core::ffi::CStr, driver::DriverError>| match text {
@@ -230,7 +247,11 @@ impl Cuda {
                 1 => "one device, cuda:0".into(),
                 count => format!("{count} devices, cuda:0 to cuda:{}", count - 1),
             };
-            return Err(unavailable(&format!("the device cuda:{number}"), found, "`doctor` lists the devices"));
+            return Err(unavailable(
+                &format!("the device cuda:{number}"),
+                found,
+                "`doctor` lists the devices",
+            ));
         };
         // SAFETY: looks whether the library can be loaded, which runs its initialisers.
         if !unsafe { nvrtc::sys::is_culib_present() } {
@@ -316,13 +337,8 @@ impl Device {
                 busy: 0,
                 staging: Memory { address: 0, bytes: 0 },
             };
-            Ok(Device { info, context, functions, state: Mutex::new(state), fault: OnceLock::new() })
+            Ok(Device { info, context, functions, state: Mutex::new(state) })
         }
-    }
-
-    /// What has gone wrong, if something has: nothing that was computed since is of any worth.
-    pub fn fault(&self) -> Option<&str> {
-        self.fault.get().map(String::as_str)
     }
 
     /// Does something with the driver, unless there is a fault; a failure is one.
@@ -331,13 +347,23 @@ impl Device {
         self.attempt(&mut state, what, act)
     }
 
-    fn attempt<T>(&self, state: &mut State, what: &str, act: impl FnOnce(&mut State) -> Attempt<T>) -> Option<T> {
-        if self.fault.get().is_some() {
+    fn attempt<T>(
+        &self,
+        state: &mut State,
+        what: &str,
+        act: impl FnOnce(&mut State) -> Attempt<T>,
+    ) -> Option<T> {
+        if FAULT.get().is_some() {
             return None;
         }
         // SAFETY: the context is the device's own and is never destroyed.
         let attempt = unsafe { driver::ctx::set_current(self.context) }.and_then(|()| act(state));
-        attempt.map_err(|error| self.fault.get_or_init(|| format!("could not {what}: {}", words(error)))).ok()
+        let number = self.info.number;
+        attempt
+            .map_err(|error| {
+                FAULT.get_or_init(|| format!("cuda:{number} could not {what}: {}", words(error)))
+            })
+            .ok()
     }
 
     /// Memory for so many numbers, of no particular content.
@@ -361,7 +387,9 @@ impl Device {
         }
         // SAFETY: the memory is its owner's, who is being dropped. The driver waits for the work that uses it. After a
         // fault this may fail, and nothing is left to be saved.
-        let _ = unsafe { driver::ctx::set_current(self.context).and_then(|()| driver::free_sync(memory.address)) };
+        let _ = unsafe {
+            driver::ctx::set_current(self.context).and_then(|()| driver::free_sync(memory.address))
+        };
     }
 
     /// The device for the launches and copies of one operation; other threads wait. With room for some words to hand
@@ -457,7 +485,11 @@ impl Work {
             return;
         }
         let [x, y, z] = grid.map(|side| u32::try_from(side).expect("a grid of at most 2^32 blocks"));
-        assert!(y < 1 << 16 && z < 1 << 16 && x < 1 << 31, "{} in a grid of {grid:?}", KERNELS[kernel as usize]);
+        assert!(
+            y < 1 << 16 && z < 1 << 16 && x < 1 << 31,
+            "{} in a grid of {grid:?}",
+            KERNELS[kernel as usize]
+        );
         let mut values = arguments.to_vec();
         let mut addresses: Vec<*mut c_void> = values
             .iter_mut()

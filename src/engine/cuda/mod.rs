@@ -17,10 +17,10 @@
 
 pub(super) mod batch;
 mod device;
-mod products;
 mod operations;
+mod products;
 
-pub use device::{DeviceInfo, devices};
+pub use device::{DeviceInfo, check, devices};
 
 /// All kernels, as NVRTC gets them. A file's lines keep their numbers in its messages.
 pub const SOURCE: &str = concat!(

@@ -1,7 +1,6 @@
 //! The engine: from the names of buffers to addresses, and from operations to launches of the kernels of the same name.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -133,15 +132,7 @@ impl Cuda {
     }
 
     /// `y = x + mask branch / (1 - rate)`, without x `y = mask branch / (1 - rate)`.
-    fn dropout(
-        &self,
-        rows: &Rows,
-        y: Name,
-        x: Argument,
-        branch: Name,
-        site: u32,
-        dropout: Option<Dropout>,
-    ) {
+    fn dropout(&self, rows: &Rows, y: Name, x: Argument, branch: Name, site: u32, dropout: Option<Dropout>) {
         let (n, c) = (rows.n, rows.width(y));
         // Of no dropout the kernel reads only that it is none.
         let none = Dropout { rate: 0.0, seed: 0, stage: Stage::Test, step: 0 };
@@ -233,10 +224,6 @@ impl Engine for Cuda {
 
     const DECODED: usize = 256;
     const BY_THREADS: bool = false;
-
-    fn fault(&self) -> Option<String> {
-        self.0.fault().map(|fault| alloc::format!("cuda:{} {fault}", self.0.info.number))
-    }
 
     fn buffer(&self, values: Vec<f32>) -> Buffer {
         let buffer = self.0.memory(values.len());
