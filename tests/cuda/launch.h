@@ -1,0 +1,24 @@
+// What the test driver and a module compiled for it know of each other.
+#pragma once
+
+namespace shim {
+
+struct Dim {
+    unsigned x, y, z;
+};
+
+// A kernel of a module: exported as `shim_kernel_NAME`.
+struct Kernel {
+    // Runs the whole grid. False if the kernel broke a rule that a GPU punishes; what it was is on standard error.
+    bool (*launch)(Dim grid, Dim block, unsigned dynamic_shared, void **arguments);
+    // Which block and thread runs now, in words.
+    const char *(*where)();
+    // Of `__launch_bounds__`: how many threads a block may have.
+    unsigned bounds;
+};
+
+// What one block of an H100 may have.
+constexpr unsigned MAX_THREADS = 1024;
+constexpr unsigned MAX_SHARED = 227 * 1024;
+
+} // namespace shim
