@@ -48,7 +48,7 @@ __device__ __forceinline__ void product(float *c, const float *a, const float *b
     auto fetch = [&]() -> bool {
         while (p >= end) {
             if (++run >= run_count) return false;
-            end = (int)(runs[run + 1] - runs[0]);
+            p = (int)(runs[run] - runs[0]), end = (int)(runs[run + 1] - runs[0]);
         }
 #pragma unroll
         for (int u = 0; u < LOADS; u++) {
