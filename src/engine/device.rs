@@ -5,7 +5,7 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-#[cfg(not(feature = "cuda"))]
+#[cfg(all(feature = "app", not(feature = "cuda")))]
 use crate::error::Error;
 use crate::error::Result;
 
@@ -59,6 +59,7 @@ impl From<Device> for String {
 }
 
 /// Runs an expression with the engine of a device, in a function that returns a [`Result`].
+#[cfg(feature = "app")]
 macro_rules! on_device {
     ($device:expr, |$engine:ident| $body:expr) => {
         match $device {
@@ -76,11 +77,11 @@ macro_rules! on_device {
         }
     };
 }
-#[cfg(feature = "std")]
+#[cfg(feature = "app")]
 pub(crate) use on_device;
 
 /// What a build without the feature says when it is asked for a GPU.
-#[cfg(not(feature = "cuda"))]
+#[cfg(all(feature = "app", not(feature = "cuda")))]
 pub(crate) fn not_built_in() -> Error {
     let hint = "cargo build --release --features cuda makes one; without --device the processor computes";
     Error::device("a build with the feature `cuda`", "one without it", hint)
