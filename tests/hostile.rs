@@ -334,7 +334,7 @@ fn run_configurations() {
     ] {
         let sets = sets.iter().flat_map(|set| ["--set", *set]);
         let arguments: Vec<&str> = ["run", file, "--out", out].into_iter().chain(sets).collect();
-        refused(&arguments, b"", &["model: expected a size that fits into memory", "GiB"]);
+        refused(&arguments, b"", &["model: expected a size that fits into memory", "MiB"]);
     }
     assert_eq!(fs::read_dir(out).unwrap().count(), 1);
 }

@@ -5,9 +5,11 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Cpu, Engine};
 #[cfg(all(feature = "app", not(feature = "cuda")))]
 use crate::error::Error;
 use crate::error::Result;
+use crate::num::par;
 
 /// What computes: "cpu", "cuda" (the first device) or "cuda:N".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -32,6 +34,29 @@ impl core::str::FromStr for Device {
             _ => None,
         }
         .ok_or_else(|| "expected cpu, cuda or cuda:N".into())
+    }
+}
+
+impl Device {
+    /// Sequences that are decoded at a time.
+    pub fn decoded_together(self) -> usize {
+        match self {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => super::Cuda::DECODED,
+            _ => Cpu::DECODED * par::threads(),
+        }
+    }
+
+    /// Bytes of its memory that can be had; `None` if only trying says so.
+    ///
+    /// # Errors
+    /// Those of opening it.
+    pub fn free_memory(self) -> Result<Option<usize>> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(number) => super::Cuda::open(number).map(|cuda| Some(cuda.free_memory())),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -17,7 +17,6 @@ use super::activations::activation_floats;
 use super::config::{ModelConfig, Precision};
 use super::layout::Head;
 use crate::engine::cpu::log_prob::chunk;
-use crate::engine::{Cpu, Engine};
 
 impl ModelConfig {
     /// Number of parameters under a head.
@@ -67,11 +66,11 @@ impl ModelConfig {
     }
 
     /// Bytes of sampling, beside the network: packed weights, and the keys and values of the sequences of up to
-    /// `tokens` tokens that are in work on `threads` threads together.
-    pub fn sampling_bytes(&self, sequences: usize, tokens: usize, threads: usize) -> u128 {
+    /// `tokens` tokens of which at most `together` are in work at a time.
+    pub fn sampling_bytes(&self, sequences: usize, tokens: usize, together: usize) -> u128 {
         let number = if self.precision == Precision::Bf16 { 2 } else { 4 };
         let [v, c, l] = [self.vocab_size, self.width, self.layers].map(|size| size as u128);
-        let rows = sequences.min(Cpu::DECODED * threads) as u128 * tokens as u128;
+        let rows = sequences.min(together) as u128 * tokens as u128;
         number * (self.block_weights() as u128 + v * c) + 4 * rows * 2 * l * c
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::Device;
 use crate::error::{Error, Result};
 use crate::run::{Plan, PlannedStage};
 use crate::settings::{Select, Settings};
@@ -35,16 +36,22 @@ pub fn world() -> Error {
 ///
 /// # Errors
 /// [`Error::Usage`] if the system does not have as much as a stage plans.
-pub fn check_memory(plan: &Plan) -> Result<()> {
-    // Asked for and given back untouched: only the system knows what it has.
-    let there = |bytes: u128| {
-        isize::try_from(bytes).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n as usize).is_ok())
+pub fn check_memory(plan: &Plan, device: Device) -> Result<()> {
+    let free = device.free_memory()?;
+    let there = |bytes: u128| match free {
+        Some(free) => bytes <= free as u128,
+        // Asked for and given back untouched: only the system knows what it has.
+        None => isize::try_from(bytes).is_ok_and(|n| Vec::<u8>::new().try_reserve_exact(n as usize).is_ok()),
     };
     let Some(PlannedStage { id, parameters, memory, .. }) = plan.left().find(|stage| !there(stage.memory))
     else {
         return Ok(());
     };
-    let found = format!("{} with {parameters} parameters in memory: {} GiB", id.name(), memory >> 30);
+    let of = match free {
+        Some(free) => format!(" of {} MiB that {device} has free", free >> 20),
+        None => String::new(),
+    };
+    let found = format!("{} with {parameters} parameters in memory: {} MiB{of}", id.name(), memory >> 20);
     let hint = "lower model.width, model.layers, model.context or micro_batch_tokens";
     Err(Error::usage("model", "a size that fits into memory", found, hint))
 }

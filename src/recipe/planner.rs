@@ -8,7 +8,6 @@ use super::named::wanted;
 use crate::data::Side;
 use crate::error::Result;
 use crate::model::{Head, ModelConfig, Sequence};
-use crate::num::par;
 use crate::run::{PlannedStage, StageId, Work};
 use crate::settings::{Model, Settings, SftSettings};
 use crate::train::blind_spots;
@@ -168,7 +167,7 @@ impl Planner<'_> {
         stage.work.sampling = sum.flops;
         reader(stage, &model, Head::LanguageModel, s.micro_batch_tokens, s.collect.models.len().max(1));
         stage.memory +=
-            model.sampling_bytes(PROMPTS * s.reward_model.max_candidates, model.context, par::threads());
+            model.sampling_bytes(PROMPTS * s.reward_model.max_candidates, model.context, self.s.device.decoded_together());
         Ok(())
     }
 
@@ -250,7 +249,7 @@ impl Planner<'_> {
         let prompt = data.max_prompt_tokens.max(ppo.max_prompt_tokens);
         let response = data.max_response_tokens.max(ppo.max_response_tokens);
         let longest = model.context.min(prompt.saturating_add(response));
-        model.sampling_bytes(sequences, longest, par::threads())
+        model.sampling_bytes(sequences, longest, self.s.device.decoded_together())
     }
 
     /// Answers of the longest length to prompts (tokens, times), and their scores.
@@ -355,7 +354,7 @@ impl Planner<'_> {
             reader(stage, &reward, Head::Scalar, s.micro_batch_tokens, 1);
         }
         let largest =
-            contenders.iter().map(|model| model.sampling_bytes(prompts.len(), model.context, par::threads()));
+            contenders.iter().map(|model| model.sampling_bytes(prompts.len(), model.context, self.s.device.decoded_together()));
         stage.memory += largest.max().unwrap_or(0);
         (stage.steps, stage.at_most) = (contenders.len() as u64, true);
         Ok(())
