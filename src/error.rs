@@ -54,6 +54,15 @@ pub enum Error {
         /// How to go on.
         hint: String,
     },
+    /// A device that was asked for cannot be used, or has failed. Exit code 1.
+    Device {
+        /// What is needed.
+        expected: String,
+        /// What there is.
+        found: String,
+        /// How to go on (may be empty).
+        hint: String,
+    },
     /// Several mistakes of one kind of input, which are said together. Exit code 2 if one of them has it.
     Several(Vec<Error>),
     /// The user stopped the run; all that is finished is saved. Exit code 1.
@@ -97,6 +106,11 @@ impl Error {
             found: shortened(found),
             hint: hint.to_string(),
         }
+    }
+
+    /// A [`Error::Device`].
+    pub fn device(expected: impl ToString, found: impl ToString, hint: impl ToString) -> Self {
+        Error::Device { expected: shortened(expected), found: shortened(found), hint: hint.to_string() }
     }
 
     /// A [`Error::Io`]; `reason` is usually a `std::io::Error`.
@@ -154,6 +168,10 @@ impl fmt::Display for Error {
             }
             Error::Numeric { stage, step, what, found, hint } => {
                 write!(f, "{stage}: step {step}: {what} is {found}")?;
+                hint
+            }
+            Error::Device { expected, found, hint } => {
+                write!(f, "--device: expected {expected}, found {found}")?;
                 hint
             }
             Error::Several(errors) => {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::engine::Device;
 use crate::model::Precision;
 use crate::run::StageId;
 use clap::builder::PossibleValue;
@@ -22,6 +23,10 @@ pub struct Cli {
     /// Threads to compute with [default: all cores]; changes the speed, never a bit of a result
     #[arg(long, global = true, value_name = "N", value_parser = at_least_one)]
     pub threads: Option<usize>,
+    /// What computes: cpu, cuda or cuda:N, an NVIDIA GPU in a build with the feature `cuda` [default: cpu]; changes the
+    /// speed, never a bit of a result
+    #[arg(long, global = true, value_name = "DEVICE")]
+    pub device: Option<Device>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

@@ -3,6 +3,7 @@
 use super::args::BenchArgs;
 use super::jsonl::Output;
 use crate::bench::{Options, measure};
+use crate::engine::Device;
 use crate::error::Result;
 use crate::run::stderr::say;
 
@@ -10,9 +11,9 @@ use crate::run::stderr::say;
 ///
 /// # Errors
 /// Those of [`measure`], and of standard output.
-pub fn run(args: &BenchArgs) -> Result<()> {
+pub fn run(args: &BenchArgs, device: Device) -> Result<()> {
     let BenchArgs { json, only, quick, precision, corpus } = args.clone();
-    let report = measure(&Options { only, quick, precision, corpus })?;
+    let report = measure(&Options { only, quick, precision, device, corpus })?;
     for warning in &report.warnings {
         say(format_args!("warning: {warning}"));
     }

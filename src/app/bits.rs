@@ -3,7 +3,7 @@
 //! reference build's. They stand in the order of the computation, so the first that differs names the operation
 //! to blame: what went into it was still the same.
 
-use crate::engine::{AdamState, Cpu, Dropout, Name};
+use crate::engine::{AdamState, Dropout, Engine, Name};
 use crate::model::{
     Activation, AttentionPattern, Draw, Gradients, Head, ModelConfig, Network, Precision, Sampling, Sequence,
     generate_one, singly,
@@ -30,12 +30,12 @@ pub const REFERENCE: [(&str, u64); 14] = [
     ("all of it in bf16", 0x327f_9b2f_6226_ed02),
 ];
 
-/// The hashes of this build, in the order of [`REFERENCE`].
-pub fn hashes() -> [u64; 14] {
+/// The hashes of an engine's results, in the order of [`REFERENCE`].
+pub fn hashes<E: Engine>(engine: E) -> [u64; 14] {
     let mut hashes = [Fnv::new(); 14];
     let [initial, of_training @ .., decoding, in_bf16] = &mut hashes;
     for config in configurations() {
-        let mut network = Network::random(Cpu, config, Head::LanguageModel, 1);
+        let mut network = Network::random(engine, config, Head::LanguageModel, 1);
         let mut parameters = network.parameters().into_owned();
         let in_f32 = network.config.precision == Precision::F32;
         if in_f32 {
@@ -59,9 +59,9 @@ pub fn hashes() -> [u64; 14] {
     hashes.map(|hash| hash.0)
 }
 
-/// The operations that differ from the reference build, in order, each with this build's hash.
-pub fn differences() -> Vec<String> {
-    from_reference(hashes())
+/// An engine's operations that differ from the reference build's, in order, each with its hash.
+pub fn differences<E: Engine>(engine: E) -> Vec<String> {
+    from_reference(hashes(engine))
 }
 
 fn from_reference(found: [u64; 14]) -> Vec<String> {
@@ -83,7 +83,7 @@ fn configurations() -> [ModelConfig; 3] {
 }
 
 /// Log-probs of three sequences, the gradient of their mean with dropout, and an update.
-fn train(network: &Network, hashes: &mut [Fnv; 11]) {
+fn train<E: Engine>(network: &Network<E>, hashes: &mut [Fnv; 11]) {
     let mut rng = Rng::at(1, Stage::Test, Purpose::Text, 0, 0, 0);
     // One token more than counts: all others are read, and all but the first of these are predicted.
     let mut text = |length: usize| {
@@ -100,11 +100,11 @@ fn train(network: &Network, hashes: &mut [Fnv; 11]) {
         log_probs.extend_from_slice(outputs);
         slopes.fill(slope);
     };
-    let mut network = network.clone();
+    let (engine, mut network) = (network.engine(), network.clone());
     network.plan(72, true);
     let mut gradients = Gradients::new(&network);
     network.add_gradient(&mut gradients, &sequences, &singly(3), 1.0, dropout, &mut loss);
-    gradients.finish(Cpu, &network.layout);
+    gradients.finish(engine, &network.layout);
     let gradient = gradients.flat;
     let entropies = network.entropies().to_vec();
     let mut kept = |layer: usize, name: Name| network.activation(layer, name);
@@ -120,19 +120,19 @@ fn train(network: &Network, hashes: &mut [Fnv; 11]) {
         vec![log_probs, entropies],
     ];
     let adam = AdamW { weight_decay: 0.1, ..AdamW::default() };
-    let [mut first, mut second] = [(); 2].map(|()| vec![0.0; gradient.len()]);
+    let [mut first, mut second] = [(); 2].map(|()| engine.buffer(vec![0.0; network.layout.len]));
     let (parameters, layout) = network.parameters_and_layout();
     let state = AdamState { parameters, first_moment: &mut first, second_moment: &mut second, average: None };
-    adam.step(Cpu, state, &gradient, layout, 1e-3, 1, 0.5, 1.0);
+    adam.step(engine, state, &gradient, layout, 1e-3, 1, 0.5, 1.0);
     let updated = network.parameters().into_owned();
-    let results = results.into_iter().chain([vec![gradient], vec![updated]]);
+    let results = results.into_iter().chain([vec![engine.values(&gradient).into_owned()], vec![updated]]);
     for (hash, buffers) in hashes.iter_mut().zip(results) {
         buffers.iter().for_each(|buffer| hash.add(buffer));
     }
 }
 
 /// Sixteen sampled tokens.
-fn decode(network: &Network, hash: &mut Fnv) {
+fn decode<E: Engine>(network: &Network<E>, hash: &mut Fnv) {
     let sampling =
         Sampling { temperature: 0.7, top_k: 40, top_p: 0.95, max_new_tokens: 16, end_of_text: None };
     let draw = Draw { seed: 1, stage: Stage::Test, step: 0, episode: 0 };
@@ -163,12 +163,13 @@ impl Fnv {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Cpu;
     use crate::num::par::with_threads;
 
     #[test]
     fn this_build_has_the_reference_bits() {
         for threads in [1, 3] {
-            let found = with_threads(threads, hashes);
+            let found = with_threads(threads, || hashes(Cpu));
             assert_eq!(found, REFERENCE.map(|(_, hash)| hash), "{found:#x?}");
         }
     }

@@ -5,6 +5,7 @@ use std::io::{BufRead, IsTerminal, Read};
 use super::args::ChatArgs;
 use super::jsonl::Output;
 use super::writer::Writer;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::run::stderr::{ask, say};
 
@@ -16,8 +17,8 @@ const LONGEST_LINE: u64 = 1 << 20;
 /// # Errors
 /// Those of the model's directory; a line that the model cannot take ([`Error::Format`] with its number), which a
 /// person at a terminal is only told.
-pub fn run(args: &ChatArgs) -> Result<()> {
-    let writer = Writer::open(&args.write)?;
+pub fn run<E: Engine>(args: &ChatArgs, engine: E) -> Result<()> {
+    let writer = Writer::open(&args.write, engine)?;
     say(match &writer.format {
         Some(_) => "note: every line is a request of its own; the model sees no earlier ones".to_string(),
         None if args.write.raw => "note: --raw: the model writes on from each line as it is".to_string(),

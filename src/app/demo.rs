@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::args::DemoArgs;
 use super::{config, jsonl, pipeline, tables};
+use crate::engine::Device;
 use crate::error::Result;
 
 /// The demo's configuration, part of the program.
@@ -13,8 +14,9 @@ const CONFIG: &str = include_str!("../../configs/demo.toml");
 ///
 /// # Errors
 /// Those of the stages.
-pub fn run(args: &DemoArgs) -> Result<()> {
-    let settings = config::parse(CONFIG, "the demo's configuration", &args.set)?;
+pub fn run(args: &DemoArgs, device: Option<Device>) -> Result<()> {
+    let mut settings = config::parse(CONFIG, "the demo's configuration", &args.set)?;
+    settings.device = device.unwrap_or(settings.device);
     pipeline::execute(&settings, Path::new("."), &args.out, args.resume, None)?;
     let mut out = jsonl::Output::stdout();
     for line in tables::of_run(&args.out)? {

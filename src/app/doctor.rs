@@ -3,6 +3,10 @@
 
 use super::bits;
 use super::jsonl::Output;
+#[cfg(feature = "cuda")]
+use crate::engine::cuda::{self, DeviceInfo};
+use crate::engine::device::on_device;
+use crate::engine::{Device, check_devices};
 use crate::error::{Error, Result};
 use crate::num::simd::HARDWARE_FMA;
 
@@ -77,7 +81,7 @@ fn warnings(features: &[Feature], hardware_fma: bool) -> Vec<String> {
 /// # Errors
 /// [`Error::Format`] if this build's results are not the reference build's; [`Error::Io`] if standard
 /// output cannot be written.
-pub fn run() -> Result<()> {
+pub fn run(asked: Option<Device>) -> Result<()> {
     let mut out = Output::stdout();
     let features = features();
     let yes = |b| if b { "yes" } else { "no" };
@@ -98,23 +102,60 @@ pub fn run() -> Result<()> {
     for warning in warnings(&features, HARDWARE_FMA) {
         out.text(&format!("warning: {warning}"))?;
     }
-    let differences = bits::differences();
-    if differences.is_empty() {
-        let parts = bits::REFERENCE.map(|(name, _)| name).join(", ");
-        out.text(&format!("same bits as the reference build: yes ({parts})"))?;
-        return Ok(());
+    let devices = devices(asked, &mut out)?;
+    let mut wrong = Vec::new();
+    for device in devices {
+        let differences = on_device!(device, |engine| Ok(bits::differences(engine)))?;
+        check_devices()?;
+        let what = format!("{device}: same bits as the reference build");
+        match differences.first() {
+            None => {
+                let parts = bits::REFERENCE.map(|(name, _)| name).join(", ");
+                out.text(&format!("{what}: yes ({parts})"))?;
+            }
+            Some(first) => {
+                out.text(&format!("{what}: no, from {first} on"))?;
+                out.text(&format!("different: {}", differences.join(", ")))?;
+                let hint =
+                    "no result of this build can be compared to the bit; please report it with these lines";
+                let found = format!("others from {first} on");
+                wrong.push(Error::format(device, "", "the reference build's bits", found, hint));
+            }
+        }
     }
-    let first = &differences[0];
-    out.text(&format!("same bits as the reference build: no, from {first} on"))?;
-    out.text(&format!("different: {}", differences.join(", ")))?;
-    let hint = "no result of this build can be compared to the bit; please report it with these lines";
-    Err(Error::format(
-        "this build",
-        "",
-        "the reference build's bits",
-        format!("others from {first} on"),
-        hint,
-    ))
+    Error::all(wrong)
+}
+
+/// What is checked: the device that was asked for, or the processor and all GPUs that can be used, which are listed.
+fn devices(asked: Option<Device>, out: &mut Output) -> Result<Vec<Device>> {
+    #[cfg_attr(not(feature = "cuda"), allow(unused_mut))]
+    let mut checked = vec![Device::Cpu];
+    #[cfg(feature = "cuda")]
+    match cuda::devices() {
+        Ok(found) => {
+            for device in &found {
+                let DeviceInfo { number, name, capability: (major, minor), processors, memory } = device;
+                out.text(&format!(
+                    "cuda:{number:<6} {name}, compute capability {major}.{minor}, {processors} multiprocessors, {} GiB",
+                    memory >> 30
+                ))?;
+                checked.push(Device::Cuda(*number));
+            }
+            if found.is_empty() {
+                out.text("cuda        built in; the driver knows no device")?;
+            }
+        }
+        // Not having a GPU is no fault of the build.
+        Err(error) => drop(out.text(&format!("cuda        built in, cannot be used: {}", one_line(&error)))?),
+    }
+    #[cfg(not(feature = "cuda"))]
+    out.text("cuda        not built in (feature `cuda`)")?;
+    Ok(asked.map_or(checked, |device| vec![device]))
+}
+
+#[cfg(feature = "cuda")]
+fn one_line(error: &Error) -> String {
+    error.to_string().trim_start_matches("--device: ").replace("\n  hint: ", "; ")
 }
 
 #[cfg(test)]

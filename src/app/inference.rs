@@ -7,6 +7,7 @@ use super::args::{InputArgs, SampleArgs, TokenizeArgs};
 use super::jsonl::{Input, Lines, Output};
 use super::writer::Writer;
 use crate::checkpoint::{load_model_directory_with_warnings, load_tokenizer_with_warnings};
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::{Head, ModelConfig, Network, Precision, Sequence};
 use crate::run::stderr::say;
@@ -19,8 +20,8 @@ use serde::Serialize;
 /// # Errors
 /// A prompt that leaves no room in the context ([`Error::Usage`]), a model directory that is broken, a
 /// reward model or without a tokenizer ([`Error::Io`], [`Error::Format`]).
-pub fn sample(args: &SampleArgs) -> Result<()> {
-    let writer = Writer::open(&args.write)?;
+pub fn sample<E: Engine>(args: &SampleArgs, engine: E) -> Result<()> {
+    let writer = Writer::open(&args.write, engine)?;
     let prompt = writer.prompt(&args.prompt, "--prompt")?;
     let mut output = Output::stdout();
     if args.count == 1 {
@@ -46,9 +47,9 @@ struct LogProbs {
 /// # Errors
 /// A line that is wrong for this model ([`Error::Format`] with its number; all lines before it are
 /// answered), a reward model, a directory or input that cannot be read.
-pub fn logprobs(args: &InputArgs) -> Result<()> {
+pub fn logprobs<E: Engine>(args: &InputArgs, engine: E) -> Result<()> {
     let mut inputs = Inputs::open(args, false)?;
-    let mut network = load(&args.model, Head::LanguageModel, args.precision)?;
+    let mut network = load(&args.model, Head::LanguageModel, args.precision)?.on(engine);
     let mut output = Output::stdout();
     while let Some(tokens) = inputs.next(&network.config)? {
         let logprobs = network.log_probs(&[Sequence::text(&tokens)], 1.0);
@@ -73,9 +74,9 @@ struct Reward {
 ///
 /// # Errors
 /// As [`logprobs`], with a language model instead of a reward model.
-pub fn score(args: &InputArgs) -> Result<()> {
+pub fn score<E: Engine>(args: &InputArgs, engine: E) -> Result<()> {
     let mut inputs = Inputs::open(args, true)?;
-    let mut network = load(&args.model, Head::Scalar, args.precision)?;
+    let mut network = load(&args.model, Head::Scalar, args.precision)?.on(engine);
     let mut output = Output::stdout();
     while let Some(tokens) = inputs.next(&network.config)? {
         let [reward] = network.scores([tokens.as_slice()])[..] else { unreachable!("a score for each") };

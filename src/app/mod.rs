@@ -26,6 +26,7 @@ use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
+use crate::engine::device::on_device;
 use crate::error::{Error, Result};
 use crate::run::stderr::say;
 use args::{Cli, Command};
@@ -74,20 +75,29 @@ pub fn run(cli: Cli) -> Result<()> {
         let found = threads.map_or("the default".into(), |threads| threads.to_string());
         Error::usage("--threads", "a number of threads this system can start", found, error)
     })?;
-    pool.install(|| match &cli.command {
-        Command::Demo(args) => demo::run(args),
+    let device = cli.device;
+    let computing = device.unwrap_or_default();
+    let done = pool.install(|| match &cli.command {
+        Command::Demo(args) => demo::run(args, device),
+        Command::Run(args) => pipeline::run(args, device),
+        Command::Reproduce(args) => reproduce::run(args, computing),
+        Command::Sample(args) => on_device!(computing, |engine| inference::sample(args, engine)),
+        Command::Chat(args) => on_device!(computing, |engine| chat::run(args, engine)),
+        Command::Logprobs(args) => on_device!(computing, |engine| inference::logprobs(args, engine)),
+        Command::Score(args) => on_device!(computing, |engine| inference::score(args, engine)),
+        Command::Bench(args) => bench::run(args, computing),
+        Command::Doctor => doctor::run(device),
+        Command::Init(_) | Command::Tokenize(_) | Command::Report(_) if device.is_some() => {
+            let hint = "init, tokenize and report compute nothing that a device would";
+            Err(Error::usage("--device", "a command that computes", "another", hint))
+        }
         Command::Init(args) => init::run(args),
-        Command::Run(args) => pipeline::run(args),
-        Command::Reproduce(args) => reproduce::run(args),
-        Command::Sample(args) => inference::sample(args),
-        Command::Chat(args) => chat::run(args),
-        Command::Logprobs(args) => inference::logprobs(args),
-        Command::Score(args) => inference::score(args),
         Command::Tokenize(args) => inference::tokenize(args),
         Command::Report(args) => report::run(args),
-        Command::Bench(args) => bench::run(args),
-        Command::Doctor => doctor::run(),
-    })
+    });
+    // Numbers that are not finite, and all that was said of them, may be a device's fault.
+    crate::engine::check_devices()?;
+    done
 }
 
 /// As many threads as were asked for, up to four for each core (and 16). A thread without work looks for some at every

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::args::RunArgs;
 use super::progress::on_stderr;
 use super::{config, jsonl, tables};
-use crate::engine::Cpu;
+use crate::engine::Device;
+use crate::engine::device::on_device;
 use crate::error::Result;
 use crate::recipe::{self, Recipe};
 use crate::run::StageId;
@@ -23,9 +24,10 @@ static STOP: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 /// Those of configuration, data and stages.
-pub fn run(args: &RunArgs) -> Result<()> {
+pub fn run(args: &RunArgs, device: Option<Device>) -> Result<()> {
     let root = args.data_root();
-    let settings = config::load_with_root(&args.config, &args.set, &root)?;
+    let mut settings = config::load_with_root(&args.config, &args.set, &root)?;
+    settings.device = device.unwrap_or(settings.device);
     let Some(out) = args.out.as_ref().filter(|_| !args.plan) else {
         return plan(&settings, &root, args);
     };
@@ -98,13 +100,17 @@ pub fn stages(
         recipe::check_settings(settings)?;
     }
     let resume = resume || only.is_some();
-    let mut recipe = Recipe::open(Cpu, settings, root, out, resume, progress, stop)?;
-    if let Some(stage) = only {
-        recipe.only(stage)?;
-        return Ok(None);
+    on_device!(settings.device, |engine| {
+        let mut recipe = Recipe::open(engine, settings, root, out, resume, progress, stop)?;
+        match only {
+            Some(stage) => recipe.only(stage),
+            None => recipe.all(),
+        }
+    })?;
+    match only {
+        Some(_) => Ok(None),
+        None => crate::report::write(out).map(Some),
     }
-    recipe.all()?;
-    crate::report::write(out).map(Some)
 }
 
 /// What Ctrl-C sets, from now on.

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::args::ReproduceArgs;
 use super::progress::on_stderr;
 use super::{config, jsonl, pipeline, tables};
+use crate::engine::Device;
 use crate::error::{Error, Result};
 use crate::num::statistics::text;
 use crate::report::figures::{Figures, Verdict};
@@ -27,7 +28,7 @@ pub fn scale() -> Result<Scale> {
 ///
 /// # Errors
 /// Those of the figures' names, of the stages and of the files.
-pub fn run(args: &ReproduceArgs) -> Result<()> {
+pub fn run(args: &ReproduceArgs, device: Device) -> Result<()> {
     let figures = chosen(&args.figures, args.headline)?;
     let mut lines = jsonl::Output::stdout();
     let Some(out) = args.out.as_deref().filter(|_| !args.list) else {
@@ -35,7 +36,8 @@ pub fn run(args: &ReproduceArgs) -> Result<()> {
     };
     begin(out)?;
     let stop = pipeline::listen_to_ctrl_c();
-    let (scale, mut progress) = (scale()?, on_stderr());
+    let (mut scale, mut progress) = (scale()?, on_stderr());
+    scale.base.device = device;
     let drawn = reproduce(&scale, &figures, &args.seeds(), out, progress.as_mut(), stop)?;
     drop(progress);
     for line in verdicts(&drawn) {

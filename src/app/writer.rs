@@ -6,6 +6,7 @@ use super::args::WriteArgs;
 use super::inference::{PLAIN_END_OF_TEXT, load, required_tokenizer};
 use super::jsonl::Output;
 use crate::checkpoint::load_generation;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::{Draw, Head, Network, Response, Sampling, generate_one, generate_with};
 use crate::num::par;
@@ -16,8 +17,8 @@ use crate::text::prompt_format::AnswerStream;
 use crate::text::{END_OF_TEXT, PromptFormat, Tokenizer};
 
 /// A language model with all it needs to write.
-pub struct Writer {
-    network: Network,
+pub struct Writer<E: Engine> {
+    network: Network<E>,
     tokenizer: Tokenizer,
     sampling: Sampling,
     /// Each of them ends a text: at least one.
@@ -28,13 +29,13 @@ pub struct Writer {
     directory: PathBuf,
 }
 
-impl Writer {
+impl<E: Engine> Writer<E> {
     /// Opens a model; notes go to standard error.
     ///
     /// # Errors
     /// A model directory that is broken, a reward model or without a tokenizer ([`Error::Io`], [`Error::Format`]).
-    pub fn open(args: &WriteArgs) -> Result<Writer> {
-        let network = load(&args.model, Head::LanguageModel, args.precision)?;
+    pub fn open(args: &WriteArgs, engine: E) -> Result<Self> {
+        let network = load(&args.model, Head::LanguageModel, args.precision)?.on(engine);
         let mut tokenizer = required_tokenizer(&args.model)?;
         let generation = load_generation(&args.model)?;
         generation.notes.iter().for_each(|note| say(format_args!("note: {note}")));
@@ -128,8 +129,9 @@ impl Writer {
         mut each: impl FnMut(usize, &str) -> Result<bool>,
     ) -> Result<()> {
         let weights = self.network.packed_weights();
-        // As many at a time as all threads decode at once. What ends a batch's texts is one token.
-        let together = if self.stop_tokens.len() == 1 { 32 * par::threads() } else { 1 };
+        // As many at a time as are decoded at once. What ends a batch's texts is one token.
+        let at_once = E::DECODED * if E::BY_THREADS { par::threads() } else { 1 };
+        let together = if self.stop_tokens.len() == 1 { at_once } else { 1 };
         for first in (0..count).step_by(together) {
             let draws: Vec<Draw> = (first..count.min(first + together)).map(|i| self.draw(i)).collect();
             let responses = match self.stop_tokens.len() {

@@ -22,6 +22,8 @@ mod speed;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::engine::device::on_device;
+use crate::engine::{Cpu, Device, check_devices};
 use crate::error::{Error, Result};
 use crate::model::Precision;
 use crate::num::simd::HARDWARE_BF16;
@@ -37,6 +39,8 @@ pub struct Options {
     pub only: Option<String>,
     /// The small cases only.
     pub quick: bool,
+    /// What computes; on a GPU there are training steps, generation and PPO iterations only.
+    pub device: Device,
     /// What products with weights round their operands to.
     pub precision: Precision,
     /// Text for the BPE cases; not set: the miniature's.
@@ -51,9 +55,15 @@ pub struct Options {
 /// [`Error::Usage`] if no case begins with `only`; [`Error::Io`] for the corpus and for temporary files.
 pub fn measure(options: &Options) -> Result<Report> {
     let mut bench = Bench::new(options)?;
-    kernels::run(&mut bench)?;
-    models::run(&mut bench)?;
-    program::run(&mut bench)?;
+    match options.device {
+        Device::Cpu => {
+            kernels::run(&mut bench)?;
+            models::run(&mut bench, Cpu, &models::ON_CPU)?;
+            program::run(&mut bench)?;
+        }
+        device => on_device!(device, |engine| models::run(&mut bench, engine, &models::ON_DEVICE))?,
+    }
+    check_devices()?;
     if !bench.found {
         let expected = format!("the beginning of a case's name: {}", bench.seen.join(" "));
         return Err(Error::usage("--only", expected, options.only.as_deref().unwrap_or(""), ""));
@@ -167,7 +177,7 @@ impl Bench {
             options: options.clone(),
             one_thread,
             limits,
-            report: Report { precision: options.precision, ..Report::default() },
+            report: Report { precision: options.precision, device: options.device, ..Report::default() },
             seen: Vec::new(),
             found: false,
         };
@@ -213,7 +223,9 @@ impl Bench {
         // The instruction for bf16 pairs does twice the work of a fused multiply-add.
         let twice = self.options.precision == Precision::Bf16 && HARDWARE_BF16;
         let peak = if twice { 2.0 * peak } else { peak };
-        let of_limit = case.of_limit(seconds, peak, self.limits.read);
+        // The limits are the processor's.
+        let of_limit =
+            case.of_limit(seconds, peak, self.limits.read).filter(|_| self.options.device == Device::Cpu);
         self.report.results.push(Measured {
             name: case.name,
             threads: case.threads,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::program::Scratch;
 use super::{Bench, Case, Unit, seconds};
 use crate::data::Split;
-use crate::engine::Cpu;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::loss::cross_entropy::CrossEntropy;
 use crate::model::{
@@ -35,34 +35,62 @@ pub fn config(size: &str) -> ModelConfig {
     }
 }
 
-/// Name, size, tokens of a sequence, sequences.
-const STEPS: [(&str, &str, usize, usize); 5] = [
-    ("0.8M", "0.8M", 64, 12),
-    ("10.8M", "10.8M", 256, 8),
-    ("30M", "30M", 256, 4),
-    ("124M-T64", "124M", 64, 4),
-    ("124M-T1024", "124M", 1024, 1),
-];
+/// What is measured.
+pub struct Cases {
+    /// Name, size, tokens of a sequence, sequences.
+    steps: &'static [(&'static str, &'static str, usize, usize)],
+    /// Size, sequences, tokens of a prompt, new tokens.
+    generations: &'static [(&'static str, usize, usize, usize)],
+    /// Sizes of PPO's four networks.
+    ppo: &'static [&'static str],
+    /// How many of each are small: those of `--quick`.
+    quick: (usize, usize, usize),
+}
 
-/// Size, sequences, tokens of a prompt, new tokens.
-const GENERATIONS: [(&str, usize, usize, usize); 4] =
-    [("0.8M", 64, 16, 64), ("10.8M", 32, 32, 128), ("124M", 1, 32, 64), ("124M", 16, 32, 64)];
+/// On the processor.
+pub const ON_CPU: Cases = Cases {
+    steps: &[
+        ("0.8M", "0.8M", 64, 12),
+        ("10.8M", "10.8M", 256, 8),
+        ("30M", "30M", 256, 4),
+        ("124M-T64", "124M", 64, 4),
+        ("124M-T1024", "124M", 1024, 1),
+    ],
+    generations: &[("0.8M", 64, 16, 64), ("10.8M", 32, 32, 128), ("124M", 1, 32, 64), ("124M", 16, 32, 64)],
+    ppo: &["0.8M", "10.8M"],
+    quick: (2, 1, 1),
+};
+
+/// On a GPU, which small models do not fill.
+pub const ON_DEVICE: Cases = Cases {
+    steps: &[
+        ("10.8M-B64", "10.8M", 256, 64),
+        ("124M-T1024-B8", "124M", 1024, 8),
+        ("124M-T1024-B32", "124M", 1024, 32),
+    ],
+    generations: &[("10.8M", 64, 32, 128), ("124M", 64, 32, 64)],
+    ppo: &["10.8M", "124M"],
+    quick: (1, 1, 1),
+};
 
 /// PPO's iteration: episodes, prompt, response, minibatches.
 const PPO: (usize, usize, usize, usize) = (64, 32, 64, 8);
 
-pub fn run(bench: &mut Bench) -> Result<()> {
-    let (steps, generations) = if bench.options.quick { (2, 1) } else { (STEPS.len(), GENERATIONS.len()) };
-    for (name, size, tokens, sequences) in &STEPS[..steps] {
+/// Measures the cases with an engine.
+pub fn run<E: Engine>(bench: &mut Bench, engine: E, cases: &Cases) -> Result<()> {
+    let (steps, generations, ppo) = match bench.options.quick {
+        true => cases.quick,
+        false => (cases.steps.len(), cases.generations.len(), cases.ppo.len()),
+    };
+    for (name, size, tokens, sequences) in &cases.steps[..steps] {
         let config = ModelConfig { precision: bench.options.precision, ..config(size) };
-        step(bench, name, config, *tokens, *sequences)?;
+        step(bench, engine, name, config, *tokens, *sequences)?;
     }
-    for (size, sequences, prompt, new) in &GENERATIONS[..generations] {
-        generation(bench, size, *sequences, *prompt, *new)?;
+    for (size, sequences, prompt, new) in &cases.generations[..generations] {
+        generation(bench, engine, size, *sequences, *prompt, *new)?;
     }
-    let sizes = ["0.8M", "10.8M"];
-    for size in &sizes[..if bench.options.quick { 1 } else { 2 }] {
-        ppo_iteration(bench, size)?;
+    for size in &cases.ppo[..ppo] {
+        ppo_iteration(bench, engine, size)?;
     }
     Ok(())
 }
@@ -74,8 +102,8 @@ fn random_tokens(n: usize, vocab_size: usize, number: u64) -> Vec<u32> {
 }
 
 /// A network with random weights.
-pub fn random_network(config: ModelConfig, head: Head) -> Network {
-    Network::random(Cpu, config, head, 1)
+pub fn random_network<E: Engine>(engine: E, config: ModelConfig, head: Head) -> Network<E> {
+    Network::random(engine, config, head, 1)
 }
 
 /// Weights that every token is multiplied with: all but the embeddings that are only looked up.
@@ -92,7 +120,14 @@ fn forward_flops(config: &ModelConfig, layout: &Layout, tokens: usize) -> f64 {
 }
 
 /// One step of training: forward, backward, AdamW.
-fn step(bench: &mut Bench, name: &str, config: ModelConfig, tokens: usize, sequences: usize) -> Result<()> {
+fn step<E: Engine>(
+    bench: &mut Bench,
+    engine: E,
+    name: &str,
+    config: ModelConfig,
+    tokens: usize,
+    sequences: usize,
+) -> Result<()> {
     let name = format!("step/{name}");
     if !bench.wants(&name) {
         return Ok(());
@@ -104,8 +139,12 @@ fn step(bench: &mut Bench, name: &str, config: ModelConfig, tokens: usize, seque
     // The memory is planned for this batch, as `micro_batch_tokens` would.
     let config = ModelConfig { context: config.context.min(tokens), ..config };
     let optimizer = Optimizer { adam: AdamW { weight_decay: 0.1, ..AdamW::default() }, gradient_clip: 0.0 };
-    let mut learner =
-        Learner::new(random_network(config, Head::LanguageModel), optimizer, tokens * sequences, false);
+    let mut learner = Learner::new(
+        random_network(engine, config, Head::LanguageModel),
+        optimizer,
+        tokens * sequences,
+        false,
+    );
     let Network { config, layout, .. } = &learner.network;
     let long = tokens * layout.len > 100_000_000_000;
     let case = Case {
@@ -123,13 +162,20 @@ fn step(bench: &mut Bench, name: &str, config: ModelConfig, tokens: usize, seque
 }
 
 /// Sampling from the full distribution.
-fn generation(bench: &mut Bench, size: &str, sequences: usize, prompt: usize, new: usize) -> Result<()> {
+fn generation<E: Engine>(
+    bench: &mut Bench,
+    engine: E,
+    size: &str,
+    sequences: usize,
+    prompt: usize,
+    new: usize,
+) -> Result<()> {
     let name = format!("generate/{size}-B{sequences}");
     if !bench.wants(&name) {
         return Ok(());
     }
     let config = ModelConfig { precision: bench.options.precision, ..config(size) };
-    let network = random_network(config, Head::LanguageModel);
+    let network = random_network(engine, config, Head::LanguageModel);
     let weights = network.packed_weights();
     let prompts: Vec<Vec<u32>> =
         (0..sequences).map(|i| random_tokens(prompt, network.config.vocab_size, i as u64)).collect();
@@ -170,7 +216,7 @@ impl Progress for Steps {
 }
 
 /// An iteration of PPO with four networks of one size; the second of two, when all memory has been touched.
-fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
+fn ppo_iteration<E: Engine>(bench: &mut Bench, engine: E, size: &str) -> Result<()> {
     let name = format!("ppo/{size}");
     if !bench.wants(&name) {
         return Ok(());
@@ -206,8 +252,8 @@ fn ppo_iteration(bench: &mut Bench, size: &str) -> Result<()> {
         },
         ..Settings::default()
     };
-    let policy = random_network(config.clone(), Head::LanguageModel);
-    let value = random_network(config, Head::Scalar);
+    let policy = random_network(engine, config.clone(), Head::LanguageModel);
+    let value = random_network(engine, config, Head::Scalar);
     // Sampling, reference, reward and values: four forwards; two networks are trained: six more.
     let case = Case {
         flops: 10.0 * episodes as f64 * forward_flops(&policy.config, &policy.layout, prompt + response),

@@ -10,6 +10,7 @@ use super::results::Measured;
 use super::{Bench, Case, Unit, seconds};
 use crate::checkpoint::save_model_directory;
 use crate::data;
+use crate::engine::Cpu;
 use crate::error::{Error, Result};
 use crate::model::{Head, ModelConfig};
 use crate::run::stderr::say;
@@ -125,7 +126,7 @@ fn cold_start(bench: &mut Bench) -> Result<()> {
         precision: bench.options.precision,
         ..config("10.8M")
     };
-    let model = random_network(config, Head::LanguageModel);
+    let model = random_network(Cpu, config, Head::LanguageModel);
     save_model_directory(&scratch.path, &model, Some(&tokenizer), &[])?;
     let mut command = program()?;
     command.args(["sample", "--prompt", "Once", "--max-new-tokens", "1", "--model"]).arg(&scratch.path);

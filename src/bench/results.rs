@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::engine::Device;
 use crate::model::Precision;
 
 /// A case's result.
@@ -24,6 +25,8 @@ pub struct Measured {
 pub struct Report {
     /// What the products' operands were rounded to.
     pub precision: Precision,
+    /// What computed.
+    pub device: Device,
     /// Threads, and the peak in FLOP/s.
     pub peaks: Vec<(usize, f64)>,
     /// Bytes/s read from memory on all threads.
@@ -37,7 +40,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// `{"machine":{..},"precision":"f32","peak_gflops":{"1":..},"read_gb_s":..,"tile":{..},"results":[..],"warnings":[..]}`.
+    /// `{"machine":{..},"precision":"f32","device":"cpu","peak_gflops":{"1":..},"read_gb_s":..,"tile":{..},"results":[..],"warnings":[..]}`.
     pub fn json(&self) -> Value {
         let peaks: Map<String, Value> = self
             .peaks
@@ -59,6 +62,7 @@ impl Report {
         json!({
             "machine": machine(),
             "precision": self.precision,
+            "device": device(self.device),
             "peak_gflops": peaks,
             "read_gb_s": short(self.read / 1e9),
             "tile": { "name": self.tile.0, "of_peak": short(self.tile.1) },
@@ -83,6 +87,9 @@ impl Report {
         for (threads, peak) in &self.peaks {
             lines.push(format!("fused multiply-adds, {threads} threads: {:.0} GFLOP/s", peak / 1e9));
         }
+        if self.device != Device::Cpu {
+            lines.push(format!("the cases run on {}", device(self.device)));
+        }
         if self.precision == Precision::Bf16 {
             lines.push("operands of products: bf16".into());
         }
@@ -97,6 +104,17 @@ impl Report {
         }
         lines.join("\n")
     }
+}
+
+/// A device's name, with its maker's.
+fn device(device: Device) -> String {
+    #[cfg(feature = "cuda")]
+    if let Device::Cuda(number) = device
+        && let Ok(cuda) = crate::engine::Cuda::open(number)
+    {
+        return format!("{device} ({})", cuda.info().name);
+    }
+    device.to_string()
 }
 
 /// Four digits are more than a clock is good for.

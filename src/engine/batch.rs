@@ -15,6 +15,9 @@ pub struct Batch {
     pub offsets: Vec<usize>,
     /// Address of each row for the dropout masks, (N).
     pub addresses: Vec<Address>,
+    /// Its copy in a device's memory, made when it is first needed there.
+    #[cfg(feature = "cuda")]
+    pub(super) on_device: std::sync::OnceLock<alloc::sync::Arc<super::cuda::batch::DeviceBatch>>,
 }
 
 impl Batch {
@@ -27,6 +30,8 @@ impl Batch {
             positions: Vec::with_capacity(tokens),
             offsets,
             addresses: Vec::with_capacity(tokens),
+            #[cfg(feature = "cuda")]
+            on_device: Default::default(),
         }
     }
 
@@ -41,10 +46,17 @@ impl Batch {
 
     /// Removes all sequences.
     pub fn clear(&mut self) {
+        self.changed();
         self.tokens.clear();
         self.positions.clear();
         self.addresses.clear();
         self.offsets.truncate(1);
+    }
+
+    /// A copy elsewhere is not this batch's any more.
+    fn changed(&mut self) {
+        #[cfg(feature = "cuda")]
+        self.on_device.take();
     }
 
     /// Appends a sequence and returns its first row. `number` is its place in the optimizer step's whole
@@ -55,6 +67,7 @@ impl Batch {
 
     /// [`Batch::push`] of tokens that go on with a sequence, the first at position `start`.
     pub fn push_at(&mut self, start: usize, tokens: &[u32], number: u64) -> usize {
+        self.changed();
         let first = self.tokens.len();
         self.tokens.extend_from_slice(tokens);
         for position in start as u32..(start + tokens.len()) as u32 {

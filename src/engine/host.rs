@@ -9,7 +9,7 @@ use core::ops::Range;
 use super::activations::{COUNT, Name};
 use super::batch::Batch;
 use super::types::*;
-use super::{AdamState, Cpu, Engine, Plain, cpu, plain};
+use super::{AdamState, Choice, Choosing, Cpu, Engine, Plain, cpu, plain, sampling};
 use crate::num::par::Rowwise;
 
 /// Token rows of whole sequences, with a view of every buffer.
@@ -449,6 +449,21 @@ macro_rules! host_engine {
                     chosen.copy_from_slice(&hidden[target.row as usize * c..][..c]);
                 }
                 $room::linear::logits(logits, &chosen, c, w, at);
+            }
+            fn next_tokens(
+                &self,
+                rows: &mut TokenRows<'_>,
+                w: &Self::Weights<'_>,
+                at: &Range<usize>,
+                last: &[Target],
+                how: Choosing,
+                uniforms: &[f32],
+                logits: &mut Vec<f32>,
+            ) -> Vec<Choice> {
+                let vocab = at.len() / rows.width(Name::Hidden);
+                logits.resize(last.len() * vocab, 0.0);
+                self.logits(rows, w, at, last, logits);
+                sampling::choose_all(logits, vocab, how, uniforms)
             }
 
             fn gradient_norm(&self, gradients: &Vec<f32>) -> f32 {

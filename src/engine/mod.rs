@@ -5,8 +5,9 @@
 //! |---|---|
 //! | [`plain`](Plain) | the definition: plain loops, to be read first and the oracle of every test |
 //! | [`cpu`](Cpu) | the fast one: register tiles, packed operands, threads |
+//! | `cuda` | the same on an NVIDIA GPU, with the feature `cuda` |
 //!
-//! The files of both have the same names and functions of the same signatures; [`host`] calls them by the names of
+//! The files of all have the same names and functions of the same signatures; [`host`] calls them by the names of
 //! the [table of activations](activations). Whatever the engine, the bits are the same.
 //!
 //! # Conventions
@@ -21,12 +22,20 @@ use core::ops::Range;
 pub mod activations;
 pub mod batch;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+pub(crate) mod device;
 pub mod host;
 pub mod plain;
+pub mod sampling;
 mod types;
 
 pub use activations::Name;
 pub use batch::Batch;
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
+pub use device::{Device, check_devices};
+pub use sampling::{Choice, Choosing};
 pub use types::*;
 
 /// The operations of a transformer and the memory they work on.
@@ -34,7 +43,7 @@ pub use types::*;
 /// Activations are [rows](Engine::Rows): views of every buffer of the table for the token rows of some whole
 /// sequences, and the operations name the buffers they read and write. Parameters and their gradients are flat
 /// buffers, and the operations are told where in them to look.
-pub trait Engine: Copy + Default + Send + Sync + 'static {
+pub trait Engine: Copy + Send + Sync + 'static {
     /// f32 numbers in the engine's memory.
     type Buffer: Send + Sync;
     /// Token rows of whole sequences: their tokens, and a view of every activation.
@@ -45,6 +54,11 @@ pub trait Engine: Copy + Default + Send + Sync + 'static {
     type Cache: Send + Sync;
     /// Working memory of the language-model head.
     type Head: Send + Sync;
+
+    /// Sequences that are decoded together, by each thread if the host's decode: more would only cost memory.
+    const DECODED: usize = 32;
+    /// Whether the operations are the host's threads' work, so that decoding is shared out to them.
+    const BY_THREADS: bool = true;
 
     // Memory.
 
@@ -249,6 +263,18 @@ pub trait Engine: Copy + Default + Send + Sync + 'static {
         last: &[Target],
         logits: &mut [f32],
     );
+    /// A token for each of `last`, drawn from those logits at `uniforms`, (last). `logits` is room for them, for an
+    /// engine that draws in the host's memory.
+    fn next_tokens(
+        &self,
+        rows: &mut Self::Rows<'_>,
+        w: &Self::Weights<'_>,
+        at: &Range<usize>,
+        last: &[Target],
+        how: Choosing,
+        uniforms: &[f32],
+        logits: &mut Vec<f32>,
+    ) -> Vec<Choice>;
 
     // The optimizer.
 

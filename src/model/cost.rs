@@ -16,8 +16,8 @@
 use super::activations::activation_floats;
 use super::config::{ModelConfig, Precision};
 use super::layout::Head;
-use super::sampling::MOST;
 use crate::engine::cpu::log_prob::chunk;
+use crate::engine::{Cpu, Engine};
 
 impl ModelConfig {
     /// Number of parameters under a head.
@@ -71,7 +71,7 @@ impl ModelConfig {
     pub fn sampling_bytes(&self, sequences: usize, tokens: usize, threads: usize) -> u128 {
         let number = if self.precision == Precision::Bf16 { 2 } else { 4 };
         let [v, c, l] = [self.vocab_size, self.width, self.layers].map(|size| size as u128);
-        let rows = sequences.min(MOST * threads) as u128 * tokens as u128;
+        let rows = sequences.min(Cpu::DECODED * threads) as u128 * tokens as u128;
         number * (self.block_weights() as u128 + v * c) + 4 * rows * 2 * l * c
     }
 

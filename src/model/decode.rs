@@ -9,7 +9,7 @@ use super::block::Block;
 use super::layout::Head;
 use super::network::Network;
 use crate::engine::Name::{Hidden, HiddenStats, X};
-use crate::engine::{Batch, Engine, Precision, Target};
+use crate::engine::{Batch, Choice, Choosing, Engine, Precision, Target};
 
 impl<E: Engine> Network<E> {
     /// The weights as they lie, for a prompt alone: reading it costs less than packing them.
@@ -43,7 +43,7 @@ pub struct Decoder<'a, 'w, E: Engine> {
     slots: Vec<usize>,
     /// The last row of each.
     last: Vec<Target>,
-    /// What follows each, (sequences, V).
+    /// What follows each, (sequences, V), where the host asks for it.
     logits: Vec<f32>,
 }
 
@@ -90,9 +90,27 @@ impl<'a, 'w, E: Engine> Decoder<'a, 'w, E> {
     /// Appends tokens (at least one each) to sequences, slots ascending, and returns the logits that follow each
     /// one's last token, (sequences, V).
     pub fn extend(&mut self, sequences: &[(usize, &[u32])]) -> &[f32] {
+        self.read(sequences);
+        let Decoder { network, weights: w, activations: a, batch, last, logits, .. } = self;
+        let Network { engine: e, config, layout, .. } = network;
+        logits.resize(last.len() * config.vocab_size, 0.0);
+        e.logits(&mut a.rows(batch, config.layers), w, &layout.head, last, logits);
+        logits
+    }
+
+    /// [`Decoder::extend`], and draws what follows each, sequence i at `uniforms[i]` in [0, 1).
+    pub fn draw(&mut self, sequences: &[(usize, &[u32])], how: Choosing, uniforms: &[f32]) -> Vec<Choice> {
+        self.read(sequences);
+        let Decoder { network, weights: w, activations: a, batch, last, logits, .. } = self;
+        let Network { engine: e, config, layout, .. } = network;
+        e.next_tokens(&mut a.rows(batch, config.layers), w, &layout.head, last, how, uniforms, logits)
+    }
+
+    /// Appends tokens to sequences; afterwards the hidden states of all are in `Hidden`.
+    fn read(&mut self, sequences: &[(usize, &[u32])]) {
         assert!(sequences.is_sorted_by(|a, b| a.0 < b.0), "the slots do not ascend");
         self.fill(sequences);
-        let Decoder { network, weights: w, cache, activations: a, batch, slots, last, logits, .. } = self;
+        let Decoder { network, weights: w, cache, activations: a, batch, slots, .. } = self;
         let Network { engine: e, config, layout, .. } = network;
         e.embedding(&mut a.rows(batch, 0), w, &layout.wte, &layout.wpe);
         for (layer, at) in layout.blocks.iter().enumerate() {
@@ -102,9 +120,6 @@ impl<'a, 'w, E: Engine> Decoder<'a, 'w, E> {
         }
         let rows = &mut a.rows(batch, config.layers);
         e.layer_norm(rows, (Hidden, HiddenStats), X, w, &layout.ln_f, config.layer_norm_epsilon);
-        logits.resize(last.len() * config.vocab_size, 0.0);
-        e.logits(rows, w, &layout.head, last, logits);
-        logits
     }
 
     /// Packs the tokens at the positions that follow what is cached.

@@ -8,10 +8,9 @@ use super::config::ModelConfig;
 use super::decode::Decoder;
 use super::network::Network;
 use crate::engine::Engine;
-use crate::engine::cpu::{log_prob, row_grain};
+use crate::engine::sampling::{Choice, Choosing};
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
-use crate::num::scratch::{self, Use};
 
 /// How the next token is chosen.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,7 +62,19 @@ impl Sampling {
     }
 }
 
+impl Sampling {
+    /// What of it concerns a single token.
+    fn choosing(&self) -> Choosing {
+        Choosing { temperature: self.temperature, top_k: self.top_k, top_p: self.top_p }
+    }
+}
+
 impl Draw {
+    /// Where in the cumulative distribution the token at a position of the response is drawn, in [0, 1).
+    fn uniform(&self, position: usize) -> f32 {
+        Rng::at(self.seed, self.stage, Purpose::Sample, self.step, self.episode, position as u64).uniform()
+    }
+
     /// The addresses of `n` responses, numbered from this one.
     pub fn consecutive(self, n: usize) -> Vec<Draw> {
         (0..n as u64).map(|i| Draw { episode: self.episode + i, ..self }).collect()
@@ -96,8 +107,8 @@ pub fn generate_with<E: Engine>(
 ) -> Vec<Response> {
     assert_eq!(prompts.len(), draws.len(), "one draw address per prompt");
     let mut responses = vec![Response::default(); prompts.len()];
-    let threads = par::threads();
-    let wave = MOST * threads;
+    let threads = if E::BY_THREADS { par::threads() } else { 1 };
+    let wave = E::DECODED * threads;
     for (number, responses) in responses.chunks_mut(wave).enumerate() {
         let first = number * wave;
         let together =
@@ -112,9 +123,6 @@ pub fn generate_with<E: Engine>(
     }
     responses
 }
-
-/// Most sequences in work for each thread: more would only cost memory.
-pub const MOST: usize = 32;
 
 /// Bytes of packed weights that stay in the caches. Up to them each thread decodes a group of its own.
 pub const CACHED: usize = 16 << 20;
@@ -143,16 +151,9 @@ fn generate_group<E: Engine>(
     let capacity = (0..prompts.len()).map(|slot| prompts[slot].len() + limit(slot)).max().unwrap_or(0);
     let mut decoder = Decoder::new(network, weights, prompts.len(), capacity.min(config.context));
     let mut advance = |sequences: &[(usize, &[u32])], responses: &mut [Response]| {
-        let logits = decoder.extend(sequences);
-        let mut choices = vec![Choice::default(); sequences.len()];
-        // Split over sequences: each draws from its own logits.
-        par::for_each(par::rows(&mut choices, 1), row_grain(config.vocab_size), |first, choices| {
-            let logits = logits[first * config.vocab_size..].chunks_exact(config.vocab_size);
-            for ((choice, logits), &(slot, _)) in choices.data.iter_mut().zip(logits).zip(&sequences[first..])
-            {
-                *choice = choose(logits, sampling, draws[slot], responses[slot].tokens.len());
-            }
-        });
+        let uniforms: Vec<f32> =
+            sequences.iter().map(|&(slot, _)| draws[slot].uniform(responses[slot].tokens.len())).collect();
+        let choices = decoder.draw(sequences, sampling.choosing(), &uniforms);
         for (choice, &(slot, _)) in choices.into_iter().zip(sequences) {
             responses[slot].push(choice, sampling);
         }
@@ -213,8 +214,11 @@ pub fn generate_one<E: Engine>(
     let mut latest;
     let mut next = prompt;
     loop {
-        let logits = decoder.extend(&[(0, next)]);
-        response.push(choose(logits, sampling, draw, response.tokens.len()), sampling);
+        let uniform = draw.uniform(response.tokens.len());
+        let [choice] = decoder.draw(&[(0, next)], sampling.choosing(), &[uniform])[..] else {
+            unreachable!("a choice for each")
+        };
+        response.push(choice, sampling);
         let token = response.tokens[response.tokens.len() - 1];
         if !each(token) || response.ended || response.tokens.len() == limit {
             return response;
@@ -225,112 +229,11 @@ pub fn generate_one<E: Engine>(
     }
 }
 
-/// A token drawn, and what the distribution says of it.
-#[derive(Clone, Default)]
-struct Choice {
-    token: u32,
-    log_prob: f32,
-    entropy: f32,
-}
-
 impl Response {
     fn push(&mut self, choice: Choice, sampling: &Sampling) {
         self.tokens.push(choice.token);
         self.log_probs.push(choice.log_prob);
         self.entropies.push(choice.entropy);
         self.ended = Some(choice.token) == sampling.end_of_text;
-    }
-}
-
-/// Draws the token at a position of a response, given its logits.
-fn choose(logits: &[f32], sampling: &Sampling, at: Draw, position: usize) -> Choice {
-    let temperature = if sampling.temperature == 0.0 { 1.0 } else { sampling.temperature };
-    scratch::with(Use::Sampling, logits.len(), |p| {
-        p.copy_from_slice(logits);
-        let summary = log_prob::softmax(p, temperature);
-        let token = if sampling.temperature == 0.0 {
-            greatest(p)
-        } else {
-            let mut rng = Rng::at(at.seed, at.stage, Purpose::Sample, at.step, at.episode, position as u64);
-            draw(p, sampling, rng.uniform())
-        };
-        let log_prob = summary.log_prob(logits[token as usize], temperature);
-        Choice { token, log_prob, entropy: summary.entropy }
-    })
-}
-
-/// Inverts the cumulative distribution at `u` in [0, 1): probabilities are added in token order, in f64.
-/// With top-k or top-p, the tokens outside the set get probability 0 first; equal ones rank by token.
-fn draw(p: &mut [f32], sampling: &Sampling, u: f32) -> u32 {
-    let most = if sampling.top_k == 0 { p.len() } else { sampling.top_k.min(p.len()) };
-    if most < p.len() || sampling.top_p < 1.0 {
-        let mut order: Vec<u32> = (0..p.len() as u32).collect();
-        order.sort_unstable_by(|&a, &b| p[b as usize].total_cmp(&p[a as usize]).then(a.cmp(&b)));
-        let probable = |&token: &u32| f64::from(p[token as usize]);
-        // Without top-k the whole is 1 by definition, not by a sum.
-        let whole = if most < p.len() { order[..most].iter().map(probable).sum() } else { 1.0 };
-        let (mut kept, mut mass) = (0, 0.0);
-        while kept < most && (kept == 0 || mass < f64::from(sampling.top_p) * whole) {
-            mass += f64::from(p[order[kept] as usize]);
-            kept += 1;
-        }
-        order[kept..].iter().for_each(|&token| p[token as usize] = 0.0);
-    }
-    let total: f64 = p.iter().map(|&p| f64::from(p)).sum();
-    let (mut cumulative, threshold, mut last) = (0.0, f64::from(u) * total, 0);
-    for (token, &p) in p.iter().enumerate().filter(|(_, p)| **p > 0.0) {
-        cumulative += f64::from(p);
-        last = token;
-        if cumulative > threshold {
-            break;
-        }
-    }
-    last as u32
-}
-
-fn greatest(p: &[f32]) -> u32 {
-    let mut best = 0;
-    for (token, &candidate) in p.iter().enumerate() {
-        if candidate > p[best] {
-            best = token;
-        }
-    }
-    best as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Which tokens of five can be drawn at all.
-    fn allowed(top_k: usize, top_p: f32) -> Vec<u32> {
-        let sampling = Sampling { temperature: 1.0, top_k, top_p, max_new_tokens: 1, end_of_text: None };
-        let drawn = |i: u32| draw(&mut [0.0625, 0.25, 0.5, 0.125, 0.0625], &sampling, i as f32 / 64.0);
-        let drawn: alloc::collections::BTreeSet<u32> = (0..64).map(drawn).collect();
-        drawn.into_iter().collect()
-    }
-
-    #[test]
-    fn the_token_that_reaches_top_p_is_kept_and_none_after_it() {
-        assert_eq!(allowed(0, 1.0), [0, 1, 2, 3, 4]);
-        assert_eq!(allowed(0, 0.5), [2], "0.5 reaches 0.5");
-        assert_eq!(allowed(0, 0.51), [1, 2], "0.25 crosses 0.51");
-        assert_eq!(allowed(0, 0.75), [1, 2]);
-        assert_eq!(allowed(0, 0.875), [1, 2, 3]);
-        // Of the two least probable tokens the first comes first.
-        assert_eq!(allowed(0, 0.9), [0, 1, 2, 3]);
-        assert_eq!(allowed(0, 1e-9), [2]);
-    }
-
-    #[test]
-    fn top_p_is_measured_among_the_top_k() {
-        // 0.5, 0.25 and 0.125 of 0.875: 4/7, 6/7 and 1.
-        assert_eq!(allowed(3, 1.0), [1, 2, 3]);
-        assert_eq!(allowed(3, 0.571), [2], "4/7 is above 0.571; of the whole, 0.5 would not reach it");
-        assert_eq!(allowed(3, 0.572), [1, 2]);
-        assert_eq!(allowed(3, 0.857), [1, 2]);
-        assert_eq!(allowed(3, 0.858), [1, 2, 3]);
-        assert_eq!(allowed(1, 0.1), [2]);
-        assert_eq!(allowed(9, 0.75), [1, 2]);
     }
 }

@@ -12,6 +12,8 @@ use super::runs::Model;
 use super::scale::MIDDLE;
 use super::verdict::Values;
 use crate::data::Side;
+use crate::engine::check_devices;
+use crate::engine::device::on_device;
 use crate::error::{Error, Result};
 use crate::model::{Draw, Network, Response, Sampling, Sequence};
 use crate::num::rng::Stage;
@@ -175,7 +177,11 @@ impl Lab<'_> {
         let draw = Draw { seed: self.seed, stage: Stage::Eval, step: hash(what), episode: 0 };
         let draws = draw.consecutive(texts.len());
         let stop = self.stop;
-        let responses = network.generate(&texts, sampling, &draws, &|_| !stop.load(Ordering::Relaxed));
+        let go_on = |_| !stop.load(Ordering::Relaxed);
+        let responses: Vec<Response> = on_device!(self.settings().device, |engine| {
+            let responses = network.clone().on(engine).generate(&texts, sampling, &draws, &go_on);
+            check_devices().map(|()| responses)
+        })?;
         self.check_stop()?;
         let tokenizer = &self.data()?.tokenizer;
         let end = tokenizer.end_of_text();

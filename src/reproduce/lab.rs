@@ -12,11 +12,12 @@ use super::teller::Teller;
 use crate::checkpoint::checksum::{Crc64, digits};
 use crate::checkpoint::{load_model_directory, load_tokenizer, read_file};
 use crate::data::Split;
-use crate::engine::Cpu;
+use crate::engine::device::on_device;
 use crate::error::{Error, Result};
 use crate::model::Network;
 use crate::recipe::Recipe;
 use crate::run::completed::Completed;
+use crate::run::directory::same_run;
 use crate::run::fingerprints::Fingerprints;
 use crate::run::metrics::values;
 use crate::run::progress::Progress;
@@ -77,13 +78,16 @@ impl<'a> Lab<'a> {
         let teller = &mut *self.teller.borrow_mut();
         teller.speaks(format!("seed-{}/{}", self.seed, spec.name));
         let resume = path.join("config.toml").exists();
-        let mut recipe = Recipe::open(Cpu, &spec.settings, &self.root, &path, resume, teller, self.stop)?;
-        for &stage in &spec.stages[..=end] {
-            if !self.has(spec, &path, stage)? {
-                recipe.only(stage)?;
+        on_device!(spec.settings.device, |engine| {
+            let mut recipe =
+                Recipe::open(engine, &spec.settings, &self.root, &path, resume, teller, self.stop)?;
+            for &stage in &spec.stages[..=end] {
+                if !self.has(spec, &path, stage)? {
+                    recipe.only(stage)?;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Trains the reward model of a run on rankings of one's own choice, instead of those that it would collect.
@@ -108,8 +112,10 @@ impl<'a> Lab<'a> {
         let resume = path.join("config.toml").exists();
         let mut run = Run::open(&spec.settings, &path, resume, teller, self.stop)?;
         let inputs = Inputs::new(&spec.settings, &data);
-        let trained = RewardModel::new(inputs, &spec.settings.reward_model, network)?;
-        run.drive(stage, &data.tokenizer, trained).map(drop)
+        on_device!(spec.settings.device, |engine| {
+            let trained = RewardModel::new(inputs, &spec.settings.reward_model, network.on(engine))?;
+            run.drive(stage, &data.tokenizer, trained).map(drop)
+        })
     }
 
     /// Whether a run of that configuration is there, and as far as that.
@@ -118,7 +124,8 @@ impl<'a> Lab<'a> {
         if !config.exists() || !completed.exists() {
             return Ok(false);
         }
-        let same = read_file(&config, 1 << 24)? == spec.settings.to_toml().as_bytes();
+        let kept = read_file(&config, 1 << 24)?;
+        let same = same_run(&String::from_utf8_lossy(&kept), &spec.settings.to_toml());
         Ok(same && Completed::read(&completed)?.has(named(spec, stage)))
     }
 

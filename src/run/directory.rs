@@ -60,7 +60,7 @@ impl RunDirectory {
                 "--resume goes on with it; for a fresh run choose another directory",
             ));
         }
-        if !is_new && read_file(&config_file, 1 << 24)? != config.as_bytes() {
+        if !is_new && !same_run(&String::from_utf8_lossy(&read_file(&config_file, 1 << 24)?), config) {
             return Err(Error::usage(
                 "--resume",
                 "the configuration the run was started with",
@@ -171,6 +171,16 @@ impl RunDirectory {
     fn remove_states(&self, stage: &str) -> Result<()> {
         remove_directory(&self.states(stage))
     }
+}
+
+/// Whether two configurations are of one run: what they set is the same, but for the device, which shows in no bit. Their
+/// comments are the program's.
+pub fn same_run(a: &str, b: &str) -> bool {
+    fn keys(text: &str) -> impl Iterator<Item = &str> {
+        let says = |line: &&str| !line.is_empty() && !line.starts_with('#') && !line.starts_with("device = ");
+        text.lines().filter(says)
+    }
+    keys(a).eq(keys(b))
 }
 
 /// Removes a directory with all it holds, if it is there.

@@ -13,7 +13,7 @@ use super::recent_losses::RecentLosses;
 use super::stage::{Finished, Saved, Stage, StageId, Step};
 use super::watch::{Watch, check_stop};
 use crate::checkpoint::{save_model_directory, write_atomic};
-use crate::engine::Engine;
+use crate::engine::{Engine, check_devices};
 use crate::error::{Error, Result};
 use crate::model::Network;
 use crate::settings::{Section, Settings};
@@ -138,7 +138,10 @@ impl<'a> Run<'a> {
         for step in first..total {
             let (done, limits, stop) = (step + 1, &self.settings.limits, self.stop);
             let mut watch = Watch { stage: name, step: done, limits, losses: &mut losses, stop };
-            let Step { fields, line, tokens: more } = stage.step(step, &mut watch)?;
+            let step = stage.step(step, &mut watch);
+            // A number that is not finite may be a device's fault: that is said then.
+            check_devices()?;
+            let Step { fields, line, tokens: more } = step?;
             tokens += more as u64;
             if !fields.is_empty() {
                 self.metrics().record(name, done, &fields)?;
@@ -202,6 +205,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let Some(mut state) = stage.state() else { return Ok(()) };
+        check_devices()?;
         self.directory.check_present()?;
         let position = self.metrics().synced_position()?;
         state.strings.push(("metrics", serde_json::to_string(&position).expect("plain data")));
@@ -220,6 +224,7 @@ impl<'a> Run<'a> {
         finished: Finished<E>,
     ) -> Result<Option<Network<E>>> {
         let Finished { mut results, mut notes, network, files, report } = finished;
+        check_devices()?;
         self.directory.check_present()?;
         if let (Some(network), Some(name)) = (&network, id.directory()) {
             let path = self.directory.path.join(name);
@@ -261,6 +266,7 @@ impl<'a> Run<'a> {
             ("tokens", Value::Count(tokens)),
             ("tokens_per_second", Value::F64(tokens as f64 / seconds.max(1e-9))),
             ("threads", Value::Count(crate::num::par::threads() as u64)),
+            ("device", Value::Text(self.settings.device.to_string())),
             ("planned_flops", Value::F64(planned)),
             ("ended", Value::Count(now.map_or(0, |since| since.as_secs()))),
         ];

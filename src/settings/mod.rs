@@ -23,6 +23,7 @@ pub use supervised::{
     Select, SftSettings,
 };
 
+use crate::engine::Device;
 use crate::error::{Error, Result};
 use crate::model::Precision;
 use section::{any, at_least_one, section};
@@ -34,6 +35,9 @@ section! {
         seed: u64 = 1, any;
         /// Most tokens in one forward pass. Bounds the memory; does not change a bit.
         micro_batch_tokens: usize = 8192, at_least_one;
+        /// What computes: "cpu", or "cuda" or "cuda:N", an NVIDIA GPU, in a build with the feature `cuda`. Does not change a
+        /// bit: an interrupted run may go on with another. The flag --device comes before it.
+        device: Device = Device::Cpu, any;
         /// What the products with weights round their operands to, forward and backward, in every model of the run,
         /// loaded ones included: "f32" (nothing) or "bf16". Sums, attention, the scalar head, everything between
         /// the products, the weights that the optimizer changes and its moments are f32 in both. The paper trains
