@@ -24,8 +24,8 @@ pub enum Device {
 
 /// Opens the device, before anything asks cudarc for one. `None`, and a line that says why, where tests must be skipped.
 ///
-/// `CUDA_TEST_DRIVER=1` takes the test driver even where there is a GPU. See `driver.cpp`, `block.h` and `nvrtc.cpp` for
-/// what else the environment sets.
+/// `CUDA_TEST_DRIVER=1` takes the test driver even where there is a GPU. What else the environment sets stands at the
+/// beginnings of the files in `tests/cuda/`.
 pub fn device() -> Option<&'static Device> {
     static DEVICE: OnceLock<Result<Device, String>> = OnceLock::new();
     let device = DEVICE.get_or_init(|| {
@@ -86,6 +86,16 @@ const LIBRARIES: [TestLibrary; 2] = [
     TestLibrary { file: "libnvrtc.so", source: "nvrtc.cpp" },
 ];
 
+/// All that they are made of.
+const SOURCES: [&str; 6] = [
+    include_str!("../cuda/driver.cpp"),
+    include_str!("../cuda/launch.h"),
+    include_str!("../cuda/memory.h"),
+    include_str!("../cuda/nvrtc.cpp"),
+    include_str!("../cuda/result.h"),
+    include_str!("../cuda/streams.h"),
+];
+
 /// The folder of the libraries, which are compiled where they are not there yet.
 fn build() -> Result<PathBuf, String> {
     if !cfg!(target_os = "linux") {
@@ -99,8 +109,8 @@ fn build() -> Result<PathBuf, String> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda");
     let mut hash = DefaultHasher::new();
     (&compiler, version, &sources).hash(&mut hash);
-    for file in LIBRARIES.iter().map(|library| library.source).chain(["launch.h"]) {
-        fs::read(sources.join(file)).map_err(|error| format!("{file}: {error}"))?.hash(&mut hash);
+    for file in SOURCES {
+        file.hash(&mut hash);
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-{:016x}", hash.finish()));
     if folder.exists() {

@@ -77,8 +77,8 @@ struct Thread {
 
 static pthread_mutex_t one_launch = PTHREAD_MUTEX_INITIALIZER;
 static const char *kernel_name;
-static void (*kernel)(void **);
-static void **kernel_arguments;
+static void (*kernel)(const void **);
+static const void **kernel_arguments;
 static bool failed;
 
 static Dim block_index, block_size, grid_size;
@@ -250,7 +250,7 @@ static void run_block(unsigned count, unsigned dynamic_shared) {
         if (shim_dynamic[dynamic_shared + i] != 0xff) return complain("wrote beyond its dynamic shared memory");
 }
 
-static bool launch(const char *name, void (*body)(void **), Dim grid, Dim block, unsigned dynamic_shared, void **arguments) {
+static bool launch(const char *name, void (*body)(const void **), Dim grid, Dim block, unsigned dynamic_shared, const void **arguments) {
     pthread_mutex_lock(&one_launch);
     const char *order = getenv("CUDA_TEST_ORDER");
     step = order && !strcmp(order, "backward") ? -1 : 1;

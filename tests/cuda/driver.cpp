@@ -1,162 +1,81 @@
-// A libcuda.so for tests: devices whose memory is the host's and whose kernels run on the CPU (block.h). Behind it the
-// real cudarc runs, and the project's own code, on a machine without a GPU.
+// A libcuda.so for tests: devices whose memory is the host's (memory.h), whose streams run as late as they may
+// (streams.h) and whose kernels run on the CPU (block.h). Behind it the real cudarc runs, and the project's own code, on
+// a machine without a GPU.
 //
-// Environment: `CUDA_TEST_DEVICES=n` (1), `CUDA_TEST_MEMORY=bytes` of each (4 GiB), `CUDA_TEST_ORDER` (block.h).
-// What a GPU may leave undefined is made to show. Fresh memory is NaN. Behind every buffer lies a page that nothing may
-// touch, and up to there some bytes that must stay as they are: an access beyond a buffer ends the program.
+// Environment: `CUDA_TEST_DEVICES=n` (1), `CUDA_TEST_MEMORY=bytes` of each (4 GiB), and what those files say.
 #include "launch.h"
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
+#include "memory.h"
+#include "streams.h"
 #include <dlfcn.h>
 #include <elf.h>
-#include <map>
-#include <memory>
-#include <mutex>
 #include <signal.h>
 #include <string>
-#include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
-
-enum Result {
-    SUCCESS = 0,
-    INVALID_VALUE = 1,
-    OUT_OF_MEMORY = 2,
-    NOT_INITIALIZED = 3,
-    INVALID_DEVICE = 101,
-    INVALID_IMAGE = 200,
-    INVALID_CONTEXT = 201,
-    INVALID_HANDLE = 400,
-    NOT_FOUND = 500,
-    LAUNCH_FAILED = 719,
-    NOT_SUPPORTED = 801,
-};
 
 using shim::Dim, shim::Kernel, shim::MAX_SHARED;
-using Address = uintptr_t;
 
-static size_t setting(const char *name, size_t otherwise) {
-    const char *text = getenv(name);
-    return text ? strtoull(text, nullptr, 0) : otherwise;
-}
-static int devices() {
-    static const int count = setting("CUDA_TEST_DEVICES", 1);
-    return count;
-}
-static size_t memory() {
-    static const size_t bytes = setting("CUDA_TEST_MEMORY", 4ull << 30);
-    return bytes;
-}
+#define ALONE std::lock_guard<std::recursive_mutex> guard(everything)
 
-// A context is its device's number plus one; none is 0. Each thread has a current one.
-static thread_local uintptr_t context;
-static int device() { return context - 1; }
-#define NEEDS_CONTEXT                                                                                                  \
-    if (!context) return INVALID_CONTEXT
+// --- Memory, in the order of a stream. ---
 
-// --- Memory. ---
-
-constexpr unsigned char UNTOUCHED = 0xa5;
-constexpr size_t BEFORE = 64;
-
-struct Buffer {
-    char *pages;
-    size_t mapped, size;
-    int device;
-};
-static std::mutex memory_lock;
-static std::map<Address, Buffer> buffers;
-static std::map<int, size_t> used;
-
-static size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to * to; }
-
-static void die(const char *what, const Buffer &buffer) {
-    fprintf(stderr, "CUDA test driver: %s of %zu bytes\n", what, buffer.size);
-    abort();
-}
-
-// Whether what lies around a buffer is as it was.
-static void check(Address address, const Buffer &buffer) {
-    auto touched = [](const char *from, const char *to) {
-        for (; from < to; from++)
-            if ((unsigned char)*from != UNTOUCHED) return true;
-        return false;
-    };
-    const char *begin = (const char *)address, *end = begin + buffer.size;
-    size_t before = begin - buffer.pages < (long)BEFORE ? begin - buffer.pages : BEFORE;
-    if (touched(begin - before, begin)) die("something was written before a buffer", buffer);
-    if (touched(end, begin + rounded_up(buffer.size, 16))) die("something was written behind a buffer", buffer);
-}
-
-static void check_all() {
-    std::lock_guard<std::mutex> guard(memory_lock);
-    for (auto &[address, buffer] : buffers) check(address, buffer);
-}
-
-static Result allocate(Address *address, size_t size) {
+static Result allocate_now(Address *address, size_t size) {
     NEEDS_CONTEXT;
-    if (size == 0) return INVALID_VALUE;
-    std::lock_guard<std::mutex> guard(memory_lock);
-    if (size > memory() - used[device()]) return OUT_OF_MEMORY;
-    size_t page = sysconf(_SC_PAGESIZE), data = rounded_up(rounded_up(size, 16), page);
-    void *pages = mmap(nullptr, data + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages == MAP_FAILED) return OUT_OF_MEMORY;
-    mprotect((char *)pages + data, page, PROT_NONE);
-    *address = (Address)pages + data - rounded_up(size, 16);
-    memset(pages, UNTOUCHED, data);
-    memset((void *)*address, 0xff, size);
-    buffers[*address] = {(char *)pages, data + page, size, device()};
-    used[device()] += size;
-    return SUCCESS;
+    ALONE;
+    Result result = allocate(address, size);
+    if (result != ERROR_OUT_OF_MEMORY) return result;
+    // What is about to be freed is free.
+    Result waited = wait_for_others(nullptr);
+    return waited != SUCCESS ? waited : allocate(address, size);
 }
 
-static Result release(Address address) {
+static Result free_in(const Stream *stream, Address address) {
     NEEDS_CONTEXT;
-    std::lock_guard<std::mutex> guard(memory_lock);
-    auto found = buffers.find(address);
-    if (found == buffers.end()) return INVALID_VALUE;
-    check(address, found->second);
-    used[found->second.device] -= found->second.size;
-    munmap(found->second.pages, found->second.mapped);
-    buffers.erase(found);
-    return SUCCESS;
+    ALONE;
+    if (!on_device(address, 1)) return ERROR_INVALID_VALUE;
+    return put(stream, [=] { return release(address); });
 }
 
-// The buffer that begins last at or before this address; the caller holds the lock or is about to die.
-static const Buffer *nearest(Address address, Address *begin) {
-    auto after = buffers.upper_bound(address);
-    if (after == buffers.begin()) return nullptr;
-    *begin = (--after)->first;
-    return &after->second;
-}
-
-static bool valid(Address address, size_t size) {
-    std::lock_guard<std::mutex> guard(memory_lock);
-    Address begin;
-    const Buffer *buffer = nearest(address, &begin);
-    return size == 0 || (buffer && address + size <= begin + buffer->size);
-}
-
-template <class T> static Result fill(Address address, T value, size_t count) {
+template <class T> static Result fill(const Stream *stream, Address address, T value, size_t count) {
     NEEDS_CONTEXT;
-    if (!valid(address, count * sizeof value)) return INVALID_VALUE;
-    for (size_t i = 0; i < count; i++) ((T *)address)[i] = value;
-    return SUCCESS;
+    ALONE;
+    if (!on_device(address, count * sizeof value)) return ERROR_INVALID_VALUE;
+    return put(stream, [=] {
+        for (size_t i = 0; i < count; i++) ((T *)address)[i] = value;
+        return SUCCESS;
+    });
 }
 
-static Result copy(void *to, const void *from, size_t size, bool to_device, bool from_device) {
+static Result move(const Stream *stream, void *to, const void *from, size_t size) {
+    return put(stream, [=] { return memmove(to, from, size), SUCCESS; });
+}
+
+// Pageable memory of the host is read before the call returns; pinned memory when the stream comes to it.
+static Result copy_to_device(const Stream *stream, Address to, const void *from, size_t size) {
     NEEDS_CONTEXT;
-    if (to_device && !valid((Address)to, size)) return INVALID_VALUE;
-    if (from_device && !valid((Address)from, size)) return INVALID_VALUE;
-    memmove(to, from, size);
-    return SUCCESS;
+    ALONE;
+    if (!on_device(to, size)) return ERROR_INVALID_VALUE;
+    if (is_pinned(from)) return move(stream, (void *)to, from, size);
+    std::string staged((const char *)from, size);
+    return put(stream, [=] { return memcpy((void *)to, staged.data(), size), SUCCESS; });
+}
+
+// And it is written before the call returns.
+static Result copy_to_host(const Stream *stream, void *to, Address from, size_t size) {
+    NEEDS_CONTEXT;
+    ALONE;
+    if (!on_device(from, size)) return ERROR_INVALID_VALUE;
+    Result result = move(stream, to, (void *)from, size);
+    return result != SUCCESS || is_pinned(to) ? result : wait_for(queue_of(stream));
+}
+
+static Result copy_on_device(const Stream *stream, Address to, Address from, size_t size) {
+    NEEDS_CONTEXT;
+    ALONE;
+    if (!on_device(to, size) || !on_device(from, size)) return ERROR_INVALID_VALUE;
+    return move(stream, (void *)to, (void *)from, size);
 }
 
 // --- Kernels. ---
 
-struct Module;
 struct Function {
     std::string name;
     Kernel *kernel;
@@ -170,8 +89,6 @@ struct Module {
     std::map<std::string, std::unique_ptr<Function>> functions;
 };
 
-static thread_local const Function *running;
-
 // How many bytes a shared library has: its last part is the table of its sections.
 static size_t image_size(const void *image) {
     const Elf64_Ehdr *header = (const Elf64_Ehdr *)image;
@@ -184,43 +101,54 @@ static Result load(Module **module, const void *image) {
     size_t size = image_size(image);
     // The descriptor stays open: the loader knows libraries by their path, and this one must not come again.
     int file = size ? memfd_create("module", MFD_CLOEXEC) : -1;
-    if (file < 0 || write(file, image, size) != (ssize_t)size) return INVALID_IMAGE;
+    if (file < 0 || write(file, image, size) != (ssize_t)size) return ERROR_INVALID_IMAGE;
     std::string path = "/proc/self/fd/" + std::to_string(file);
     void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     if (!library) {
         fprintf(stderr, "CUDA test driver: %s\n", dlerror());
-        return INVALID_IMAGE;
+        return ERROR_INVALID_IMAGE;
     }
     *module = new Module{library, device(), {}};
     return SUCCESS;
 }
 
-static std::mutex functions_lock;
-
 static Result find(Function **function, Module *module, const char *name) {
     NEEDS_CONTEXT;
-    std::lock_guard<std::mutex> guard(functions_lock);
+    ALONE;
     auto &known = module->functions[name];
     if (!known) {
         Kernel *kernel = (Kernel *)dlsym(module->library, (std::string("shim_kernel_") + name).c_str());
-        if (!kernel) return NOT_FOUND;
+        if (!kernel) return ERROR_NOT_FOUND;
         known.reset(new Function{name, kernel, module->device, 48 << 10});
     }
     *function = known.get();
     return SUCCESS;
 }
 
-static Result launch(Function *function, Dim grid, Dim block, unsigned shared, void **arguments) {
+static thread_local const Function *running;
+
+static Result launch(const Stream *stream, const Function *function, Dim grid, Dim block, unsigned shared, void **arguments) {
     NEEDS_CONTEXT;
-    if (!function || function->device != device()) return INVALID_HANDLE;
+    ALONE;
+    if (!function || function->device != device()) return ERROR_INVALID_HANDLE;
+    const Kernel &kernel = *function->kernel;
     uint64_t threads = (uint64_t)block.x * block.y * block.z;
     bool grid_fits = grid.x && grid.y && grid.z && grid.x <= 0x7fffffff && grid.y <= 65535 && grid.z <= 65535;
-    bool block_fits = threads && block.x <= 1024 && block.y <= 1024 && block.z <= 64 && threads <= function->kernel->bounds;
-    if (!grid_fits || !block_fits || shared > function->dynamic_shared) return INVALID_VALUE;
-    running = function;
-    bool good = function->kernel->launch(grid, block, shared, arguments);
-    running = nullptr;
-    return good ? SUCCESS : LAUNCH_FAILED;
+    bool block_fits = threads && block.x <= 1024 && block.y <= 1024 && block.z <= 64 && threads <= kernel.bounds;
+    if (!grid_fits || !block_fits || shared > function->dynamic_shared) return ERROR_INVALID_VALUE;
+    struct Argument {
+        alignas(16) unsigned char bytes[64];
+    };
+    std::vector<Argument> values(kernel.argument_count);
+    for (size_t i = 0; i < values.size(); i++) memcpy(values[i].bytes, arguments[i], kernel.argument_sizes[i]);
+    return put(stream, [=] {
+        std::vector<const void *> pointers;
+        for (const Argument &value : values) pointers.push_back(value.bytes);
+        running = function;
+        bool good = function->kernel->launch(grid, block, shared, pointers.data());
+        running = nullptr;
+        return good ? SUCCESS : ERROR_LAUNCH_FAILED;
+    });
 }
 
 // An access beyond a buffer, if it comes from a kernel. Other faults go to whom they went before.
@@ -232,13 +160,17 @@ static void on_fault(int signal, siginfo_t *info, void *) {
     }
     Address begin, address = (Address)info->si_addr;
     const Buffer *buffer = nearest(address, &begin);
-    fprintf(stderr, "CUDA test driver: kernel %s, %s: an access to %p", running->name.c_str(), running->kernel->where(), info->si_addr);
-    if (buffer) fprintf(stderr, ", byte %zu of a buffer of %zu", address - begin, buffer->size);
-    fprintf(stderr, "\n");
+    // The stack for signals is too small for fprintf.
+    static char text[400];
+    int n = snprintf(text, sizeof text, "CUDA test driver: kernel %s, %s: an access to %p", running->name.c_str(),
+                     running->kernel->where(), info->si_addr);
+    if (buffer) n += snprintf(text + n, sizeof text - n, ", byte %zu of a buffer of %zu", address - begin, buffer->size);
+    text[n++] = '\n';
+    if (write(STDERR_FILENO, text, n) < 0) perror("standard error");
     abort();
 }
 
-// --- What cudarc calls, in the order of the driver's manual. Streams do at once what they are told. ---
+// --- What cudarc calls, in the order of the driver's manual. ---
 
 extern "C" {
 static bool initialized;
@@ -254,30 +186,13 @@ Result cuInit(unsigned) {
     return SUCCESS;
 }
 Result cuDriverGetVersion(int *version) { return *version = 13000, SUCCESS; }
-
-static const char *name_of(Result result) {
-    switch (result) {
-    case SUCCESS: return "CUDA_SUCCESS";
-    case INVALID_VALUE: return "CUDA_ERROR_INVALID_VALUE";
-    case OUT_OF_MEMORY: return "CUDA_ERROR_OUT_OF_MEMORY";
-    case NOT_INITIALIZED: return "CUDA_ERROR_NOT_INITIALIZED";
-    case INVALID_DEVICE: return "CUDA_ERROR_INVALID_DEVICE";
-    case INVALID_IMAGE: return "CUDA_ERROR_INVALID_IMAGE";
-    case INVALID_CONTEXT: return "CUDA_ERROR_INVALID_CONTEXT";
-    case INVALID_HANDLE: return "CUDA_ERROR_INVALID_HANDLE";
-    case NOT_FOUND: return "CUDA_ERROR_NOT_FOUND";
-    case LAUNCH_FAILED: return "CUDA_ERROR_LAUNCH_FAILED";
-    case NOT_SUPPORTED: return "CUDA_ERROR_NOT_SUPPORTED";
-    }
-    return "CUDA_ERROR_UNKNOWN";
-}
 Result cuGetErrorName(Result result, const char **text) { return *text = name_of(result), SUCCESS; }
 Result cuGetErrorString(Result result, const char **text) { return *text = name_of(result), SUCCESS; }
 
-Result cuDeviceGetCount(int *count) { return *count = devices(), initialized ? SUCCESS : NOT_INITIALIZED; }
+Result cuDeviceGetCount(int *count) { return *count = devices(), initialized ? SUCCESS : ERROR_NOT_INITIALIZED; }
 Result cuDeviceGet(int *device, int ordinal) {
-    if (!initialized) return NOT_INITIALIZED;
-    return *device = ordinal, ordinal >= 0 && ordinal < devices() ? SUCCESS : INVALID_DEVICE;
+    if (!initialized) return ERROR_NOT_INITIALIZED;
+    return *device = ordinal, ordinal >= 0 && ordinal < devices() ? SUCCESS : ERROR_INVALID_DEVICE;
 }
 Result cuDeviceGetName(char *name, int size, int) { return snprintf(name, size, "test driver (CPU)"), SUCCESS; }
 Result cuDeviceGetUuid_v2(char *uuid, int device) { return memset(uuid, device, 16), SUCCESS; }
@@ -285,30 +200,30 @@ Result cuDeviceTotalMem_v2(size_t *bytes, int) { return *bytes = memory(), SUCCE
 Result cuDeviceGetAttribute(int *value, int attribute, int) {
     // An H100's, by their numbers in CUdevice_attribute. Others are 0.
     static const std::map<int, int> values = {
-        {1, 1024},       // threads of a block
-        {2, 1024},       // and in x, y, z
-        {3, 1024},       //
-        {4, 64},         //
-        {5, 0x7fffffff}, // blocks of a grid in x, y, z
-        {6, 65535},      //
-        {7, 65535},      //
-        {8, 48 << 10},   // shared memory of a block
-        {10, 32},        // threads of a warp
-        {12, 65536},     // registers of a block
-        {13, 1785000},   // kHz
-        {16, 132},       // multiprocessors
-        {31, 1},         // several kernels at a time
-        {38, 50 << 20},  // second level cache
-        {39, 2048},      // threads of a multiprocessor
-        {41, 1},         // one address space
-        {75, 9},         // compute capability
-        {76, 0},         //
-        {81, 228 << 10}, // shared memory of a multiprocessor
-        {82, 65536},     // registers of a multiprocessor
+        {1, 1024},        // threads of a block
+        {2, 1024},        // in x
+        {3, 1024},        // in y
+        {4, 64},          // in z
+        {5, 0x7fffffff},  // blocks of a grid in x
+        {6, 65535},       // in y
+        {7, 65535},       // in z
+        {8, 48 << 10},    // shared memory of a block
+        {10, 32},         // threads of a warp
+        {12, 65536},      // registers of a block
+        {13, 1785000},    // clock in kHz
+        {16, 132},        // multiprocessors
+        {31, 1},          // several kernels at a time
+        {38, 50 << 20},   // second level cache
+        {39, 2048},       // threads of a multiprocessor
+        {41, 1},          // one address space
+        {75, 9},          // compute capability
+        {76, 0},          // after the point
+        {81, 228 << 10},  // shared memory of a multiprocessor
+        {82, 65536},      // registers of a multiprocessor
         {97, MAX_SHARED}, // shared memory of a block that asks for it
-        {106, 32},       // blocks of a multiprocessor
-        {111, 1 << 10},  // shared memory that the system takes of a block
-        {115, 1},        // memory pools, so cuMemAllocAsync
+        {106, 32},        // blocks of a multiprocessor
+        {111, 1 << 10},   // shared memory of a block that the system takes
+        {115, 1},         // memory pools, so cuMemAllocAsync
     };
     auto found = values.find(attribute);
     return *value = found == values.end() ? 0 : found->second, SUCCESS;
@@ -318,67 +233,122 @@ Result cuDevicePrimaryCtxRetain(uintptr_t *out, int device) { return *out = devi
 Result cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 Result cuCtxSetCurrent(uintptr_t to) { return context = to, SUCCESS; }
 Result cuCtxGetCurrent(uintptr_t *out) { return *out = context, SUCCESS; }
-Result cuCtxGetDevice(int *out) {
-    NEEDS_CONTEXT;
-    return *out = device(), SUCCESS;
-}
 Result cuCtxSynchronize() {
     NEEDS_CONTEXT;
-    return check_all(), SUCCESS;
+    ALONE;
+    Result result = wait_for_others(nullptr);
+    return check_all(), result;
 }
 Result cuCtxSetFlags(unsigned) { return SUCCESS; }
 Result cuCtxGetStreamPriorityRange(int *least, int *greatest) { return *least = 0, *greatest = -5, SUCCESS; }
 
 Result cuModuleLoadData(Module **module, const void *image) { return load(module, image); }
-Result cuModuleUnload(Module *module) { return dlclose(module->library), delete module, SUCCESS; }
+Result cuModuleUnload(Module *module) {
+    NEEDS_CONTEXT;
+    ALONE;
+    Result result = wait_for_others(nullptr);
+    return dlclose(module->library), delete module, result;
+}
 Result cuModuleGetFunction(Function **function, Module *module, const char *name) { return find(function, module, name); }
 
 Result cuMemGetInfo_v2(size_t *available, size_t *total) {
     NEEDS_CONTEXT;
-    std::lock_guard<std::mutex> guard(memory_lock);
+    ALONE;
     return *available = memory() - used[device()], *total = memory(), SUCCESS;
 }
-Result cuMemAlloc_v2(Address *address, size_t size) { return allocate(address, size); }
-Result cuMemAllocAsync(Address *address, size_t size, void *) { return allocate(address, size); }
-Result cuMemFree_v2(Address address) { return release(address); }
-Result cuMemFreeAsync(Address address, void *) { return release(address); }
-Result cuMemHostAlloc(void **address, size_t size, unsigned) { return *address = malloc(size), *address ? SUCCESS : OUT_OF_MEMORY; }
-Result cuMemFreeHost(void *address) { return free(address), SUCCESS; }
-Result cuMemsetD8_v2(Address to, unsigned char value, size_t count) { return fill(to, value, count); }
-Result cuMemsetD8Async(Address to, unsigned char value, size_t count, void *) { return fill(to, value, count); }
-Result cuMemsetD32_v2(Address to, unsigned value, size_t count) { return fill(to, value, count); }
-Result cuMemsetD32Async(Address to, unsigned value, size_t count, void *) { return fill(to, value, count); }
-Result cuMemcpyHtoD_v2(Address to, const void *from, size_t size) { return copy((void *)to, from, size, true, false); }
-Result cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t size, void *) { return copy((void *)to, from, size, true, false); }
-Result cuMemcpyDtoH_v2(void *to, Address from, size_t size) { return copy(to, (void *)from, size, false, true); }
-Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t size, void *) { return copy(to, (void *)from, size, false, true); }
-Result cuMemcpyDtoD_v2(Address to, Address from, size_t size) { return copy((void *)to, (void *)from, size, true, true); }
-Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t size, void *) { return copy((void *)to, (void *)from, size, true, true); }
-Result cuMemcpyPeerAsync(Address to, void *, Address from, void *, size_t size, void *) { return copy((void *)to, (void *)from, size, true, true); }
-
-Result cuStreamCreate(void **stream, unsigned) {
+Result cuMemAlloc_v2(Address *address, size_t size) { return allocate_now(address, size); }
+Result cuMemAllocAsync(Address *address, size_t size, Stream *) { return allocate_now(address, size); }
+Result cuMemFree_v2(Address address) {
     NEEDS_CONTEXT;
-    return *stream = new char, SUCCESS;
+    ALONE;
+    Result result = wait_for_others(nullptr);
+    return result != SUCCESS ? result : release(address);
 }
-Result cuStreamCreateWithPriority(void **stream, unsigned flags, int) { return cuStreamCreate(stream, flags); }
-Result cuStreamDestroy_v2(void *stream) { return delete (char *)stream, SUCCESS; }
-Result cuStreamSynchronize(void *) {
+Result cuMemFreeAsync(Address address, Stream *stream) { return free_in(stream, address); }
+Result cuMemHostAlloc(void **address, size_t size, unsigned) {
+    ALONE;
+    *address = malloc(size);
+    return pinned[(Address)*address] = size, *address ? SUCCESS : ERROR_OUT_OF_MEMORY;
+}
+Result cuMemFreeHost(void *address) {
     NEEDS_CONTEXT;
-    return check_all(), SUCCESS;
+    ALONE;
+    Result result = wait_for_others(nullptr);
+    return pinned.erase((Address)address), free(address), result;
 }
-Result cuStreamQuery(void *) { return SUCCESS; }
-Result cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
-Result cuStreamIsCapturing(void *, int *status) { return *status = 0, SUCCESS; }
-Result cuLaunchHostFunc(void *, void (*function)(void *), void *data) { return function(data), SUCCESS; }
+Result cuMemsetD8_v2(Address to, unsigned char value, size_t count) { return fill(nullptr, to, value, count); }
+Result cuMemsetD8Async(Address to, unsigned char value, size_t count, Stream *stream) { return fill(stream, to, value, count); }
+Result cuMemsetD32_v2(Address to, unsigned value, size_t count) { return fill(nullptr, to, value, count); }
+Result cuMemsetD32Async(Address to, unsigned value, size_t count, Stream *stream) { return fill(stream, to, value, count); }
+Result cuMemcpyHtoD_v2(Address to, const void *from, size_t size) { return copy_to_device(nullptr, to, from, size); }
+Result cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t size, Stream *stream) { return copy_to_device(stream, to, from, size); }
+Result cuMemcpyDtoH_v2(void *to, Address from, size_t size) { return copy_to_host(nullptr, to, from, size); }
+Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t size, Stream *stream) { return copy_to_host(stream, to, from, size); }
+Result cuMemcpyDtoD_v2(Address to, Address from, size_t size) { return copy_on_device(nullptr, to, from, size); }
+Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t size, Stream *stream) { return copy_on_device(stream, to, from, size); }
+Result cuMemcpyPeerAsync(Address to, uintptr_t, Address from, uintptr_t, size_t size, Stream *stream) {
+    return copy_on_device(stream, to, from, size);
+}
 
-// An event is the time of its recording.
-Result cuEventCreate(timespec **event, unsigned) { return *event = new timespec{}, SUCCESS; }
-Result cuEventDestroy_v2(timespec *event) { return delete event, SUCCESS; }
-Result cuEventRecord(timespec *event, void *) { return clock_gettime(CLOCK_MONOTONIC, event), SUCCESS; }
-Result cuEventSynchronize(timespec *) { return SUCCESS; }
-Result cuEventQuery(timespec *) { return SUCCESS; }
-Result cuEventElapsedTime_v2(float *milliseconds, const timespec *from, const timespec *to) {
-    return *milliseconds = (to->tv_sec - from->tv_sec) * 1e3 + (to->tv_nsec - from->tv_nsec) * 1e-6, SUCCESS;
+Result cuStreamCreate(Stream **stream, unsigned flags) {
+    NEEDS_CONTEXT;
+    ALONE;
+    return *stream = new Stream{flags & 1 ? new_queue() : queue_of(nullptr)}, SUCCESS;
+}
+Result cuStreamCreateWithPriority(Stream **stream, unsigned flags, int) { return cuStreamCreate(stream, flags); }
+Result cuStreamSynchronize(Stream *stream) {
+    NEEDS_CONTEXT;
+    ALONE;
+    Result result = wait_for(queue_of(stream));
+    return check_all(), result;
+}
+Result cuStreamDestroy_v2(Stream *stream) {
+    Result result = cuStreamSynchronize(stream);
+    return delete stream, result;
+}
+Result cuStreamQuery(Stream *stream) {
+    NEEDS_CONTEXT;
+    ALONE;
+    Shared queue = queue_of(stream);
+    bool ready = queue->done == queue->given;
+    // Who asks again and again gets there.
+    Result result = wait_for(queue);
+    return result != SUCCESS ? result : ready ? SUCCESS : ERROR_NOT_READY;
+}
+Result cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
+    NEEDS_CONTEXT;
+    ALONE;
+    return wait_in(stream, event);
+}
+Result cuStreamIsCapturing(Stream *, int *status) { return *status = 0, SUCCESS; }
+Result cuLaunchHostFunc(Stream *stream, void (*function)(void *), void *data) {
+    NEEDS_CONTEXT;
+    ALONE;
+    return put(stream, [=] { return function(data), SUCCESS; });
+}
+
+Result cuEventCreate(Event **event, unsigned) { return *event = new Event, SUCCESS; }
+Result cuEventDestroy_v2(Event *event) { return delete event, SUCCESS; }
+Result cuEventRecord(Event *event, Stream *stream) {
+    NEEDS_CONTEXT;
+    ALONE;
+    return record(event, stream);
+}
+Result cuEventSynchronize(Event *event) {
+    ALONE;
+    return event->mark->reach();
+}
+Result cuEventQuery(Event *event) {
+    ALONE;
+    bool ready = event->mark->reached();
+    Result result = event->mark->reach();
+    return result != SUCCESS ? result : ready ? SUCCESS : ERROR_NOT_READY;
+}
+Result cuEventElapsedTime_v2(float *milliseconds, const Event *from, const Event *to) {
+    ALONE;
+    if (!from->mark->reached() || !to->mark->reached()) return ERROR_NOT_READY;
+    timespec a = from->mark->time, b = to->mark->time;
+    return *milliseconds = (b.tv_sec - a.tv_sec) * 1e3 + (b.tv_nsec - a.tv_nsec) * 1e-6, SUCCESS;
 }
 
 // By their numbers in CUfunction_attribute: 0 is threads of a block, 8 its dynamic shared memory.
@@ -387,13 +357,13 @@ Result cuFuncGetAttribute(int *value, int attribute, Function *function) {
 }
 Result cuFuncSetAttribute(Function *function, int attribute, int value) {
     if (attribute != 8) return SUCCESS;
-    if (value < 0 || value > (int)MAX_SHARED) return INVALID_VALUE;
+    if (value < 0 || value > (int)MAX_SHARED) return ERROR_INVALID_VALUE;
     return function->dynamic_shared = value, SUCCESS;
 }
 Result cuFuncSetCacheConfig(Function *, int) { return SUCCESS; }
 Result cuLaunchKernel(Function *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
-                      unsigned shared, void *, void **arguments, void **) {
-    return launch(function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, arguments);
+                      unsigned shared, Stream *stream, void **arguments, void **) {
+    return launch(stream, function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, arguments);
 }
 Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Function *, int threads, size_t) {
     return *blocks = threads < 64 ? 32 : 2048 / threads, SUCCESS;
@@ -401,7 +371,7 @@ Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Function *, int 
 
 // There for cudarc, which ends the program where one is missing that it asks for.
 #define NOT_HERE(name)                                                                                                 \
-    Result name() { return NOT_SUPPORTED; }
+    Result name() { return ERROR_NOT_SUPPORTED; }
 NOT_HERE(cuCtxCreate_v4)
 NOT_HERE(cuCtxDestroy_v2)
 NOT_HERE(cuCtxGetLimit)

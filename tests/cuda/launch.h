@@ -1,5 +1,6 @@
 // What the test driver and a module compiled for it know of each other.
 #pragma once
+#include <cstddef>
 
 namespace shim {
 
@@ -10,11 +11,14 @@ struct Dim {
 // A kernel of a module: exported as `shim_kernel_NAME`.
 struct Kernel {
     // Runs the whole grid. False if the kernel broke a rule that a GPU punishes; what it was is on standard error.
-    bool (*launch)(Dim grid, Dim block, unsigned dynamic_shared, void **arguments);
+    bool (*launch)(Dim grid, Dim block, unsigned dynamic_shared, const void **arguments);
     // Which block and thread runs now, in words.
     const char *(*where)();
     // Of `__launch_bounds__`: how many threads a block may have.
     unsigned bounds;
+    // As many as it has, and their sizes.
+    size_t argument_count;
+    const size_t *argument_sizes;
 };
 
 // What one block of an H100 may have.

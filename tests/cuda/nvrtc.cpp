@@ -61,8 +61,14 @@ struct Translation {
         return in.substr(begin, at - 1 - begin);
     }
 
-    // `__global__ void __launch_bounds__(N) name(`: listed behind the source.
+    // `extern "C" __global__ void __launch_bounds__(N) name(`: listed behind the source. As C++ functions kernels may be
+    // called what functions of C are.
     void kernel() {
+        while (!out.empty() && isspace((unsigned char)out.back())) out.pop_back();
+        const string linkage = "extern \"C\"";
+        if (out.size() >= linkage.size() && out.compare(out.size() - linkage.size(), string::npos, linkage) == 0)
+            out.erase(out.size() - linkage.size());
+        out += " ";
         string bounds = "shim::MAX_THREADS";
         size_t begin = at;
         for (;;) {
@@ -244,7 +250,7 @@ static Result compile(Program &program, const std::vector<string> &options) {
         if (good) {
             string text = read(preprocessed);
             Translation cpp(text);
-            string whole = "#include \"shim.h\"\n" + cpp.out + "\n" + cpp.kernels;
+            string whole = "#include \"shim.h\"\nnamespace unit {\n" + cpp.out + "\n" + cpp.kernels + "}\n";
             good = run(quoted(COMPILER) + flags + " -I" + quoted(shim) + " -x c++ - -o " + quoted(scratch), whole, log, program.log);
         }
         program.module = read(scratch);

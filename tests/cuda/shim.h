@@ -164,14 +164,17 @@ static inline void mma_bf16(float d[4], const unsigned a[4], const unsigned b[2]
 
 template <auto F> struct ShimCall;
 template <class... A, void (*F)(A...)> struct ShimCall<F> {
-    template <size_t... I> static void with(void **arguments, std::index_sequence<I...>) { F(*(A *)arguments[I]...); }
-    static void run(void **arguments) { with(arguments, std::index_sequence_for<A...>{}); }
+    static constexpr size_t count = sizeof...(A), sizes[] = {sizeof(A)..., 0};
+    template <size_t... I> static void with(const void **arguments, std::index_sequence<I...>) {
+        F(*(const A *)arguments[I]...);
+    }
+    static void run(const void **arguments) { with(arguments, std::index_sequence_for<A...>{}); }
 };
 #define SHIM_KERNEL(name, bounds)                                                                                      \
     extern "C" {                                                                                                       \
-    __attribute__((visibility("default"))) shim::Kernel shim_kernel_##name = {                                               \
-        [](shim::Dim grid, shim::Dim block, unsigned dynamic_shared, void **arguments) {                                           \
+    __attribute__((visibility("default"))) shim::Kernel shim_kernel_##name = {                                         \
+        [](shim::Dim grid, shim::Dim block, unsigned dynamic_shared, const void **arguments) {                         \
             return shim::launch(#name, ShimCall<&name>::run, grid, block, dynamic_shared, arguments);                  \
         },                                                                                                             \
-        shim::where, bounds};                                                                                          \
+        shim::where, bounds, ShimCall<&name>::count, ShimCall<&name>::sizes};                                          \
     }

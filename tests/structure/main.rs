@@ -28,7 +28,7 @@ const NEIGHBOURS: [(&str, &str); 4] =
     [("data", "text"), ("checkpoint", "text"), ("report", "eval"), ("run", "settings")];
 
 /// Files above [`LONG`] lines, each with its reason.
-const LONG_FILES: [(&str, &str); 12] = [
+const LONG_FILES: [(&str, &str); 13] = [
     ("src/checkpoint/hugging_face.rs", "one format in all its variants; tests make half"),
     ("src/checkpoint/safetensors.rs", "one format, both ways, with the tests that go round"),
     ("src/engine/cpu/gemm.rs", "one kernel in all its shapes; tests make a third"),
@@ -44,6 +44,7 @@ const LONG_FILES: [(&str, &str); 12] = [
     ("src/text/hub.rs", "four files that say one thing together; tests make half"),
     ("src/text/files.rs", "two formats of the same tokenizer, and what a broken file gets"),
     ("tests/cli.rs", "a list of small tests, one for each thing a user can do or get wrong"),
+    ("tests/cuda_test_driver.rs", "a list of small tests, one for each thing that the test driver shows"),
     ("tests/exact_stages.rs", "a list of small tests, one for each exact promise of a stage"),
     ("tests/hostile.rs", "a list of small tests, one for each kind of file"),
     ("tests/interruption.rs", "a list of small tests, one for each way a run can be stopped"),
