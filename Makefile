@@ -1,7 +1,7 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo paper demo-check test fixtures fixtures-check mutants bench bench-trl docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo paper demo-check test fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
@@ -20,8 +20,10 @@ help:
 	@echo "                  the program"
 	@echo "make bench        our speed beside PyTorch, Transformers and the gemm crate (the same environment as"
 	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
+	@echo "make bench-cuda   the CUDA engine beside PyTorch on this machine's GPU, exact and on tensor cores"
 	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
 	@echo "make fixtures     make fixtures/ again with PyTorch (a Python environment of its own, 6 GB)"
+	@echo "make mutants-cuda whether the tests notice each of 48 errors put into the CUDA kernels (needs a C++ compiler)"
 	@echo "make mutants      whether the tests notice each of 105 errors put into the library, one at a time (or ONLY=\"NAME .."
 	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 54 in the"
 	@echo "                  reference"
@@ -100,6 +102,20 @@ mutants:
 	@if [ -n "$(ONLY)" ]; then true; \
 	elif [ -e .venv-fixtures/done ]; then .venv-fixtures/bin/python reference/mutants.py; \
 	else echo "the errors in the reference were left out: \`make fixtures\` makes the environment that they need"; fi
+
+# The CUDA engine beside PyTorch on this machine's GPU: training steps, sampling and PPO iterations of the 10.8M and 124M
+# models. Exact against f32 with TF32 off; tensor cores against bf16, eager and compiled.
+bench-cuda: .venv-fixtures/done
+	cargo build --release --features cuda
+	nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+	target/release/instructgpt doctor
+	.venv-fixtures/bin/python reference/bench_side_by_side.py --device cuda --against torch
+	.venv-fixtures/bin/python reference/bench_side_by_side.py --device cuda --against torch --precision bf16-fast --dtype bf16
+	.venv-fixtures/bin/python reference/bench_side_by_side.py --device cuda --against torch --precision bf16-fast --dtype bf16 \
+		--compile --only step/
+
+mutants-cuda:
+	python3 tests/mutants_cuda.py $(ONLY)
 
 bench: build .venv-fixtures/done
 	cargo build --release --manifest-path reference/bench_gemm/Cargo.toml --target-dir target/bench_gemm

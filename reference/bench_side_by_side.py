@@ -1,7 +1,7 @@
 """Our side and others', alternating, as a table of ratios in Markdown.
 
     bench_side_by_side.py [--against torch gemm] [--only step/] [--rounds 3] [--corpus FILE]
-                          [--precision bf16] [--dtype bf16]
+                          [--precision bf16] [--dtype bf16] [--device cuda] [--compile]
 
 | --against | what it is | needs |
 |---|---|---|
@@ -41,6 +41,12 @@ OTHERS = {
     "memory": {"torch": "PyTorch"},
     "ppo": {"trl": "TRL"},
 }
+# On a GPU, against PyTorch alone; its PPO is the loop of `bench_torch.py`.
+ON_GPU = [
+    "step/10.8M-B64", "step/124M-T1024-B8", "step/124M-T1024-B32", "generate/10.8M-B64", "generate/124M-B64",
+    "ppo/10.8M", "ppo/124M",
+]
+OTHERS_ON_GPU = {"step": {"torch": "PyTorch"}, "generate": {"torch": "Transformers"}, "ppo": {"torch": "PyTorch"}}
 
 
 def kind(name):
@@ -50,7 +56,7 @@ def kind(name):
 def ours(name, args):
     """One run of `instructgpt bench` for one case: (median, unit, share of the limit)."""
     command = [args.binary, "bench", "--json", "--only", name, "--threads", str(args.threads)]
-    command += ["--precision", args.precision]
+    command += ["--precision", args.precision, "--device", args.device]
     command += ["--corpus", args.corpus] if args.corpus else []
     found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
     used = 1 if kind(name) == "bpe" else args.threads
@@ -65,7 +71,8 @@ def command_of(other, name, args):
     script = Path(__file__).with_name(f"bench_{other}.py")
     command = [sys.executable, str(script), name, "--threads", str(args.threads), "--serve"]
     if other == "torch":
-        command += ["--dtype", args.dtype]
+        command += ["--dtype", args.dtype, "--device", args.device]
+        command += ["--compile"] if args.compile and kind(name) == "step" else []
         command += ["--corpus", args.corpus] if args.corpus else []
     return command
 
@@ -111,9 +118,9 @@ def compare(name, other, args):
     ratio = statistics.median(r[0] / r[1] if less_is_better else r[1] / r[0] for r in rounds)
     we, they = (statistics.median(r[i] for r in rounds) for i in (1, 0))
     share = "" if share is None else f"{100 * statistics.median(r[3] for r in rounds):.0f} %"
-    shown = OTHERS[kind(name)][other]
+    shown = (OTHERS_ON_GPU if args.device == "cuda" else OTHERS)[kind(name)][other]
     if other == "torch" and kind(name) != "bpe":
-        shown += f" {args.dtype}"
+        shown += f" {args.dtype}" + (", compiled" if args.compile and kind(name) == "step" else "")
     return f"| {name} | {unit} | {we:.4g} | {share} | {shown} | {they:.4g} | {ratio:.2f} |"
 
 
@@ -125,16 +132,19 @@ def main():
     parser.add_argument("--only", default="", help="only cases whose names begin so")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32", help="ours")
-    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32", help="PyTorch's number format")
+    parser.add_argument("--precision", choices=["f32", "bf16", "tf32", "bf16-fast"], default="f32", help="ours")
+    parser.add_argument("--dtype", choices=["f32", "tf32", "bf16"], default="f32", help="PyTorch's number format")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile PyTorch's training steps")
     parser.add_argument("--corpus", help="text for the BPE cases; without it they are left out")
     args = parser.parse_args()
+    cases, others = (ON_GPU, OTHERS_ON_GPU) if args.device == "cuda" else (CASES, OTHERS)
     pairs = [
         (name, other)
-        for name in CASES
+        for name in cases
         if name.startswith(args.only) and (args.corpus or kind(name) != "bpe")
         for other in args.against
-        if other in OTHERS[kind(name)]
+        if other in others[kind(name)]
     ]
     if not pairs:
         parser.error(f"--only {args.only}: no such case against {' or '.join(args.against)}")

@@ -3,7 +3,7 @@
 The cases, their names and their units are those of `instructgpt bench`:
 
     bench_torch.py gemm/nn/1024x1024x1024 --threads 2
-    bench_torch.py step/10.8M --threads 2 [--dtype bf16] [--compile]
+    bench_torch.py step/10.8M --threads 2 [--dtype bf16] [--compile] [--device cuda]
 
 prints one JSON object, `{"name", "threads", "median", "unit"}`. It can also be kept running: with
 `--serve`, it reads a case's name a line and answers with a sample of it, which is how
@@ -30,6 +30,10 @@ STEPS = {
     "30M": ("30M", 256, 4),
     "124M-T64": ("124M", 64, 4),
     "124M-T1024": ("124M", 1024, 1),
+    # On a GPU.
+    "10.8M-B64": ("10.8M", 256, 64),
+    "124M-T1024-B8": ("124M", 1024, 8),
+    "124M-T1024-B32": ("124M", 1024, 32),
 }
 # size, sequences, tokens of a prompt, new tokens
 GENERATIONS = {
@@ -37,7 +41,12 @@ GENERATIONS = {
     "10.8M-B32": ("10.8M", 32, 32, 128),
     "124M-B1": ("124M", 1, 32, 64),
     "124M-B16": ("124M", 16, 32, 64),
+    # On a GPU.
+    "10.8M-B64": ("10.8M", 64, 32, 128),
+    "124M-B64": ("124M", 64, 32, 64),
 }
+# episodes, tokens of a prompt and of a response, minibatches
+PPO = (64, 32, 64, 8)
 VOCABULARY = 8192
 
 
@@ -51,6 +60,15 @@ def model_of(size):
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None,
     )
     return GPT2LMHeadModel(config)
+
+
+def finished(device):
+    """A GPU works on after a call returns: the clock is read when it is done."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def gemm(name, dtype):
@@ -74,25 +92,25 @@ def gemm(name, dtype):
     return sample, lambda seconds: flops / seconds / 1e9, "GFLOP/s"
 
 
-def step(name, dtype, compiled):
+def step(name, dtype, compiled, device="cpu"):
     """Forward, backward, AdamW."""
     import torch
 
     size, tokens, sequences = STEPS[name]
-    model = model_of(size).train()
+    model = model_of(size).train().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.1)
-    data = torch.randint(SIZES[size][0], (sequences, tokens + 1))
+    data = torch.randint(SIZES[size][0], (sequences, tokens + 1), device=device)
     run = torch.compile(model) if compiled else model
 
     def sample():
-        start = time.perf_counter()
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        start = finished(device)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
             logits = run(input_ids=data[:, :-1], use_cache=False).logits
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), data[:, 1:].flatten())
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return time.perf_counter() - start
+        return finished(device) - start
 
     return sample, lambda seconds: seconds * 1e3, "ms"
 
@@ -110,24 +128,77 @@ def memory(name, dtype):
     return sample, lambda mebibytes: mebibytes, "MiB"
 
 
-def generate(name, dtype):
+def generate(name, dtype, device="cpu"):
     """Sampling from the full distribution, with a key-value cache."""
     import torch
 
     size, sequences, prompt, new = GENERATIONS[name]
-    model = model_of(size).eval().to(dtype)
-    prompts = torch.randint(SIZES[size][0], (sequences, prompt))
+    model = model_of(size).eval().to(device, dtype)
+    prompts = torch.randint(SIZES[size][0], (sequences, prompt), device=device)
     how = dict(do_sample=True, top_k=0, top_p=1.0, min_new_tokens=new, max_new_tokens=new, use_cache=True)
 
     def sample():
-        start = time.perf_counter()
+        start = finished(device)
         with torch.no_grad():
             out = model.generate(prompts, attention_mask=torch.ones_like(prompts), **how)
-        seconds = time.perf_counter() - start
+        seconds = finished(device) - start
         assert out.shape == (sequences, prompt + new), out.shape
         return seconds
 
     return sample, lambda seconds: sequences * new / seconds, "tokens/s"
+
+
+def ppo(size, dtype, device):
+    """An iteration of PPO, the work of `instructgpt bench`'s: sampling; a forward of policy, reference, reward model and
+    value function each; a step of policy and value function for each minibatch. No pretraining gradient."""
+    import torch
+    from transformers import GPT2ForTokenClassification
+
+    episodes, prompt, response, minibatches = PPO
+    policy, reference = model_of(size).to(device), model_of(size).to(device).eval()
+    config = model_of(size).config
+    config.num_labels, config.classifier_dropout = 1, 0.0
+    reward, value = (GPT2ForTokenClassification(config).to(device) for _ in range(2))
+    weights = dict(lr=1e-5, betas=(0.9, 0.95), weight_decay=0.1)
+    optimizers = [torch.optim.AdamW(network.parameters(), **weights) for network in (policy, value)]
+    prompts = torch.randint(SIZES[size][0], (episodes, prompt), device=device)
+    how = dict(do_sample=True, top_k=0, top_p=1.0, min_new_tokens=response, max_new_tokens=response, use_cache=True)
+
+    def log_probs(network, texts):
+        logits = network(texts[:, :-1], use_cache=False).logits[:, prompt - 1:].float()
+        return logits.log_softmax(-1).gather(-1, texts[:, prompt:, None]).squeeze(-1)
+
+    def values(network, texts):
+        return network(texts[:, :-1]).logits[:, prompt - 1:, 0].float()
+
+    def sample():
+        start = finished(device)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            with torch.no_grad():
+                texts = policy.generate(prompts, attention_mask=torch.ones_like(prompts), **how)
+                old, referred = log_probs(policy, texts), log_probs(reference, texts)
+                rewards, old_values = -0.02 * (old - referred), values(value, texts)
+                rewards[:, -1] += reward(texts).logits[:, -1, 0].float()
+                advantages, last = torch.zeros_like(rewards), 0.0
+                for t in reversed(range(response)):
+                    following = old_values[:, t + 1] if t + 1 < response else 0.0
+                    last = rewards[:, t] + following - old_values[:, t] + 0.95 * last
+                    advantages[:, t] = last
+                returns = advantages + old_values
+            for some in torch.randperm(episodes, device=device).chunk(minibatches):
+                own = (advantages[some] - advantages[some].mean()) / (advantages[some].std() + 1e-8)
+                ratio = (log_probs(policy, texts[some]) - old[some]).exp()
+                loss = torch.max(-own * ratio, -own * ratio.clamp(0.8, 1.2)).mean()
+                new = values(value, texts[some])
+                near = old_values[some] + (new - old_values[some]).clamp(-0.2, 0.2)
+                error = torch.max((new - returns[some]) ** 2, (near - returns[some]) ** 2).mean() / 2
+                for what, optimizer in zip((loss, error), optimizers):
+                    what.backward()
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+        return finished(device) - start
+
+    return sample, lambda seconds: seconds * 1e3, "ms"
 
 
 def bpe(name, corpus):
@@ -173,14 +244,17 @@ def prepare(name, args):
     torch.manual_seed(1)
     torch.set_num_threads(args.threads)
     dtype = torch.bfloat16 if args.dtype == "bf16" else torch.float32
+    torch.backends.cuda.matmul.allow_tf32 = args.dtype == "tf32"
     if kind == "gemm":
         return gemm(rest, dtype)
     if kind == "step":
-        return step(rest, dtype, args.compile)
+        return step(rest, dtype, args.compile, args.device)
     if kind == "memory":
         return memory(rest, dtype)
     if kind == "generate":
-        return generate(rest, dtype)
+        return generate(rest, dtype, args.device)
+    if kind == "ppo":
+        return ppo(rest, dtype, args.device)
     raise SystemExit(f"{name}: PyTorch's side has no such case")
 
 
@@ -189,7 +263,8 @@ def main():
     parser.add_argument("name")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--samples", type=int, default=5)
-    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--dtype", choices=["f32", "tf32", "bf16"], default="f32")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="for step, generate and ppo")
     parser.add_argument("--compile", action="store_true", help="torch.compile the training step")
     parser.add_argument("--corpus", help="text for the BPE cases")
     parser.add_argument("--serve", action="store_true", help="a sample for each line on standard input")

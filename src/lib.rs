@@ -26,6 +26,7 @@
 //! | none | | numbers, engine, model, losses, optimizer, tokens, model directories in memory: `no_std` with `alloc` |
 //! | `std` | yes | threads, files, data, settings, the stages of training, evaluation |
 //! | `app` | yes | `std`, and the program: command line, progress, report, bench |
+//! | `cuda` | | the engine on an NVIDIA GPU, with the same bits; its libraries are loaded at run time |
 //!
 //! A library user who trains takes `default-features = false, features = ["std"]`.
 //!

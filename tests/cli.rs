@@ -485,6 +485,39 @@ fn flags_that_are_wrong_exit_with_2() {
     fails(models.run("logprobs", "lm", &["--input", &path], ""), 1, 0, &["lm: cannot read"]);
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_is_not_built_in_is_said() {
+    let models = Models::new();
+    let words = ["--device: expected a build with the feature `cuda`, found one without it", "--features cuda"];
+    let outcome = models.run("sample", "lm", &["--prompt", "the", "--device", "cuda:1"], "");
+    fails(outcome, 1, 0, &words);
+    let config = format!("{}/configs/tiny.toml", env!("CARGO_MANIFEST_DIR"));
+    let out = models.path("run");
+    fails(instructgpt(&["run", &config, "--out", &out, "--set", "device=cuda"], ""), 1, 0, &words);
+    assert!(!Path::new(&out).exists());
+    for precision in ["tf32", "bf16-fast"] {
+        let words = ["precision: expected f32 or bf16 on the processor", precision, "--device cuda"];
+        let outcome = models.run("sample", "lm", &["--prompt", "the", "--precision", precision], "");
+        fails(outcome, 2, 0, &words);
+        let set = format!("precision={precision}");
+        fails(instructgpt(&["run", &config, "--out", &out, "--set", &set], ""), 2, 0, &words);
+    }
+}
+
+/// A model that was trained on tensor cores says so, and is read anywhere.
+#[test]
+fn a_model_of_a_gpus_precision_is_computed_in_the_nearest_exact_one() {
+    let models = Models::new();
+    let config = Path::new(&models.path("lm")).join("config.json");
+    let answer = models.run("logprobs", "lm", &["--precision", "bf16"], "{\"tokens\":[1,2,3]}\n");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replacen('{', "{\n  \"precision\": \"bf16-fast\",", 1)).unwrap();
+    let outcome = models.run("logprobs", "lm", &[], "{\"tokens\":[1,2,3]}\n");
+    assert!(outcome.stderr.contains("note: trained in bf16-fast on a GPU; the processor computes in bf16"), "{outcome:?}");
+    assert_eq!(outcome.stdout, answer.stdout);
+}
+
 #[test]
 fn a_wrong_configuration_starts_nothing() {
     let directory = tempfile::tempdir().unwrap();

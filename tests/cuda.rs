@@ -89,3 +89,60 @@ fn large_shapes_give_the_definitions_bits() {
         operations::check(engine, &shape(&[400, 301], (2, 70), 300, 1300, precision));
     }
 }
+
+/// Tensor cores round each operand by a part in 2^11 (tf32) or 2^8 (bf16) at most, so a product of k numbers is off by
+/// twice that of the sum of its terms' sizes, and by the f32 additions: k parts in 2^24, whatever their order.
+#[test]
+fn products_on_tensor_cores_are_as_exact_as_their_operands() {
+    let engine = engine!();
+    for (precision, rounding) in [(Precision::Tf32, 2f64.powi(-11)), (Precision::Bf16Fast, 2f64.powi(-8))] {
+        for (lengths, heads, inner) in [(vec![1], (1, 1), 1), (vec![3, 0, 14], (3, 5), 33), (vec![70, 65], (2, 70), 200)] {
+            let shape = |precision| Shape {
+                seed: 5,
+                lengths: lengths.clone(),
+                heads,
+                inner,
+                vocab: 40,
+                window: usize::MAX,
+                precision,
+                hostile: false,
+            };
+            let products = operations::products(engine, &shape(precision));
+            assert_eq!(products, operations::products(engine, &shape(precision)), "not the same from run to run");
+            let exact = operations::products(engine, &shape(Precision::F32));
+            let sizes = operations::sizes_of_terms(&shape(Precision::F32));
+            let mut differing = 0;
+            for ((name, found), ((_, exact), (k, sizes))) in products.iter().zip(exact.iter().zip(&sizes)) {
+                for i in 0..found.len() {
+                    let [found, exact, size] = [found[i], exact[i], sizes[i]].map(f64::from);
+                    let bound = size * (2.1 * rounding + *k as f64 * 2f64.powi(-23));
+                    let off = (found - exact).abs();
+                    assert!(off <= bound, "{name} {i}: {found} instead of {exact}, {off:e} over {bound:e}");
+                    differing += usize::from(off > 0.0);
+                }
+            }
+            assert!(differing > 0, "{precision:?}: the exact kernels ran");
+        }
+    }
+}
+
+/// A whole gradient on tensor cores: as near to the exact one as their operands' rounding lets expect, and the loss too.
+#[test]
+fn a_gradient_on_tensor_cores_is_near_the_exact_one() {
+    let engine = engine!();
+    let mut config = instructgpt::model::ModelConfig::gpt2(61, 40, 64, 2, 4);
+    let mut gradient = |precision| {
+        config.precision = precision;
+        every_engine::gradient(engine, &config)
+    };
+    let exact = gradient(Precision::F32);
+    for (precision, most) in [(Precision::Tf32, 2e-3), (Precision::Bf16Fast, 2e-2)] {
+        let found = gradient(precision);
+        let sum = |terms: &mut dyn Iterator<Item = f64>| terms.sum::<f64>().sqrt();
+        let off = sum(&mut found.iter().zip(&exact).map(|(a, b)| f64::from(a - b).powi(2)));
+        let length = sum(&mut exact.iter().map(|x| f64::from(*x).powi(2)));
+        println!("{precision:?}: {:.2e} of the gradient's length", off / length);
+        assert!(off > 0.0 && off < most * length, "{precision:?}: {:.2e}", off / length);
+        assert_eq!(found, gradient(precision), "not the same from run to run");
+    }
+}

@@ -62,7 +62,7 @@ fn a_run_leaves_the_same_bytes_on_any_device() {
         out
     };
     let expected = files(&run("cpu", &[]));
-    let on_device = run("cuda", &["--device", "cuda"]);
+    let on_device = run("cuda", &["--set", "device=cuda"]);
     let stages = ["pretrain", "sft", "collect", "reward_model", "rlhf_init", "ppo", "evaluation"];
     let mut mixed = PathBuf::new();
     for (stage, device) in stages.into_iter().zip(["cuda:0", "cpu"].into_iter().cycle()) {
@@ -77,31 +77,29 @@ fn a_run_leaves_the_same_bytes_on_any_device() {
     assert!(timings.lines().all(|line| line.contains("\"device\":\"cuda:0\"")), "{timings}");
 }
 
-/// A state that was saved in the middle of a stage on one device is gone on with on the other.
+/// A device that is lost in the middle of a stage: that is said, nothing of what it computed since is kept, and the run
+/// goes on from the last state with the processor.
 #[test]
-fn an_interrupted_stage_goes_on_with_another_device() {
-    let Some(device) = cuda::device() else { return };
+fn a_run_on_a_device_that_is_lost_goes_on_with_another() {
+    let Some(device @ Device::TestDriver(_)) = cuda::device() else { return };
     let folder = tempfile::tempdir().unwrap();
     let config = config();
-    let out = |name: &str| folder.path().join(name).display().to_string();
-    let run = |name: &str, more: &[&str]| {
-        let out = out(name);
+    let run = |name: &str, more: &[&str], environment: &[(&str, &str)]| {
+        let out = folder.path().join(name).display().to_string();
         let of_stage = ["--stage", "pretrain", "--set", "checkpoint_every=2"];
-        program(device, &[&["run", config.as_str(), "--out", &out], &of_stage[..], more].concat(), &[])
+        let arguments = [&["run", config.as_str(), "--out", out.as_str()], &of_stage[..], more].concat();
+        program(device, &arguments, environment)
     };
-    succeeds(&run("whole", &[]));
-    // A limit ends the run after some steps; the states up to there are kept.
-    let (whole, parts) = (out("whole"), out("parts"));
-    fails(&run("parts", &["--set", "limits.loss_jump=1e-9"]), 1, &["pretrain: step"]);
-    let state = Path::new(&parts).join("state/pretrain");
-    if fs::read_dir(&state).is_ok_and(|mut states| states.next().is_some()) {
-        // Without the limit it is a run of another configuration, so the file says the same as before.
-        let written = fs::read_to_string(Path::new(&whole).join("config.toml")).unwrap();
-        fs::write(Path::new(&parts).join("config.toml"), written).unwrap();
-    }
-    succeeds(&run("parts", &["--device", "cuda"]));
-    let model = |run: &str| fs::read(Path::new(run).join("pretrain/model.safetensors")).unwrap();
-    assert!(model(&whole) == model(&parts));
+    succeeds(&run("whole", &[], &[]));
+    let lost = run("parts", &["--device", "cuda"], &[("CUDA_TEST_LAUNCHES", "1000")]);
+    fails(&lost, 1, &["expected a device that goes on working", "cuda:0 could not launch", "--resume"]);
+    let states = fs::read_dir(folder.path().join("parts/state/pretrain")).unwrap().count();
+    assert!(states > 0, "it was lost before the first state, or after the stage");
+    let resumed = run("parts", &[], &[]);
+    assert!(text(&resumed.stderr).contains("going on after step"), "{}", text(&resumed.stderr));
+    succeeds(&resumed);
+    let model = |run: &str| fs::read(folder.path().join(run).join("pretrain/model.safetensors")).unwrap();
+    assert!(model("whole") == model("parts"));
 }
 
 #[test]

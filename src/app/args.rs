@@ -244,7 +244,8 @@ pub struct WriteArgs {
     /// The same seed gives the same text
     #[arg(long, value_name = "S", default_value_t = 1, allow_negative_numbers = true)]
     pub seed: u64,
-    /// What products with weights round their operands to, f32 or bf16 [default: as the model was trained]
+    /// What products with weights round their operands to: f32 or bf16; with --device cuda also tf32 or bf16-fast, on
+    /// tensor cores, with bits of their own [default: as the model was trained]
     #[arg(long, value_name = "P", value_parser = precision)]
     pub precision: Option<Precision>,
     /// Take the text as it is, without the form of prompts that the model carries
@@ -261,7 +262,8 @@ pub struct InputArgs {
     /// JSONL file [default: standard input]
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// What products with weights round their operands to, f32 or bf16 [default: as the model was trained]
+    /// What products with weights round their operands to: f32 or bf16; with --device cuda also tf32 or bf16-fast, on
+    /// tensor cores, with bits of their own [default: as the model was trained]
     #[arg(long, value_name = "P", value_parser = precision)]
     pub precision: Option<Precision>,
     /// Take prompts and responses as they are, without the form of prompts that the model carries
@@ -315,7 +317,7 @@ pub struct BenchArgs {
     /// The small cases only, in some twenty seconds
     #[arg(long)]
     pub quick: bool,
-    /// What products with weights round their operands to, f32 or bf16
+    /// What products with weights round their operands to: f32 or bf16; with --device cuda also tf32 or bf16-fast
     #[arg(long, value_name = "P", default_value = "f32", value_parser = precision)]
     pub precision: Precision,
     /// Text for the BPE cases (.txt, .jsonl, .gz of either) [default: the miniature's]
@@ -337,7 +339,7 @@ fn not_negative(text: &str) -> Result<f32, String> {
 
 /// A precision's name.
 fn precision(text: &str) -> Result<Precision, String> {
-    Precision::named(text).ok_or_else(|| "expected f32 or bf16".into())
+    Precision::named(text).ok_or_else(|| "expected f32, bf16, tf32 or bf16-fast".into())
 }
 
 /// A number above 0, at most 1.

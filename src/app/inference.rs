@@ -7,7 +7,7 @@ use super::args::{InputArgs, SampleArgs, TokenizeArgs};
 use super::jsonl::{Input, Lines, Output};
 use super::writer::Writer;
 use crate::checkpoint::{load_model_directory_with_warnings, load_tokenizer_with_warnings};
-use crate::engine::Engine;
+use crate::engine::{Device, Engine};
 use crate::error::{Error, Result};
 use crate::model::{Head, ModelConfig, Network, Precision, Sequence};
 use crate::run::stderr::say;
@@ -49,7 +49,7 @@ struct LogProbs {
 /// answered), a reward model, a directory or input that cannot be read.
 pub fn logprobs<E: Engine>(args: &InputArgs, engine: E) -> Result<()> {
     let mut inputs = Inputs::open(args, false)?;
-    let mut network = load(&args.model, Head::LanguageModel, args.precision)?.on(engine);
+    let mut network = load(&args.model, Head::LanguageModel, args.precision, engine)?;
     let mut output = Output::stdout();
     while let Some(tokens) = inputs.next(&network.config)? {
         let logprobs = network.log_probs(&[Sequence::text(&tokens)], 1.0);
@@ -76,7 +76,7 @@ struct Reward {
 /// As [`logprobs`], with a language model instead of a reward model.
 pub fn score<E: Engine>(args: &InputArgs, engine: E) -> Result<()> {
     let mut inputs = Inputs::open(args, true)?;
-    let mut network = load(&args.model, Head::Scalar, args.precision)?.on(engine);
+    let mut network = load(&args.model, Head::Scalar, args.precision, engine)?;
     let mut output = Output::stdout();
     while let Some(tokens) = inputs.next(&network.config)? {
         let [reward] = network.scores([tokens.as_slice()])[..] else { unreachable!("a score for each") };
@@ -145,7 +145,12 @@ pub fn tokenize(args: &TokenizeArgs) -> Result<()> {
 
 /// Loads a model of the wanted kind, to compute in its own precision or in the one asked for; what the user
 /// should know goes to standard error.
-pub(super) fn load(directory: &Path, wanted: Head, precision: Option<Precision>) -> Result<Network> {
+pub(super) fn load<E: Engine>(
+    directory: &Path,
+    wanted: Head,
+    precision: Option<Precision>,
+    engine: E,
+) -> Result<Network<E>> {
     let (mut network, warnings) = load_model_directory_with_warnings(directory)?;
     warnings.iter().for_each(|warning| say(format_args!("note: {warning}")));
     let kind = |head| match head {
@@ -160,8 +165,17 @@ pub(super) fn load(directory: &Path, wanted: Head, precision: Option<Precision>)
         };
         return Err(Error::format(directory.display(), "config.json", kind(wanted), kind(head), hint));
     }
-    network.config.precision = precision.unwrap_or(network.config.precision);
-    Ok(network)
+    if let Some(asked) = precision {
+        if E::ON_HOST {
+            Device::Cpu.check_precision(asked)?;
+        }
+        network.config.precision = asked;
+    } else if E::ON_HOST && !network.config.precision.is_exact() {
+        let (trained, exact) = (network.config.precision, network.config.precision.exact());
+        say(format_args!("note: trained in {} on a GPU; the processor computes in {}", trained.name(), exact.name()));
+        network.config.precision = exact;
+    }
+    Ok(network.on(engine))
 }
 
 /// The tokenizer of a directory that must have one; what the user should know goes to standard error.

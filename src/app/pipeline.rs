@@ -96,6 +96,7 @@ pub fn stages(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Option<PathBuf>> {
+    settings.device.check_precision(settings.precision)?;
     if only.is_none() {
         recipe::check_settings(settings)?;
     }

@@ -35,7 +35,7 @@ impl<E: Engine> Writer<E> {
     /// # Errors
     /// A model directory that is broken, a reward model or without a tokenizer ([`Error::Io`], [`Error::Format`]).
     pub fn open(args: &WriteArgs, engine: E) -> Result<Self> {
-        let network = load(&args.model, Head::LanguageModel, args.precision)?.on(engine);
+        let network = load(&args.model, Head::LanguageModel, args.precision, engine)?;
         let mut tokenizer = required_tokenizer(&args.model)?;
         let generation = load_generation(&args.model)?;
         generation.notes.iter().for_each(|note| say(format_args!("note: {note}")));
@@ -130,7 +130,7 @@ impl<E: Engine> Writer<E> {
     ) -> Result<()> {
         let weights = self.network.packed_weights();
         // As many at a time as are decoded at once. What ends a batch's texts is one token.
-        let at_once = E::DECODED * if E::BY_THREADS { par::threads() } else { 1 };
+        let at_once = E::DECODED * if E::ON_HOST { par::threads() } else { 1 };
         let together = if self.stop_tokens.len() == 1 { at_once } else { 1 };
         for first in (0..count).step_by(together) {
             let draws: Vec<Draw> = (first..count.min(first + together)).map(|i| self.draw(i)).collect();

@@ -54,6 +54,7 @@ pub struct Options {
 /// # Errors
 /// [`Error::Usage`] if no case begins with `only`; [`Error::Io`] for the corpus and for temporary files.
 pub fn measure(options: &Options) -> Result<Report> {
+    options.device.check_precision(options.precision)?;
     let mut bench = Bench::new(options)?;
     match options.device {
         Device::Cpu => {

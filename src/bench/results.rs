@@ -90,8 +90,8 @@ impl Report {
         if self.device != Device::Cpu {
             lines.push(format!("the cases run on {}", device(self.device)));
         }
-        if self.precision == Precision::Bf16 {
-            lines.push("operands of products: bf16".into());
+        if self.precision != Precision::F32 {
+            lines.push(format!("operands of products: {}", self.precision.name()));
         }
         lines.push(format!("memory reads: {:.1} GB/s", self.read / 1e9));
         lines.push(format!("inner tile {}: {:.0} % of the peak", self.tile.0, 100.0 * self.tile.1));
@@ -175,6 +175,7 @@ mod tests {
         };
         Report {
             precision: Precision::F32,
+            device: Device::Cpu,
             peaks: vec![(1, 278e9), (2, 557e9)],
             read: 74e9,
             tile: ("12x32".into(), 0.99),

@@ -138,7 +138,7 @@ impl<'a> Fields<'a> {
             None => Ok(Precision::F32),
             Some((name, value)) => {
                 let precision = value.as_str().and_then(Precision::named);
-                precision.ok_or_else(|| self.bad(name, "f32 or bf16", brief(value), ""))
+                precision.ok_or_else(|| self.bad(name, "f32, bf16, tf32 or bf16-fast", brief(value), ""))
             }
         }
     }
@@ -229,8 +229,8 @@ pub fn config_json(config: &ModelConfig, head: Head, end_of_text: Option<u32>) -
     if let AttentionPattern::Alternating { window } = config.attention {
         value["attention_window"] = json!(window);
     }
-    if config.precision == Precision::Bf16 {
-        value["precision"] = json!("bf16");
+    if config.precision != Precision::F32 {
+        value["precision"] = json!(config.precision.name());
     }
     if let Some(pad_token) = config.pad_token {
         value["pad_token_id"] = json!(pad_token);

@@ -5,10 +5,8 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cpu, Engine};
-#[cfg(all(feature = "app", not(feature = "cuda")))]
-use crate::error::Error;
-use crate::error::Result;
+use super::{Cpu, Engine, Precision};
+use crate::error::{Error, Result};
 use crate::num::par;
 
 /// What computes: "cpu", "cuda" (the first device) or "cuda:N".
@@ -45,6 +43,18 @@ impl Device {
             Device::Cuda(_) => super::Cuda::DECODED,
             _ => Cpu::DECODED * par::threads(),
         }
+    }
+
+    /// Whether it computes in a precision as the name says.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for tensor cores on a processor.
+    pub fn check_precision(self, precision: Precision) -> Result<()> {
+        if self != Device::Cpu || precision.is_exact() {
+            return Ok(());
+        }
+        let hint = "tf32 and bf16-fast are for a GPU's tensor cores: --device cuda";
+        Err(Error::usage("precision", "f32 or bf16 on the processor", precision.name(), hint))
     }
 
     /// Bytes of its memory that can be had; `None` if only trying says so.

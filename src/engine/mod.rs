@@ -58,7 +58,7 @@ pub trait Engine: Copy + Send + Sync + 'static {
     /// Sequences that are decoded together, by each thread if the host's decode: more would only cost memory.
     const DECODED: usize = 32;
     /// Whether the operations are the host's threads' work, so that decoding is shared out to them.
-    const BY_THREADS: bool = true;
+    const ON_HOST: bool = true;
 
     // Memory.
 

@@ -16,6 +16,13 @@ pub enum Precision {
     F32,
     /// bf16: half the memory to read, and half the instructions where the processor has one for pairs.
     Bf16,
+    /// tf32 on a GPU's tensor cores: bits of their own, the same from run to run. A processor computes it as
+    /// [`Precision::F32`].
+    Tf32,
+    /// bf16 on a GPU's tensor cores: bits of their own, the same from run to run. A processor computes it as
+    /// [`Precision::Bf16`].
+    #[serde(rename = "bf16-fast")]
+    Bf16Fast,
 }
 
 impl Precision {
@@ -24,6 +31,8 @@ impl Precision {
         match name {
             "f32" => Some(Precision::F32),
             "bf16" => Some(Precision::Bf16),
+            "tf32" => Some(Precision::Tf32),
+            "bf16-fast" => Some(Precision::Bf16Fast),
             _ => None,
         }
     }
@@ -33,7 +42,22 @@ impl Precision {
         match self {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16Fast => "bf16-fast",
         }
+    }
+
+    /// The precision with one definition that comes nearest, in which a processor computes.
+    pub fn exact(self) -> Precision {
+        match self {
+            Precision::F32 | Precision::Tf32 => Precision::F32,
+            Precision::Bf16 | Precision::Bf16Fast => Precision::Bf16,
+        }
+    }
+
+    /// Whether the results have one definition, down to the bit, on every device.
+    pub fn is_exact(self) -> bool {
+        matches!(self, Precision::F32 | Precision::Bf16)
     }
 }
 

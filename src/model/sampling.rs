@@ -107,7 +107,7 @@ pub fn generate_with<E: Engine>(
 ) -> Vec<Response> {
     assert_eq!(prompts.len(), draws.len(), "one draw address per prompt");
     let mut responses = vec![Response::default(); prompts.len()];
-    let threads = if E::BY_THREADS { par::threads() } else { 1 };
+    let threads = if E::ON_HOST { par::threads() } else { 1 };
     let wave = E::DECODED * threads;
     for (number, responses) in responses.chunks_mut(wave).enumerate() {
         let first = number * wave;

@@ -42,7 +42,8 @@ section! {
         /// loaded ones included: "f32" (nothing) or "bf16". Sums, attention, the scalar head, everything between
         /// the products, the weights that the optimizer changes and its moments are f32 in both. The paper trains
         /// with half-precision weights and activations and f32 copies of the weights (appendix C; fp16). Off here: it
-        /// changes results a little, and only pays where a processor has the instruction for bf16 pairs.
+        /// changes results a little, and only pays where a processor has the instruction for bf16 pairs. On a GPU there
+        /// are also "tf32" and "bf16-fast", on its tensor cores: the same from run to run, but with bits of their own.
         precision: Precision = Precision::F32, any;
         /// Updates (PPO: iterations) between two saved states to resume from; 0: only after each stage.
         checkpoint_every: u64 = 200, any;

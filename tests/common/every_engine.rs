@@ -72,6 +72,18 @@ fn passes<E: Engine>(engine: E, config: &ModelConfig, tokens: usize) -> Bits {
     ]
 }
 
+/// The gradient of the mean log-prob of some sequences.
+#[allow(dead_code, reason = "only the CUDA tests have inexact precisions")]
+pub fn gradient<E: Engine>(engine: E, config: &ModelConfig) -> Vec<f32> {
+    let sequences = sequences(config, &LENGTHS);
+    let texts: Vec<Sequence> = sequences.iter().map(|tokens| Sequence::text(tokens)).collect();
+    let mut network = network(engine, config, Head::LanguageModel);
+    network.plan(100, true);
+    let mut accumulation = Accumulation::new(&mut network);
+    accumulation.add(&texts, &singly(texts.len()), 1.0, None, &mut CrossEntropy::of(&texts, 1.0));
+    accumulation.finish().1
+}
+
 /// Half of the sum of squares, as a loss.
 fn squares(_: usize, outputs: &[f32], slopes: &mut [f32]) {
     slopes.copy_from_slice(outputs);

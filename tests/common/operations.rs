@@ -390,3 +390,40 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
         }),
     ]
 }
+
+/// The products of linear layers, forward and both ways back, with biases and gradients that were there before.
+pub fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)> {
+    let mut bench = Bench::new(e, shape, 1);
+    let at = [bench.at.attention.clone(), bench.at.fc_back.clone()];
+    let mut rows = e.rows(&bench.batch, bench.buffers.each_mut(), bench.widths);
+    let w = e.weights(&bench.parameters, shape.precision);
+    e.linear(&mut rows, Name::Qkv, Name::Ln1, &w, &at[0]);
+    e.linear(&mut rows, Name::Branch, Name::Gelu, &w, &at[1]);
+    e.linear_backward(&mut rows, Name::DFc, Name::DBranch, &w, &at[1]);
+    e.linear_parameters(&mut rows, Name::DLn2, Name::Fc, shape.precision, &mut bench.gradients, &at[1]);
+    let outputs = [Name::Qkv, Name::Branch, Name::DFc].map(|name| e.values_in_rows(&mut rows, name));
+    drop(rows);
+    let weight = e.values(&bench.gradients)[at[1].weight.clone()].to_vec();
+    ["linear", "linear, back to C", "linear_backward", "linear_parameters"].into_iter().zip(outputs.into_iter().chain([weight])).collect()
+}
+
+/// Of each number of [`products`]: how many terms it is the sum of, and the sum of their sizes.
+pub fn sizes_of_terms(shape: &Shape) -> Vec<(usize, Vec<f32>)> {
+    let mut bench = Bench::new(Plain, shape, 1);
+    let n = bench.batch.len();
+    for buffer in bench.buffers.iter_mut().chain([&mut bench.parameters, &mut bench.gradients]) {
+        buffer.iter_mut().for_each(|x| *x = x.abs());
+    }
+    let at = [bench.at.attention.clone(), bench.at.fc_back.clone()];
+    let mut rows = Plain.rows(&bench.batch, bench.buffers.each_mut(), bench.widths);
+    let w = Plain.weights(&bench.parameters, Precision::F32);
+    Plain.linear(&mut rows, Name::Qkv, Name::Ln1, &w, &at[0]);
+    Plain.linear(&mut rows, Name::Branch, Name::Gelu, &w, &at[1]);
+    Plain.linear_backward(&mut rows, Name::DFc, Name::DBranch, &w, &at[1]);
+    Plain.linear_parameters(&mut rows, Name::DLn2, Name::Fc, Precision::F32, &mut bench.gradients, &at[1]);
+    let outputs = [Name::Qkv, Name::Branch, Name::DFc].map(|name| Plain.values_in_rows(&mut rows, name));
+    drop(rows);
+    let weight = bench.gradients[at[1].weight.clone()].to_vec();
+    let terms = [shape.width(), shape.inner, shape.width(), n].map(|k| k + 1);
+    terms.into_iter().zip(outputs.into_iter().chain([weight])).collect()
+}

@@ -6,6 +6,7 @@
 #include "launch.h"
 #include "memory.h"
 #include "streams.h"
+#include <atomic>
 #include <dlfcn.h>
 #include <elf.h>
 #include <signal.h>
@@ -363,6 +364,10 @@ Result cuFuncSetAttribute(Function *function, int attribute, int value) {
 Result cuFuncSetCacheConfig(Function *, int) { return SUCCESS; }
 Result cuLaunchKernel(Function *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
                       unsigned shared, Stream *stream, void **arguments, void **) {
+    // A device that is lost after so many launches.
+    static const char *allowed = getenv("CUDA_TEST_LAUNCHES");
+    static std::atomic<long> launched{0};
+    if (allowed && ++launched > atol(allowed)) return ERROR_LAUNCH_FAILED;
     return launch(stream, function, {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, arguments);
 }
 Result cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Function *, int threads, size_t) {

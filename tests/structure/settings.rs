@@ -20,6 +20,7 @@ type Row = (&'static str, &'static str, &'static [&'static str]);
 const TESTED: &[Row] = &[
     (PPO, "ppo_follows_the_hand_in_every_setting", &["seed"]),
     ("tests/hostile.rs", "run_configurations", &["micro_batch_tokens"]),
+    ("tests/cuda_program.rs", "a_run_leaves_the_same_bytes_on_any_device", &["device"]),
     ("tests/exact_pipeline.rs", "in_bf16_neither_threads_nor_micro_batches_change_a_byte", &["precision"]),
     (RECIPES, "states_are_saved_as_often_as_is_set", &["checkpoint_every"]),
     (

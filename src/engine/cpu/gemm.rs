@@ -61,8 +61,8 @@ pub fn gemm<'d>(
     c: &mut [f32],
 ) {
     match precision {
-        Precision::F32 => gemm_of::<F32>(m, n, depth.into(), a, b, init, c),
-        Precision::Bf16 => gemm_of::<Bf16>(m, n, depth.into(), a, b, init, c),
+        Precision::F32 | Precision::Tf32 => gemm_of::<F32>(m, n, depth.into(), a, b, init, c),
+        Precision::Bf16 | Precision::Bf16Fast => gemm_of::<Bf16>(m, n, depth.into(), a, b, init, c),
     }
 }
 

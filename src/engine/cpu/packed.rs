@@ -29,8 +29,8 @@ impl Packed {
         assert!(k > 0, "packing a matrix without rows");
         check("B", b, k, n);
         let (panels, least_exponent) = match precision {
-            Precision::F32 => pack::<F32>(k, n, b),
-            Precision::Bf16 => pack::<Bf16>(k, n, b),
+            Precision::F32 | Precision::Tf32 => pack::<F32>(k, n, b),
+            Precision::Bf16 | Precision::Bf16Fast => pack::<Bf16>(k, n, b),
         };
         Packed { precision, panels, least_exponent, k, n }
     }
@@ -54,8 +54,8 @@ impl Packed {
             return;
         }
         match self.precision {
-            Precision::F32 => self.multiply_words::<F32>(m, a, init, c),
-            Precision::Bf16 => {
+            Precision::F32 | Precision::Tf32 => self.multiply_words::<F32>(m, a, init, c),
+            Precision::Bf16 | Precision::Bf16Fast => {
                 let words = k.div_ceil(Bf16::DEEP) * Bf16::STEPS;
                 scratch::with(Use::PackA, m * words, |left| {
                     // Split over rows.

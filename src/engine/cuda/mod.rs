@@ -30,6 +30,8 @@ pub const SOURCE: &str = concat!(
     include_str!("bf16.cu"),
     "#line 1 \"gemm.cu\"\n",
     include_str!("gemm.cu"),
+    "#line 1 \"gemm_fast.cu\"\n",
+    include_str!("gemm_fast.cu"),
     "#line 1 \"embedding.cu\"\n",
     include_str!("embedding.cu"),
     "#line 1 \"layer_norm.cu\"\n",

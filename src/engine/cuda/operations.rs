@@ -223,7 +223,7 @@ impl Engine for Cuda {
     type Head = Head;
 
     const DECODED: usize = 256;
-    const BY_THREADS: bool = false;
+    const ON_HOST: bool = false;
 
     fn buffer(&self, values: Vec<f32>) -> Buffer {
         let buffer = self.0.memory(values.len());

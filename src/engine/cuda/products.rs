@@ -54,7 +54,7 @@ impl Product {
 
     /// k consists of so many runs, whose beginnings are words at `address`. Only pairs care for that, those of bf16.
     pub fn runs(&mut self, address: u64, count: usize) {
-        if self.precision != Precision::F32 {
+        if self.precision == Precision::Bf16 {
             self.runs = (address, count);
         }
     }
@@ -64,7 +64,9 @@ impl Product {
         let [m, n, _] = self.sizes;
         let grid = |tile: usize| [n.div_ceil(tile), m.div_ceil(tile), 1];
         let fills = |tile: &usize| grid(*tile).iter().product::<usize>() >= device.processors as usize;
-        let tile = [128, 64].into_iter().find(fills).unwrap_or(32);
+        // Tensor cores have no smaller tile than 64.
+        let smallest = if self.precision.is_exact() { 32 } else { 64 };
+        let tile = [128, 64].into_iter().find(fills).unwrap_or(smallest);
         let kernel = match (self.precision, tile) {
             (Precision::F32, 128) => Kernel::gemm_128,
             (Precision::F32, 64) => Kernel::gemm_64,
@@ -72,6 +74,10 @@ impl Product {
             (Precision::Bf16, 128) => Kernel::gemm_bf16_128,
             (Precision::Bf16, 64) => Kernel::gemm_bf16_64,
             (Precision::Bf16, _) => Kernel::gemm_bf16_32,
+            (Precision::Tf32, 128) => Kernel::gemm_tf32_128,
+            (Precision::Tf32, _) => Kernel::gemm_tf32_64,
+            (Precision::Bf16Fast, 128) => Kernel::gemm_fast_bf16_128,
+            (Precision::Bf16Fast, _) => Kernel::gemm_fast_bf16_64,
         };
         (kernel, grid(tile))
     }

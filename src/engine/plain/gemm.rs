@@ -20,13 +20,13 @@ pub fn chain(precision: Precision, init: f32, runs: &[usize], elements: impl Fn(
     for run in runs.windows(2) {
         let (start, end) = (run[0] - runs[0], run[1] - runs[0]);
         match precision {
-            Precision::F32 => {
+            Precision::F32 | Precision::Tf32 => {
                 for p in start..end {
                     let (a, b) = elements(p);
                     acc = fma(a, b, acc);
                 }
             }
-            Precision::Bf16 => {
+            Precision::Bf16 | Precision::Bf16Fast => {
                 for p in (start..end).step_by(2) {
                     let (a_even, b_even) = elements(p);
                     let (a_odd, b_odd) = if p + 1 < end { elements(p + 1) } else { (0.0, 0.0) };
