@@ -17,7 +17,7 @@ pub struct Batch {
     pub addresses: Vec<Address>,
     /// Its copy in a device's memory, made when it is first needed there.
     #[cfg(feature = "cuda")]
-    pub(super) on_device: std::sync::OnceLock<alloc::sync::Arc<super::cuda::batch::DeviceBatch>>,
+    pub(super) on_device: super::cuda::batch::OnDevice,
 }
 
 impl Batch {
@@ -56,7 +56,7 @@ impl Batch {
     /// A copy elsewhere is not this batch's any more.
     fn changed(&mut self) {
         #[cfg(feature = "cuda")]
-        self.on_device.take();
+        self.on_device.changed();
     }
 
     /// Appends a sequence and returns its first row. `number` is its place in the optimizer step's whole

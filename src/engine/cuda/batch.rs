@@ -1,12 +1,58 @@
 //! A batch in the device's memory: what the kernels ask about token rows, in one buffer of words that is written once.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use std::sync::{Mutex, PoisonError};
 
 use super::device::{Buffer, Device};
 use crate::engine::Batch;
 
 /// Positions of a head that a block of attention works on, as `attention.cu` has it.
 const SIDE: usize = 64;
+
+/// A batch's copy in a device's memory. The memory is kept when the batch changes, so that only larger ones take more.
+#[derive(Default)]
+pub struct OnDevice(Mutex<Copies>);
+
+#[derive(Default)]
+struct Copies {
+    current: Option<Arc<DeviceBatch>>,
+    /// That of an earlier batch.
+    memory: Option<Buffer>,
+}
+
+impl OnDevice {
+    /// The copy is not the batch's any more.
+    pub fn changed(&mut self) {
+        let copies = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(batch) = copies.current.take().and_then(Arc::into_inner) {
+            copies.memory = Some(batch.words);
+        }
+    }
+
+    /// The batch in the device's memory.
+    pub fn get(&self, device: &'static Device, batch: &Batch) -> Arc<DeviceBatch> {
+        let mut copies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if copies.current.is_none() {
+            let memory = copies.memory.take();
+            copies.current = Some(Arc::new(DeviceBatch::new(device, batch, memory)));
+        }
+        copies.current.clone().expect("it was made")
+    }
+}
+
+impl Clone for OnDevice {
+    /// None yet.
+    fn clone(&self) -> Self {
+        OnDevice::default()
+    }
+}
+
+impl core::fmt::Debug for OnDevice {
+    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
+        f.write_str("OnDevice")
+    }
+}
 
 /// The words of a batch, and where which are.
 pub struct DeviceBatch {
@@ -50,15 +96,9 @@ pub enum Part {
 
 const PARTS: usize = Part::PositionRows as usize + 1;
 
-impl core::fmt::Debug for DeviceBatch {
-    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
-        f.debug_struct("DeviceBatch").field("starts", &self.starts).finish_non_exhaustive()
-    }
-}
-
 impl DeviceBatch {
-    /// Writes a batch into the device's memory.
-    pub fn new(device: &'static Device, batch: &Batch) -> Self {
+    /// Writes a batch into the device's memory, into `memory` if it is large enough.
+    fn new(device: &'static Device, batch: &Batch, memory: Option<Buffer>) -> Self {
         let (mut words, mut starts, mut next) = (Vec::new(), [0; PARTS], 0);
         let mut part = |values: &mut dyn Iterator<Item = u32>| {
             starts[next] = words.len();
@@ -82,7 +122,11 @@ impl DeviceBatch {
             part(&mut rows.into_iter());
             ids.len()
         });
-        let buffer = device.memory(words.len());
+        let buffer = match memory.filter(|memory| memory.len >= words.len()) {
+            Some(memory) => memory,
+            // Twice as much as is needed: a batch that grows takes more memory only now and then.
+            None => device.memory(2 * words.len()),
+        };
         device.begin([]).0.write(buffer.at(0), &words);
         let tiles = (starts[Part::TokenIds as usize] - starts[Part::Tiles as usize]) / 2;
         DeviceBatch { words: buffer, starts, tiles, distinct }

@@ -266,9 +266,8 @@ impl Engine for Cuda {
             assert!(buffer.len == 0 || buffer.len >= numbers, "a buffer of {} for {numbers}", buffer.len);
             buffer.at(0)
         });
-        let on_device = batch.on_device.get_or_init(|| Arc::new(DeviceBatch::new(self.0, batch)));
         Rows {
-            batch: on_device.clone(),
+            batch: batch.on_device.get(self.0, batch),
             n: batch.len(),
             offsets: &batch.offsets,
             addresses,
