@@ -79,6 +79,8 @@ __device__ __forceinline__ void weighted_rows(float acc[4][4], const float w[SID
             x_slice[r][d] = r0 + r < x_rows && column + d < hs ? x[(i64)(r0 + r) * hs + column + d] : 0.0f;
         }
         __syncthreads();
+        // Unrolled further, attention_forward spills registers.
+#pragma unroll 4
         for (int r = 0; r < SLICE; r++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
