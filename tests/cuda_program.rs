@@ -102,6 +102,32 @@ fn a_run_on_a_device_that_is_lost_goes_on_with_another() {
     assert!(model("whole") == model("parts"));
 }
 
+/// Tensor cores: other bits than the definition's, the same each time, and the model says so.
+#[test]
+fn a_run_on_tensor_cores_repeats_and_says_what_it_is() {
+    let Some(device) = cuda::device() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = config();
+    let run = |name: &str, precision: &str| {
+        let out = folder.path().join(name).display().to_string();
+        let set = format!("precision={precision}");
+        let arguments =
+            ["run", &config, "--out", &out, "--device", "cuda", "--stage", "pretrain", "--set", &set];
+        let output = program(device, &arguments, &[]);
+        succeeds(&output);
+        let read = |file: &str| fs::read(folder.path().join(name).join("pretrain").join(file)).unwrap();
+        (text(&output.stderr), text(&read("config.json")), read("model.safetensors"))
+    };
+    let exact = run("f32", "f32");
+    for precision in ["tf32", "bf16-fast"] {
+        let (said, model_config, weights) = run(precision, precision);
+        assert!(said.contains("has bits of its own"), "{said}");
+        assert!(model_config.contains(&format!("\"precision\": \"{precision}\"")), "{model_config}");
+        assert!(weights != exact.2, "{precision}: the exact bits");
+        assert!(weights == run(&format!("{precision} again"), precision).2, "{precision} does not repeat");
+    }
+}
+
 #[test]
 fn commands_give_the_same_output_on_any_device() {
     let Some(device) = cuda::device() else { return };
