@@ -39,7 +39,8 @@ fn fails(output: &Output, code: i32, words: &[&str]) {
 
 /// What the tiny run leaves, as bytes, in the order of `tests/tiny_run.sha256`.
 fn files(run: &Path) -> Vec<(String, Vec<u8>)> {
-    let known = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny_run.sha256")).unwrap();
+    let known =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny_run.sha256")).unwrap();
     let name = |line: &str| line.split_whitespace().nth(1).unwrap().to_string();
     known.lines().map(name).map(|name| (name.clone(), fs::read(run.join(&name)).unwrap())).collect()
 }
@@ -138,7 +139,8 @@ fn commands_give_the_same_output_on_any_device() {
     fs::write(&input, "{\"tokens\":[1,2,3,200,5]}\n{\"text\":\"the cat sat\"}\n").unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (lm, rm, input) = (path("lm"), path("rm"), path("in.jsonl"));
-    let sample = ["sample", "--model", lm.as_str(), "--prompt", "the cat", "-n", "3", "--max-new-tokens", "9"];
+    let sample =
+        ["sample", "--model", lm.as_str(), "--prompt", "the cat", "-n", "3", "--max-new-tokens", "9"];
     let cases: [&[&str]; 5] = [
         &sample,
         &[&sample[..], &["--temperature", "0"]].concat(),
@@ -203,5 +205,9 @@ fn memory_that_is_not_there_is_said_before_or_as_it_is_missed() {
     fails(&run, 1 + 1, &["model: expected a size that fits into memory", "that cuda:0 has free"]);
     // A sampler takes it as it goes.
     let sample = ["sample", "--model", lm.as_str(), "--prompt", "the", "--device", "cuda"];
-    fails(&program(device, &sample, &little), 1, &["expected a device that goes on working", "cuda:0 could not"]);
+    fails(
+        &program(device, &sample, &little),
+        1,
+        &["expected a device that goes on working", "cuda:0 could not"],
+    );
 }
