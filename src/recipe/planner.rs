@@ -166,11 +166,8 @@ impl Planner<'_> {
         stage.at_most = true;
         stage.work.sampling = sum.flops;
         self.reader(stage, &model, Head::LanguageModel, s.micro_batch_tokens, s.collect.models.len().max(1));
-        stage.memory += model.sampling_bytes(
-            PROMPTS * s.reward_model.max_candidates,
-            model.context,
-            self.s.device.decoded_together(),
-        );
+        let sequences = PROMPTS * s.reward_model.max_candidates;
+        stage.memory += model.sampling_bytes(sequences, model.context, self.s.device.decoded_together());
         Ok(())
     }
 
@@ -377,9 +374,9 @@ impl Planner<'_> {
         if judged {
             self.reader(stage, &reward, Head::Scalar, s.micro_batch_tokens, 1);
         }
-        let largest = contenders.iter().map(|model| {
-            model.sampling_bytes(prompts.len(), model.context, self.s.device.decoded_together())
-        });
+        let together = self.s.device.decoded_together();
+        let largest =
+            contenders.iter().map(|model| model.sampling_bytes(prompts.len(), model.context, together));
         stage.memory += largest.max().unwrap_or(0);
         (stage.steps, stage.at_most) = (contenders.len() as u64, true);
         Ok(())
