@@ -197,7 +197,7 @@ fn memory_that_is_not_there_is_said_before_or_as_it_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     tiny::save(&folder.path().join("lm"), Head::LanguageModel);
     let lm = folder.path().join("lm").display().to_string();
-    let little = [("CUDA_TEST_MEMORY", "200000")];
+    let little = [("CUDA_TEST_MEMORY", "50000")];
     let out = folder.path().join("run").display().to_string();
     let config = config();
     // A run plans its memory before its first step.
