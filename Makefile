@@ -91,9 +91,11 @@ fuzz:
 
 fixtures: .venv-fixtures/done
 	.venv-fixtures/bin/python reference/make_fixtures.py --out fixtures
+	.venv-fixtures/bin/python reference/make_metric_fixtures.py --out fixtures
 
 fixtures-check: .venv-fixtures/done
 	.venv-fixtures/bin/python reference/make_fixtures.py --out fixtures --check
+	.venv-fixtures/bin/python reference/make_metric_fixtures.py --out fixtures --check
 	.venv-fixtures/bin/python reference/self_check.py
 
 # One build of the tests, then some seconds for each error: 25 minutes on two cores. The reference's needs PyTorch.

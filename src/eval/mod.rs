@@ -4,4 +4,5 @@
 pub mod differences;
 pub mod evaluation;
 pub mod metadata;
+pub mod metrics;
 pub mod win_rate;
