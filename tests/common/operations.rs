@@ -410,6 +410,7 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
 }
 
 /// The products of linear layers, forward and both ways back, with biases and gradients that were there before.
+#[allow(dead_code, reason = "each test uses its part")]
 pub fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)> {
     let mut bench = Bench::new(e, shape, 1);
     let at = [bench.at.attention.clone(), bench.at.fc_back.clone()];
@@ -420,7 +421,6 @@ pub fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)>
     e.linear_backward(&mut rows, Name::DFc, Name::DBranch, &w, &at[1]);
     e.linear_parameters(&mut rows, Name::DLn2, Name::Fc, shape.precision, &mut bench.gradients, &at[1]);
     let outputs = [Name::Qkv, Name::Branch, Name::DFc].map(|name| e.values_in_rows(&mut rows, name));
-    drop(rows);
     let weight = e.values(&bench.gradients)[at[1].weight.clone()].to_vec();
     ["linear", "linear, back to C", "linear_backward", "linear_parameters"]
         .into_iter()
@@ -429,6 +429,7 @@ pub fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)>
 }
 
 /// Of each number of [`products`]: how many terms it is the sum of, and the sum of their sizes.
+#[allow(dead_code, reason = "each test uses its part")]
 pub fn sizes_of_terms(shape: &Shape) -> Vec<(usize, Vec<f32>)> {
     let mut bench = Bench::new(Plain, shape, 1);
     let n = bench.batch.len();
@@ -443,7 +444,6 @@ pub fn sizes_of_terms(shape: &Shape) -> Vec<(usize, Vec<f32>)> {
     Plain.linear_backward(&mut rows, Name::DFc, Name::DBranch, &w, &at[1]);
     Plain.linear_parameters(&mut rows, Name::DLn2, Name::Fc, Precision::F32, &mut bench.gradients, &at[1]);
     let outputs = [Name::Qkv, Name::Branch, Name::DFc].map(|name| Plain.values_in_rows(&mut rows, name));
-    drop(rows);
     let weight = bench.gradients[at[1].weight.clone()].to_vec();
     let terms = [shape.width(), shape.inner, shape.width(), n].map(|k| k + 1);
     terms.into_iter().zip(outputs.into_iter().chain([weight])).collect()
