@@ -38,6 +38,17 @@ fn first_steps_of_the_tiny_run() {
     every_engine::first_steps_of_the_tiny_run(engine!());
 }
 
+/// Threads, blocks and streams that nothing keeps in order may come in any: here in the opposite one.
+#[test]
+fn backwards() {
+    if let Some(cuda::Device::TestDriver(_)) = cuda::device() {
+        for test in ["gradients", "decoding", "first_steps_of_the_tiny_run"] {
+            let output = cuda::again(test, &[("CUDA_TEST_ORDER", "backward")]);
+            assert!(output.status.success(), "{test}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
 /// Shapes with tails of every kind; some beyond a tile, a slice and a half of what attention holds at a time.
 fn shapes() -> impl Strategy<Value = Shape> {
     let lengths = prop_oneof![
