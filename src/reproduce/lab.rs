@@ -186,7 +186,7 @@ impl<'a> Lab<'a> {
             self.train(&model.spec, model.stage)?;
             of += &format!("; {} {}", model.path(), self.fingerprint(model)?);
         }
-        let path = self.root.join("answers").join(name.replace('/', "-")).with_extension("jsonl");
+        let path = self.root.join("answers").join(file_of(name));
         let measure = || {
             self.check_stop()?;
             self.say(&format!("measuring {name}"), 0);
@@ -223,10 +223,26 @@ impl<'a> Lab<'a> {
     }
 }
 
+/// The file of what is kept under a name: one for each name, dots and all.
+fn file_of(name: &str) -> String {
+    format!("{}.jsonl", name.replace('/', "-"))
+}
+
 /// A stage by the name that it has in the run: PPO-ptx is called another than PPO.
 fn named(spec: &Spec, stage: StageId) -> StageId {
     match stage {
         StageId::Ppo if spec.settings.ppo.has_ptx() => StageId::PpoPtx,
         stage => stage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_of;
+
+    #[test]
+    fn a_dot_in_a_name_ends_nothing() {
+        assert_eq!(file_of("m/gamma-0.01"), "m-gamma-0.01.jsonl");
+        assert_ne!(file_of("beta-0.05"), file_of("beta-0.02"));
     }
 }
