@@ -193,3 +193,22 @@ pub fn remove_directory(path: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::same_run;
+
+    #[test]
+    fn comments_and_the_device_make_no_other_run() {
+        let run = "# by version 1\nseed = 1\ndevice = \"cpu\"\n\n[model]\nwidth = 8\n";
+        assert!(same_run(run, "seed = 1\n[model]\nwidth = 8\n"));
+        assert!(same_run(run, "device = \"cuda:1\"\nseed = 1\n\n[model]\n# as wide\nwidth = 8\n"));
+        for other in [
+            "seed = 2\n[model]\nwidth = 8\n",
+            "seed = 1\n[model]\n",
+            "seed = 1\n[model]\nwidth = 8\nheads = 1\n",
+        ] {
+            assert!(!same_run(run, other), "{other}");
+        }
+    }
+}
