@@ -133,7 +133,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
         } else if plan.left().next().is_none() {
             self.run.note(&format!("{path}: already finished, nothing is left to do"));
         }
-        needs::check_memory(&plan, self.settings.device)?;
+        needs::check_memory(&plan)?;
         self.run.planned = plan.stages.iter().map(|stage| (stage.id, stage.work.flops())).collect();
         self.run.progress.plan(&plan);
         Ok(())

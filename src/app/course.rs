@@ -59,6 +59,7 @@ impl Course {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::engine::Device;
     use crate::model::ModelConfig;
     use crate::run::{PlannedStage, StageId, Work};
 
@@ -77,7 +78,7 @@ pub(super) mod tests {
             work: Work::passes(seconds),
         };
         let stages = ids.into_iter().zip([10.0, 20.0, 30.0, 40.0]).map(stage).collect();
-        Plan { stages, model: ModelConfig::gpt2(512, 96, 96, 3, 4), halved: vec![] }
+        Plan { stages, model: ModelConfig::gpt2(512, 96, 96, 3, 4), device: Device::Cpu, halved: vec![] }
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub fn run(args: &RunArgs, device: Option<Device>) -> Result<()> {
 
 /// Prints the plan of a run on standard output, and writes nothing.
 fn plan(settings: &Settings, root: &Path, args: &RunArgs) -> Result<()> {
+    settings.device.check_precision(settings.precision)?;
     if args.stage.is_none() {
         recipe::check_settings(settings)?;
     }
@@ -56,8 +57,9 @@ fn plan(settings: &Settings, root: &Path, args: &RunArgs) -> Result<()> {
     }
     settings.ppo.average_note().iter().for_each(say);
     let plan = recipe::plan(settings, root, args.out.as_deref(), &data, &completed, args.stage)?;
+    let speed = crate::bench::speed(plan.device, &plan.model)?;
     let mut out = jsonl::Output::stdout();
-    for line in super::plan::lines(&plan, &crate::bench::speed(&plan.model)) {
+    for line in super::plan::lines(&plan, &speed) {
         out.text(&line)?;
     }
     Ok(())

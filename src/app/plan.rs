@@ -1,6 +1,7 @@
 //! The plan of a run in words: a table of its stages, the total, and what would shorten it.
 
 use super::tables::columns;
+use crate::engine::Device;
 use crate::num::par;
 use crate::run::{Plan, PlannedStage, Speed};
 
@@ -10,7 +11,7 @@ const LONG: f64 = 24.0 * 3600.0;
 const COLUMNS: [&str; 9] =
     ["stage", "steps", "tokens a step", "tokens", "networks", "parameters", "memory", "arithmetic", "time"];
 
-/// The plan at a speed, in lines.
+/// The plan at its device's speed, in lines.
 pub fn lines(plan: &Plan, speed: &Speed) -> Vec<String> {
     let rows: Vec<Vec<String>> = plan.stages.iter().map(|stage| row(stage, speed)).collect();
     let mut lines = vec!["plan:".to_string()];
@@ -22,11 +23,12 @@ pub fn lines(plan: &Plan, speed: &Speed) -> Vec<String> {
     let memory = plan.left().map(|stage| stage.memory).max().unwrap_or(0);
     let at_most = if bound { "at most " } else { "" };
     let (flops, time) = (si(work.flops(), "FLOP"), duration(work.seconds(speed)));
-    let threads = match par::threads() {
-        1 => "1 thread".to_string(),
-        threads => format!("{threads} threads"),
+    let place = match (plan.device, par::threads()) {
+        (Device::Cpu, 1) => "1 thread".to_string(),
+        (Device::Cpu, threads) => format!("{threads} threads"),
+        (device, _) => device.to_string(),
     };
-    lines.push(format!("in all {at_most}{flops}: {at_most}{time} on {threads}, in {}", bytes(memory)));
+    lines.push(format!("in all {at_most}{flops}: {at_most}{time} on {place}, in {}", bytes(memory)));
     let speeds = [speed.passes, speed.sampling].map(|speed| si(speed, "FLOP/s"));
     lines.push(format!("measured now: {} in passes, {} in sampling", speeds[0], speeds[1]));
     if bound {
@@ -141,7 +143,12 @@ mod tests {
             ("sft.epochs", Work { passes: 1.8e12, sampling: hours * 3.6e12 }),
             ("ppo.episodes", Work { passes: 3.6e12, sampling: hours * 1.8e12 }),
         ];
-        Plan { stages: vec![pretrain, sft, ppo], model: ModelConfig::gpt2(512, 96, 96, 3, 4), halved }
+        Plan {
+            stages: vec![pretrain, sft, ppo],
+            model: ModelConfig::gpt2(512, 96, 96, 3, 4),
+            device: Device::Cpu,
+            halved,
+        }
     }
 
     /// A GFLOP/s in passes, half of one in sampling.
@@ -157,6 +164,9 @@ mod tests {
         assert_eq!(words("ppo"), "ppo 600 1,536 at most 921,600 1 403 k 35 MiB 3.60 TFLOP 2h 00m");
         assert!(line("in all").starts_with("in all at most 7.20 TFLOP: at most 3h 00m on "), "{text}");
         assert!(!text.contains("warning"));
+        let on_a_gpu = Plan { device: Device::Cuda(1), ..plan(1.0) };
+        let text = lines(&on_a_gpu, &SPEED).join("\n");
+        assert!(text.contains("in all at most 7.20 TFLOP: at most 3h 00m on cuda:1, in 35 MiB"), "{text}");
     }
 
     #[test]

@@ -131,7 +131,8 @@ fn announced(plan: &Plan, mut say: impl FnMut(&str)) -> Course {
     if plan.left().next().is_none() {
         return Course::default();
     }
-    let speed = crate::bench::speed(&plan.model);
+    // A device that cannot be opened is the run's own error to tell.
+    let Ok(speed) = crate::bench::speed(plan.device, &plan.model) else { return Course::default() };
     super::plan::lines(plan, &speed).iter().for_each(|line| say(line));
     Course::new(plan, &speed)
 }

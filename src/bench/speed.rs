@@ -3,10 +3,11 @@
 
 use std::time::Instant;
 
-use crate::engine::Cpu;
+use crate::engine::device::on_device;
+use crate::engine::{Device, Engine};
+use crate::error::Result;
 use crate::loss::cross_entropy::CrossEntropy;
 use crate::model::{Draw, Gradients, Head, Layout, ModelConfig, Network, Sampling, Sequence, singly};
-use crate::num::par;
 use crate::num::rng::Stage;
 use crate::run::Speed;
 
@@ -17,14 +18,23 @@ const VOCABULARY: usize = 2048;
 /// Floating-point operations of a sample: some ten milliseconds.
 const SAMPLE: f64 = 1e9;
 
-/// Measures it on the threads of the current pool. The clock of a shared machine drifts: this is a guess, for plans.
-pub fn speed(model: &ModelConfig) -> Speed {
+/// Seconds after which no further sample is taken.
+const ENOUGH: f64 = 0.5;
+
+/// Measures it on a device; on the processor with the threads of the current pool. The clock of a shared machine drifts:
+/// this is a guess, for plans.
+///
+/// # Errors
+/// Those of opening the device.
+pub fn speed(device: Device, model: &ModelConfig) -> Result<Speed> {
     let config = part(model);
     // The values do not matter, but for numbers so small that they slow a machine down.
     let parameters = vec![0.01; Layout::new(&config, Head::LanguageModel).len];
-    let mut network = Network::new(Cpu, config, Head::LanguageModel, parameters);
-    let passes = training(&mut network);
-    Speed { passes, sampling: sampling(&network).unwrap_or(passes) }
+    on_device!(device, |engine| {
+        let mut network = Network::new(engine, config, Head::LanguageModel, parameters);
+        let passes = training(&mut network);
+        Ok(Speed { passes, sampling: sampling(&network, device.decoded_together()).unwrap_or(passes) })
+    })
 }
 
 /// One block of a model, and some of its head.
@@ -46,18 +56,22 @@ fn part(model: &ModelConfig) -> ModelConfig {
 
 /// The fastest of some samples, in operations per second: what disturbs only slows down.
 fn fastest(flops: f64, mut sample: impl FnMut()) -> f64 {
+    let begin = Instant::now();
     let mut second = || {
         let start = Instant::now();
         sample();
         flops / start.elapsed().as_secs_f64().max(1e-9)
     };
-    // The first touches the memory.
-    second();
+    // The first touches the memory. It has to do where a sample takes long.
+    let first = second();
+    if begin.elapsed().as_secs_f64() > ENOUGH {
+        return first;
+    }
     (0..3).map(|_| second()).fold(0.0, f64::max)
 }
 
-/// Forward and backward.
-fn training(network: &mut Network) -> f64 {
+/// Forward and backward. Like a step, it asks for the gradient's norm: a device has worked when it is known.
+fn training<E: Engine>(network: &mut Network<E>) -> f64 {
     let config = network.config.clone();
     let tokens = vec![0; config.context + 1];
     let of_one = 3.0 * config.forward_flops(Head::LanguageModel, config.context, config.context);
@@ -68,16 +82,17 @@ fn training(network: &mut Network) -> f64 {
     fastest(count as f64 * of_one, || {
         let mut loss = CrossEntropy::of(&batch, 1.0);
         network.add_gradient(&mut gradients, &batch, &singly(count), 1.0, None, &mut loss);
+        network.engine().gradient_norm(&gradients.flat);
     })
 }
 
-/// Some tokens of many sequences; `None` if the context has no room for them.
-fn sampling(network: &Network) -> Option<f64> {
+/// Some tokens of as many sequences as are decoded together; `None` if the context has no room for them.
+fn sampling<E: Engine>(network: &Network<E>, together: usize) -> Option<f64> {
     let config = &network.config;
     let new = 16.min(config.context - 1);
     let sampling =
         Sampling { temperature: 1.0, top_k: 0, top_p: 1.0, max_new_tokens: new, end_of_text: None };
-    let prompts = vec![&[0][..]; 16 * par::threads()];
+    let prompts = vec![&[0][..]; together];
     let draws = Draw { seed: 1, stage: Stage::Sample, step: 0, episode: 0 }.consecutive(prompts.len());
     let flops = prompts.len() as f64 * config.forward_flops(Head::LanguageModel, new, new);
     (new > 0).then(|| fastest(flops, || drop(network.generate(&prompts, &sampling, &draws, &|_| true))))
@@ -91,7 +106,7 @@ mod tests {
     fn any_shape_has_a_speed() {
         let wide = ModelConfig { inner: 1, ..ModelConfig::gpt2(50_257, 2, 1600, 48, 25) };
         for config in [ModelConfig::gpt2(300, 1, 8, 1, 1), ModelConfig::gpt2(300, 40, 24, 2, 3), wide] {
-            let Speed { passes, sampling } = speed(&config);
+            let Speed { passes, sampling } = speed(Device::Cpu, &config).unwrap();
             assert!(passes > 1e3 && sampling > 1e3 && passes.is_finite() && sampling.is_finite());
         }
     }

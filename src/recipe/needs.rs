@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::Device;
 use crate::error::{Error, Result};
 use crate::run::{Plan, PlannedStage};
 use crate::settings::{Select, Settings};
@@ -36,7 +35,8 @@ pub fn world() -> Error {
 ///
 /// # Errors
 /// [`Error::Usage`] if the system does not have as much as a stage plans.
-pub fn check_memory(plan: &Plan, device: Device) -> Result<()> {
+pub fn check_memory(plan: &Plan) -> Result<()> {
+    let device = plan.device;
     let free = device.free_memory()?;
     let there = |bytes: u128| match free {
         Some(free) => bytes <= free as u128,

@@ -40,7 +40,7 @@ pub fn plan(
         }
     }
     let model = Planner { s: settings, root, own, data }.shape(Model::Pretrained)?;
-    Ok(Plan { stages: planned(settings)?, model, halved })
+    Ok(Plan { stages: planned(settings)?, model, device: settings.device, halved })
 }
 
 /// All stages in the order of figure 2, or those that are run where `only` is asked for.

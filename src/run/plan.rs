@@ -2,6 +2,7 @@
 //! it reaches a result.
 
 use super::stage::StageId;
+use crate::engine::Device;
 use crate::model::ModelConfig;
 
 /// Floating-point operations, by how fast they go.
@@ -89,6 +90,8 @@ pub struct Plan {
     pub stages: Vec<PlannedStage>,
     /// The shape of the model that pretraining trains, or the run starts from.
     pub model: ModelConfig,
+    /// What computes.
+    pub device: Device,
     /// Work that is left if a key is halved: those that shorten the run, by key.
     pub halved: Vec<(&'static str, Work)>,
 }
