@@ -171,7 +171,7 @@ impl fmt::Display for Error {
                 hint
             }
             Error::Device { expected, found, hint } => {
-                write!(f, "--device: expected {expected}, found {found}")?;
+                write!(f, "device: expected {expected}, found {found}")?;
                 hint
             }
             Error::Several(errors) => {

@@ -489,8 +489,7 @@ fn flags_that_are_wrong_exit_with_2() {
 #[test]
 fn a_device_that_is_not_built_in_is_said() {
     let models = Models::new();
-    let words =
-        ["--device: expected a build with the feature `cuda`, found one without it", "--features cuda"];
+    let words = ["device: expected a build with the feature `cuda`, found one without it", "--features cuda"];
     let outcome = models.run("sample", "lm", &["--prompt", "the", "--device", "cuda:1"], "");
     fails(outcome, 1, 0, &words);
     let config = format!("{}/configs/tiny.toml", env!("CARGO_MANIFEST_DIR"));

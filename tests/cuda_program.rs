@@ -172,7 +172,7 @@ fn what_is_missing_is_said() {
         let arguments = sample(name);
         program(device, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), environment)
     };
-    fails(&run(device, "cuda:77", &[]), 1, &["--device: expected the device cuda:77, found", "doctor"]);
+    fails(&run(device, "cuda:77", &[]), 1, &["device: expected the device cuda:77, found", "doctor"]);
     fails(&run(device, "gpu", &[]), 2, &["expected cpu, cuda or cuda:N"]);
     let tokenize = ["tokenize", "--model", lm.as_str(), "--device", "cuda"];
     fails(&program(device, &tokenize, &[]), 2, &["--device: expected a command that computes"]);

@@ -146,7 +146,9 @@ fn devices(asked: Option<Device>, out: &mut Output) -> Result<Vec<Device>> {
             }
         }
         // Not having a GPU is no fault of the build.
-        Err(error) => drop(out.text(&format!("cuda        built in, cannot be used: {}", one_line(&error)))?),
+        Err(error) => {
+            out.text(&format!("cuda        built in, cannot be used: {}", one_line(&error)))?;
+        }
     }
     #[cfg(not(feature = "cuda"))]
     out.text("cuda        not built in (feature `cuda`)")?;
@@ -155,7 +157,7 @@ fn devices(asked: Option<Device>, out: &mut Output) -> Result<Vec<Device>> {
 
 #[cfg(feature = "cuda")]
 fn one_line(error: &Error) -> String {
-    error.to_string().trim_start_matches("--device: ").replace("\n  hint: ", "; ")
+    error.to_string().trim_start_matches("device: ").replace("\n  hint: ", "; ")
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ffi::{c_char, c_int, c_void};
+use core::fmt::Display;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cudarc::driver::{result as driver, sys};
@@ -103,6 +104,9 @@ pub enum Argument {
     Float(f32),
 }
 
+/// Arguments of a kernel, at most.
+const MOST_ARGUMENTS: usize = 24;
+
 /// Streams beside the main one, on which the gradients of a layer's parameters are computed side by side: each alone
 /// would not fill the machine where the layer is small.
 const SIDES: usize = 4;
@@ -173,11 +177,11 @@ pub fn devices() -> Result<Vec<DeviceInfo>> {
     // SAFETY: looks whether the library can be loaded, which runs its initialisers.
     if !unsafe { sys::is_culib_present() } {
         let hint = "install NVIDIA's driver, or leave --device out";
-        return Err(unavailable("NVIDIA's driver", "no libcuda.so.1 on this machine", hint));
+        return Err(Error::device("NVIDIA's driver", "no libcuda.so.1 on this machine", hint));
     }
     let broken = |error: driver::DriverError| {
         let hint = "`nvidia-smi` says more; the driver and the kernel module must be of one version";
-        unavailable("a driver that works", format!("it says: {}", words(error)), hint)
+        Error::device("a driver that works", format!("it says: {}", words(error)), hint)
     };
     driver::init().map_err(broken)?;
     let count = driver::device::get_count().map_err(broken)?;
@@ -202,10 +206,6 @@ fn info(number: c_int) -> core::result::Result<DeviceInfo, driver::DriverError> 
     })
 }
 
-fn unavailable(expected: &str, found: impl ToString, hint: &str) -> Error {
-    Error::device(expected, found, hint)
-}
-
 /// The first fault of any device: see the head of this file.
 static FAULT: OnceLock<String> = OnceLock::new();
 
@@ -217,9 +217,9 @@ pub fn check() -> Result<()> {
     match FAULT.get() {
         None => Ok(()),
         Some(fault) => {
-            let hint = "what was saved before is whole; --resume goes on with it, on this device or another, or \
-                        without --device. Less memory is needed with a smaller micro_batch_tokens";
-            Err(unavailable("a device that goes on working", fault, hint))
+            let hint = "of a run, what was saved before is whole: --resume goes on with it, on any device; a smaller \
+                        micro_batch_tokens needs less memory";
+            Err(Error::device("a device that goes on working", fault, hint))
         }
     }
 }
@@ -251,8 +251,8 @@ impl Cuda {
                 1 => "one device, cuda:0".into(),
                 count => format!("{count} devices, cuda:0 to cuda:{}", count - 1),
             };
-            return Err(unavailable(
-                &format!("the device cuda:{number}"),
+            return Err(Error::device(
+                format!("the device cuda:{number}"),
                 found,
                 "`doctor` lists the devices",
             ));
@@ -261,12 +261,12 @@ impl Cuda {
         if !unsafe { nvrtc::sys::is_culib_present() } {
             let hint = "it comes with CUDA's toolkit, or alone: `pip install nvidia-cuda-nvrtc`, with its folder in \
                         LD_LIBRARY_PATH";
-            return Err(unavailable("NVRTC, which compiles the kernels", "no libnvrtc.so", hint));
+            return Err(Error::device("NVRTC, which compiles the kernels", "no libnvrtc.so", hint));
         }
         let image = compile(info.capability)?;
         let device = Device::open(info, &image).map_err(|error| {
             let hint = "is another program using the device? `nvidia-smi` says so";
-            unavailable("a device that can be opened", words(error), hint)
+            Error::device("a device that can be opened", words(error), hint)
         })?;
         let cuda = Cuda(Box::leak(Box::new(device)));
         opened.push(cuda);
@@ -288,7 +288,7 @@ impl Cuda {
 fn compile((major, minor): (i32, i32)) -> Result<Vec<u8>> {
     let refused = |what: String| {
         let hint = "is this NVRTC as new as the device? One of CUDA 12 or 13 is expected";
-        unavailable("NVRTC to compile the kernels", what, hint)
+        Error::device("NVRTC to compile the kernels", what, hint)
     };
     let failed = |error: nvrtc::result::NvrtcError| refused(format!("{:?}", error.0));
     let source = CString::new(SOURCE).expect("no zero in the source");
@@ -346,7 +346,7 @@ impl Device {
     }
 
     /// Does something with the driver, unless there is a fault; a failure is one.
-    fn try_to<T>(&self, what: &str, act: impl FnOnce(&mut State) -> Attempt<T>) -> Option<T> {
+    fn try_to<T>(&self, what: impl Display, act: impl FnOnce(&mut State) -> Attempt<T>) -> Option<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.attempt(&mut state, what, act)
     }
@@ -354,7 +354,7 @@ impl Device {
     fn attempt<T>(
         &self,
         state: &mut State,
-        what: &str,
+        what: impl Display,
         act: impl FnOnce(&mut State) -> Attempt<T>,
     ) -> Option<T> {
         if FAULT.get().is_some() {
@@ -379,7 +379,7 @@ impl Device {
         }
         // SAFETY: the address goes into a `Buffer`, which frees it once, when it is dropped.
         let take = |_: &mut State| unsafe { driver::malloc_sync(bytes) };
-        match self.try_to(&format!("take {} MiB of memory", bytes.div_ceil(1 << 20)), take) {
+        match self.try_to(format_args!("take {} MiB of memory", bytes.div_ceil(1 << 20)), take) {
             Some(address) => Buffer { memory: Memory { address, bytes }, ..none },
             None => none,
         }
@@ -431,7 +431,7 @@ pub struct Work {
 }
 
 impl Work {
-    fn attempt<T>(&mut self, what: &str, act: impl FnOnce(&mut State) -> Attempt<T>) -> Option<T> {
+    fn attempt<T>(&mut self, what: impl Display, act: impl FnOnce(&mut State) -> Attempt<T>) -> Option<T> {
         self.device.attempt(&mut self.state, what, act)
     }
 
@@ -494,23 +494,32 @@ impl Work {
             "{} in a grid of {grid:?}",
             KERNELS[kernel as usize]
         );
-        let mut values = arguments.to_vec();
-        let mut addresses: Vec<*mut c_void> = values
-            .iter_mut()
-            .map(|value| match value {
-                Argument::Address(value) | Argument::Long(value) => core::ptr::from_mut(value).cast(),
-                Argument::Int(value) => core::ptr::from_mut(value).cast(),
-                Argument::Word(value) => core::ptr::from_mut(value).cast(),
-                Argument::Float(value) => core::ptr::from_mut(value).cast(),
-            })
-            .collect();
+        // The driver only reads them, though it takes them as if it wrote.
+        let mut addresses = [core::ptr::null_mut::<c_void>(); MOST_ARGUMENTS];
+        for (address, argument) in addresses[..arguments.len()].iter_mut().zip(arguments) {
+            *address = match argument {
+                Argument::Address(value) | Argument::Long(value) => {
+                    core::ptr::from_ref(value).cast_mut().cast()
+                }
+                Argument::Int(value) => core::ptr::from_ref(value).cast_mut().cast(),
+                Argument::Word(value) => core::ptr::from_ref(value).cast_mut().cast(),
+                Argument::Float(value) => core::ptr::from_ref(value).cast_mut().cast(),
+            };
+        }
         let function = self.device.functions[kernel as usize];
-        self.attempt(&format!("launch {}", KERNELS[kernel as usize]), |_| {
+        self.attempt(format_args!("launch {}", KERNELS[kernel as usize]), |_| {
             // SAFETY: `addresses` point to arguments of the kernel's types, in order, which the driver copies before it
             // returns; `operations.rs` hands over buffers of the sizes that the kernel's comment names, and the tests
             // run every kernel under a driver that looks for accesses beyond them.
             unsafe {
-                driver::launch_kernel(function, (x, y, z), (block as u32, 1, 1), 0, stream, &mut addresses)
+                driver::launch_kernel(
+                    function,
+                    (x, y, z),
+                    (block as u32, 1, 1),
+                    0,
+                    stream,
+                    &mut addresses[..arguments.len()],
+                )
             }
         });
     }
@@ -541,7 +550,7 @@ impl Work {
         });
     }
 
-    /// Reads words back, after all that was launched before. After a fault they are all ones, which is NaN.
+    /// Reads words back, after all that was launched before. After a fault all are `fault`: NaN, of numbers.
     pub fn read<T: Copy>(&mut self, address: u64, values: &mut [T], fault: T) {
         assert_eq!(size_of::<T>(), 4, "words of 32 bits");
         self.join();
