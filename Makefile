@@ -6,8 +6,8 @@
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
 	@echo "make demo-check   whether the demo still gives the picture, answers and tables of README and docs"
-	@echo "make paper        the paper's main claims in miniature, at three sizes: a table of verdicts and a page (120"
-	@echo "                  TFLOP by its plan)"
+	@echo "make paper        the paper's main claims in miniature, at three sizes: a table of verdicts and a page (26"
+	@echo "                  minutes on two cores)"
 	@echo "make test         all tests (under 5 minutes after the build)"
 	@echo "make test-cuda    the CUDA engine's tests, on a GPU or behind a driver of our own (needs a C++ compiler)"
 	@echo "make docs         the API documentation, in target/doc"
@@ -59,6 +59,7 @@ no-std:
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --features cuda --lib --bins --test 'cuda*' -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 docs:
