@@ -15,6 +15,7 @@ use crate::run::stderr::say;
 const COMPARISON: &str = "comparison.html";
 /// How often the files are looked at.
 const EVERY: Duration = Duration::from_millis(1000);
+
 /// Runs the command; the paths of what was written go to standard output.
 ///
 /// # Errors

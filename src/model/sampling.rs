@@ -60,9 +60,7 @@ impl Sampling {
     pub fn full(temperature: f32, max_new_tokens: usize, end_of_text: u32) -> Self {
         Sampling { temperature, top_k: 0, top_p: 1.0, max_new_tokens, end_of_text: Some(end_of_text) }
     }
-}
 
-impl Sampling {
     /// What of it concerns a single token.
     fn choosing(&self) -> Choosing {
         Choosing { temperature: self.temperature, top_k: self.top_k, top_p: self.top_p }

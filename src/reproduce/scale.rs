@@ -53,7 +53,7 @@ pub const LARGE: usize = 2;
 pub const ALL_SIZES: [usize; 3] = [SMALL, MIDDLE, LARGE];
 
 impl Scale {
-    /// What a laptop does in minutes: 0.03, 0.3 and 3.3 million parameters. `base` is `configs/reproduce.toml`.
+    /// What a laptop does in minutes: 0.03, 0.3 and 3.4 million parameters. `base` is `configs/reproduce.toml`.
     pub fn laptop(base: Settings) -> Self {
         Scale {
             base,
