@@ -156,6 +156,23 @@ fn commands_give_the_same_output_on_any_device() {
     assert!(doctor.contains("cuda:0: same bits as the reference build: yes"), "{doctor}");
 }
 
+/// A plan is that of the device, and refuses what the device does not compute in.
+#[test]
+fn a_plan_is_made_for_the_device() {
+    let Some(device) = cuda::device() else { return };
+    let config = config();
+    let plan = |more: &[&str]| program(device, &[&["run", &config, "--plan"], more].concat(), &[]);
+    let said = succeeds(&plan(&["--device", "cuda", "--set", "precision=tf32"]));
+    assert!(said.contains(" on cuda:0, in "), "{said}");
+    let said = succeeds(&plan(&["--threads", "2"]));
+    assert!(said.contains(" on 2 threads, in "), "{said}");
+    fails(
+        &plan(&["--set", "precision=tf32"]),
+        2,
+        &["precision: expected f32 or bf16 on the processor, found tf32"],
+    );
+}
+
 #[test]
 fn what_is_missing_is_said() {
     let Some(device) = cuda::device() else { return };
