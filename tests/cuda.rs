@@ -103,6 +103,8 @@ fn large_shapes_give_the_definitions_bits() {
     for precision in [Precision::F32, Precision::Bf16] {
         operations::check(engine, &shape(&[1100], (1, 3), 1, 5, precision));
         operations::check(engine, &shape(&[400, 301], (2, 70), 300, 1300, precision));
+        // A head that is wider than a block has threads.
+        operations::check(engine, &shape(&[9, 5], (1, 131), 1, 5, precision));
     }
 }
 

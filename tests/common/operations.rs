@@ -372,7 +372,7 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
                 return;
             }
             let (targets, uniforms) = (b.targets.clone(), b.uniforms.clone());
-            let e = b.e;
+            let (e, vocab) = (b.e, b.shape.vocab);
             let (at, mut rows, w, _) = b.parts();
             for (temperature, top_k) in [(1.0, 0), (0.6, 0), (0.0, 0), (0.9, 3)] {
                 let (how, mut room) = (Choosing { temperature, top_k, top_p: 1.0 }, Vec::new());
@@ -381,6 +381,23 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
                 gave.push(choices.iter().map(|choice| choice.log_prob.to_bits()).collect());
                 gave.push(choices.iter().map(|choice| choice.entropy.to_bits()).collect());
             }
+            // Where the first half of the vocabulary ends: an error in adding up the probabilities moves it.
+            let how = Choosing { temperature: 1.0, top_k: 0, top_p: 1.0 };
+            let (mut from, mut to) = (vec![0.0; targets.len()], vec![1.0; targets.len()]);
+            for _ in 0..26 {
+                let middle: Vec<f32> = from.iter().zip(&to).map(|(from, to)| (from + to) / 2.0).collect();
+                let choices = e.next_tokens(&mut rows, &w, &at.wte, &targets, how, &middle, &mut Vec::new());
+                for (i, choice) in choices.iter().enumerate() {
+                    let first_half = 2 * (choice.token as usize) < vocab;
+                    *(if first_half { &mut from[i] } else { &mut to[i] }) = middle[i];
+                }
+            }
+            gave.push(bits(&from));
+            // Of equally probable tokens the first is the most probable.
+            e.clear_rows(&mut rows, Hidden);
+            let how = Choosing { temperature: 0.0, ..how };
+            let choices = e.next_tokens(&mut rows, &w, &at.wte, &targets, how, &from, &mut Vec::new());
+            assert!(choices.iter().all(|choice| choice.token == 0));
         }),
         ("gradient_norm", |b, gave| gave.push(vec![b.e.gradient_norm(&b.gradients).to_bits()])),
         ("adamw", |b, _| {

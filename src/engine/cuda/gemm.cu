@@ -82,15 +82,13 @@ __device__ __forceinline__ void product(float *c, const float *a, const float *b
 #pragma unroll
             for (int j = 0; j < EACH; j++) acc[i][j] = __fmaf_rn(x[i], y[j], acc[i][j]);
     };
-    // Two steps deep; where the run is at its end, the second element of the pair is +0.
-    auto step_of_pair = [&](int half, int q, bool odd_too) {
+    // Two steps deep. At the end of an odd run the second element of the pair is +0, as slices are beyond a run.
+    auto step_of_pair = [&](int half, int q) {
         float x[2][EACH], y[2][EACH];
 #pragma unroll
         for (int i = 0; i < EACH; i++) {
-            x[0][i] = a_slice[half][q][place<EACH>(ty, i)];
-            x[1][i] = odd_too ? a_slice[half][q + 1][place<EACH>(ty, i)] : 0.0f;
-            y[0][i] = b_slice[half][q][place<EACH>(tx, i)];
-            y[1][i] = odd_too ? b_slice[half][q + 1][place<EACH>(tx, i)] : 0.0f;
+            x[0][i] = a_slice[half][q][place<EACH>(ty, i)], x[1][i] = a_slice[half][q + 1][place<EACH>(ty, i)];
+            y[0][i] = b_slice[half][q][place<EACH>(tx, i)], y[1][i] = b_slice[half][q + 1][place<EACH>(tx, i)];
         }
 #pragma unroll
         for (int i = 0; i < EACH; i++)
@@ -108,7 +106,7 @@ __device__ __forceinline__ void product(float *c, const float *a, const float *b
         if (BF16) {
 #pragma unroll
             for (int q = 0; q < DEPTH; q += 2)
-                if (q < depth) step_of_pair(half, q, q + 1 < depth);
+                if (q < depth) step_of_pair(half, q);
         } else if (depth == DEPTH) {
 #pragma unroll
             for (int q = 0; q < DEPTH; q++) step(half, q);
