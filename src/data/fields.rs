@@ -141,6 +141,11 @@ impl<'a> Records<'a> {
 }
 
 impl Fields {
+    /// A row of a table.
+    pub(super) fn row(map: Map<String, Value>, origin: &str, at: String) -> Fields {
+        Fields { map, origin: origin.to_string(), at }
+    }
+
     fn new(value: Value, origin: &str, at: String) -> Result<Fields> {
         match value {
             Value::Object(map) => Ok(Fields { map, origin: origin.to_string(), at }),
@@ -153,9 +158,79 @@ impl Fields {
         &self.at
     }
 
+    /// The name of its file, as messages have it.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// The value of a field; `null` counts as absent.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether a field is there and not null.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The whole record.
+    pub fn value(&self) -> Value {
+        Value::Object(self.map.clone())
+    }
+
+    /// That all of these fields are there.
+    ///
+    /// # Errors
+    /// When one is not; it names them all, and those that are there.
+    pub fn require(&self, names: &[&str]) -> Result<()> {
+        match names.iter().all(|name| self.has(name)) {
+            true => Ok(()),
+            false => {
+                let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+                let fields = if names.len() == 1 { "a field" } else { "the fields" };
+                Err(self.unknown(&format!("{fields} {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// A whole number that must be there, from 0 up. A table has it as text.
+    ///
+    /// # Errors
+    /// When it is missing or no such number.
+    pub fn whole_number(&self, name: &str) -> Result<usize> {
+        const EXPECTED: &str = "a whole number from 0";
+        let number = match self.get(name).ok_or_else(|| self.missing(name, EXPECTED))? {
+            Value::String(text) => text.trim().parse().map_err(|_| format!("{text:?}")),
+            Value::Number(number) => number.as_u64().map(|n| n as usize).ok_or(number.to_string()),
+            other => Err(json::kind(other).to_string()),
+        };
+        number.map_err(|found| self.error(name, EXPECTED, found))
+    }
+
+    /// An array of texts that must be there.
+    ///
+    /// # Errors
+    /// When it is missing, no array, or not of strings alone.
+    pub fn required_texts(&self, name: &str) -> Result<Vec<String>> {
+        let texts = self.required_array(name)?.iter().map(|value| match value {
+            Value::String(text) => Ok(text.clone()),
+            other => {
+                Err(self.error(name, "an array of strings", format!("{} among them", json::kind(other))))
+            }
+        });
+        texts.collect()
+    }
+
+    /// A record inside this one that must be there.
+    ///
+    /// # Errors
+    /// When it is missing or no object.
+    pub fn required_object(&self, name: &str) -> Result<Fields> {
+        match self.get(name) {
+            None => Err(self.missing(name, "an object")),
+            Some(value @ Value::Object(_)) => self.inner(value),
+            Some(other) => Err(self.error(name, "an object", json::kind(other))),
+        }
     }
 
     /// A text field, if it is there.
