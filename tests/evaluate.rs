@@ -101,13 +101,11 @@ fn choices_are_those_of_the_log_probs() {
     {
         let context = format!("Question: {goal}\nAnswer:");
         let answers = [first, second].map(|text| (text, log_likelihood(&context, &format!(" {text}"))));
-        let by = |value: &dyn Fn(&(&str, (f64, usize))) -> f64| {
-            usize::from(value(&answers[1]) > value(&answers[0]))
-        };
+        let larger = |[first, second]: [f64; 2]| usize::from(second > first);
         let chosen = [
-            by(&|(_, (sum, _))| *sum),
-            by(&|(_, (sum, tokens))| sum / *tokens as f64),
-            by(&|(text, (sum, _))| sum / text.len() as f64),
+            larger(answers.map(|(_, (sum, _))| sum)),
+            larger(answers.map(|(_, (sum, tokens))| sum / tokens as f64)),
+            larger(answers.map(|(text, (sum, _))| sum / text.len() as f64)),
         ];
         for (measure, (chosen, right)) in
             ["acc", "acc_token", "acc_norm"].iter().zip(chosen.iter().zip(&mut right))
