@@ -1,7 +1,7 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo paper demo-check test fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo paper demo-check test test-cuda fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
@@ -9,6 +9,7 @@ help:
 	@echo "make paper        the paper's main claims in miniature, at three sizes: a table of verdicts and a page (120"
 	@echo "                  TFLOP by its plan)"
 	@echo "make test         all tests (under 5 minutes after the build)"
+	@echo "make test-cuda    the CUDA engine's tests, on a GPU or behind a driver of our own (needs a C++ compiler)"
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
 	@echo "make determinism  whether a tiny run has the known hashes on any threads, micro-batches and builds, and killed"
@@ -45,6 +46,10 @@ demo-check: demo
 
 test:
 	cargo test
+
+# Behind the test driver, or on a GPU; see docs/gpu.md.
+test-cuda:
+	cargo test --features cuda --test cuda --test cuda_program --test cuda_ptx --test cuda_test_driver
 
 no-std:
 	cargo build --no-default-features --lib
@@ -91,9 +96,11 @@ fuzz:
 
 fixtures: .venv-fixtures/done
 	.venv-fixtures/bin/python reference/make_fixtures.py --out fixtures
+	.venv-fixtures/bin/python reference/make_metric_fixtures.py --out fixtures
 
 fixtures-check: .venv-fixtures/done
 	.venv-fixtures/bin/python reference/make_fixtures.py --out fixtures --check
+	.venv-fixtures/bin/python reference/make_metric_fixtures.py --out fixtures --check
 	.venv-fixtures/bin/python reference/self_check.py
 
 # One build of the tests, then some seconds for each error: 25 minutes on two cores. The reference's needs PyTorch.

@@ -489,7 +489,8 @@ fn flags_that_are_wrong_exit_with_2() {
 #[test]
 fn a_device_that_is_not_built_in_is_said() {
     let models = Models::new();
-    let words = ["--device: expected a build with the feature `cuda`, found one without it", "--features cuda"];
+    let words =
+        ["--device: expected a build with the feature `cuda`, found one without it", "--features cuda"];
     let outcome = models.run("sample", "lm", &["--prompt", "the", "--device", "cuda:1"], "");
     fails(outcome, 1, 0, &words);
     let config = format!("{}/configs/tiny.toml", env!("CARGO_MANIFEST_DIR"));
@@ -514,7 +515,10 @@ fn a_model_of_a_gpus_precision_is_computed_in_the_nearest_exact_one() {
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replacen('{', "{\n  \"precision\": \"bf16-fast\",", 1)).unwrap();
     let outcome = models.run("logprobs", "lm", &[], "{\"tokens\":[1,2,3]}\n");
-    assert!(outcome.stderr.contains("note: trained in bf16-fast on a GPU; the processor computes in bf16"), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("note: trained in bf16-fast on a GPU; the processor computes in bf16"),
+        "{outcome:?}"
+    );
     assert_eq!(outcome.stdout, answer.stdout);
 }
 

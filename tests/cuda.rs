@@ -66,7 +66,12 @@ fn shapes() -> impl Strategy<Value = Shape> {
 fn every_operation_gives_the_definitions_bits() {
     let engine = engine!();
     let mut runner = TestRunner::new(Config { cases: 40, failure_persistence: None, ..Config::default() });
-    runner.run(&shapes(), |shape| { operations::check(engine, &shape); Ok(()) }).unwrap();
+    runner
+        .run(&shapes(), |shape| {
+            operations::check(engine, &shape);
+            Ok(())
+        })
+        .unwrap();
 }
 
 /// Sequences longer than what a block of `attention_decode` holds, products of every tile, a head of more logits than a
@@ -96,7 +101,9 @@ fn large_shapes_give_the_definitions_bits() {
 fn products_on_tensor_cores_are_as_exact_as_their_operands() {
     let engine = engine!();
     for (precision, rounding) in [(Precision::Tf32, 2f64.powi(-11)), (Precision::Bf16Fast, 2f64.powi(-8))] {
-        for (lengths, heads, inner) in [(vec![1], (1, 1), 1), (vec![3, 0, 14], (3, 5), 33), (vec![70, 65], (2, 70), 200)] {
+        for (lengths, heads, inner) in
+            [(vec![1], (1, 1), 1), (vec![3, 0, 14], (3, 5), 33), (vec![70, 65], (2, 70), 200)]
+        {
             let shape = |precision| Shape {
                 seed: 5,
                 lengths: lengths.clone(),
@@ -108,7 +115,11 @@ fn products_on_tensor_cores_are_as_exact_as_their_operands() {
                 hostile: false,
             };
             let products = operations::products(engine, &shape(precision));
-            assert_eq!(products, operations::products(engine, &shape(precision)), "not the same from run to run");
+            assert_eq!(
+                products,
+                operations::products(engine, &shape(precision)),
+                "not the same from run to run"
+            );
             let exact = operations::products(engine, &shape(Precision::F32));
             let sizes = operations::sizes_of_terms(&shape(Precision::F32));
             let mut differing = 0;

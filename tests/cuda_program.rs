@@ -39,7 +39,8 @@ fn fails(output: &Output, code: i32, words: &[&str]) {
 
 /// What the tiny run leaves, as bytes, in the order of `tests/tiny_run.sha256`.
 fn files(run: &Path) -> Vec<(String, Vec<u8>)> {
-    let known = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny_run.sha256")).unwrap();
+    let known =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tiny_run.sha256")).unwrap();
     let name = |line: &str| line.split_whitespace().nth(1).unwrap().to_string();
     known.lines().map(name).map(|name| (name.clone(), fs::read(run.join(&name)).unwrap())).collect()
 }
@@ -102,6 +103,32 @@ fn a_run_on_a_device_that_is_lost_goes_on_with_another() {
     assert!(model("whole") == model("parts"));
 }
 
+/// Tensor cores: other bits than the definition's, the same each time, and the model says so.
+#[test]
+fn a_run_on_tensor_cores_repeats_and_says_what_it_is() {
+    let Some(device) = cuda::device() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = config();
+    let run = |name: &str, precision: &str| {
+        let out = folder.path().join(name).display().to_string();
+        let set = format!("precision={precision}");
+        let arguments =
+            ["run", &config, "--out", &out, "--device", "cuda", "--stage", "pretrain", "--set", &set];
+        let output = program(device, &arguments, &[]);
+        succeeds(&output);
+        let read = |file: &str| fs::read(folder.path().join(name).join("pretrain").join(file)).unwrap();
+        (text(&output.stderr), text(&read("config.json")), read("model.safetensors"))
+    };
+    let exact = run("f32", "f32");
+    for precision in ["tf32", "bf16-fast"] {
+        let (said, model_config, weights) = run(precision, precision);
+        assert!(said.contains("has bits of its own"), "{said}");
+        assert!(model_config.contains(&format!("\"precision\": \"{precision}\"")), "{model_config}");
+        assert!(weights != exact.2, "{precision}: the exact bits");
+        assert!(weights == run(&format!("{precision} again"), precision).2, "{precision} does not repeat");
+    }
+}
+
 #[test]
 fn commands_give_the_same_output_on_any_device() {
     let Some(device) = cuda::device() else { return };
@@ -112,7 +139,8 @@ fn commands_give_the_same_output_on_any_device() {
     fs::write(&input, "{\"tokens\":[1,2,3,200,5]}\n{\"text\":\"the cat sat\"}\n").unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (lm, rm, input) = (path("lm"), path("rm"), path("in.jsonl"));
-    let sample = ["sample", "--model", lm.as_str(), "--prompt", "the cat", "-n", "3", "--max-new-tokens", "9"];
+    let sample =
+        ["sample", "--model", lm.as_str(), "--prompt", "the cat", "-n", "3", "--max-new-tokens", "9"];
     let cases: [&[&str]; 5] = [
         &sample,
         &[&sample[..], &["--temperature", "0"]].concat(),
@@ -169,7 +197,7 @@ fn memory_that_is_not_there_is_said_before_or_as_it_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     tiny::save(&folder.path().join("lm"), Head::LanguageModel);
     let lm = folder.path().join("lm").display().to_string();
-    let little = [("CUDA_TEST_MEMORY", "200000")];
+    let little = [("CUDA_TEST_MEMORY", "50000")];
     let out = folder.path().join("run").display().to_string();
     let config = config();
     // A run plans its memory before its first step.
@@ -177,5 +205,9 @@ fn memory_that_is_not_there_is_said_before_or_as_it_is_missed() {
     fails(&run, 1 + 1, &["model: expected a size that fits into memory", "that cuda:0 has free"]);
     // A sampler takes it as it goes.
     let sample = ["sample", "--model", lm.as_str(), "--prompt", "the", "--device", "cuda"];
-    fails(&program(device, &sample, &little), 1, &["expected a device that goes on working", "cuda:0 could not"]);
+    fails(
+        &program(device, &sample, &little),
+        1,
+        &["expected a device that goes on working", "cuda:0 could not"],
+    );
 }

@@ -158,6 +158,19 @@ fn threads_run_forwards_and_backwards() {
     passes("shuffles_move_what_ptx_says", &[("CUDA_TEST_ORDER", "backward")]);
 }
 
+/// As they are on processors for which the switch is not written.
+#[test]
+fn threads_run_without_a_switch_of_our_own() {
+    if !is_here() {
+        return;
+    }
+    for test in
+        ["a_missing_barrier_shows", "shuffles_move_what_ptx_says", "a_launch_that_breaks_a_rule_fails"]
+    {
+        passes(test, &[("CUDA_TEST_FLAGS", "-DSHIM_UCONTEXT")]);
+    }
+}
+
 #[test]
 #[ignore = "of threads_run_forwards_and_backwards"]
 fn child_sees_its_order() {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory, Parser};
 use instructgpt::app::args::Cli;
+use instructgpt::num::statistics::text;
 use instructgpt::report::charts::{OVERVIEW, OVERVIEW_STAGES, overview};
+use instructgpt::report::figures::{Effect, Figures, Verdict};
 use instructgpt::report::record;
 use instructgpt::report::samples::samples;
 use serde_json::Value;
@@ -99,6 +101,44 @@ fn the_demo_still_gives_the_tables() {
             assert!(document.contains(&row), "docs/results.md lacks {row}");
         }
     }
+}
+
+/// The run of `reproduce` that is kept as an example.
+const PAPER: &str = "reference/paper";
+
+#[test]
+fn the_papers_page_is_drawn_from_its_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(path(&format!("{PAPER}/figures.json")), folder.path().join("figures.json")).unwrap();
+    let page = instructgpt::report::render(folder.path()).unwrap();
+    check(&format!("{PAPER}/report.html"), &page);
+}
+
+#[test]
+fn the_verdicts_shown_are_those_of_the_page() {
+    let origin = format!("{PAPER}/figures.json");
+    let figures = Figures::parse(&read(&origin), &origin).unwrap();
+    let row = |verdict: &Verdict| {
+        let [ours, low, high] = [verdict.ours, verdict.low, verdict.high].map(|x| text(x, 3));
+        let Verdict { figure, claim, paper, effect, .. } = verdict;
+        format!("| {figure} | {claim} | {paper} | {ours} [{low}, {high}] | {} |\n", effect.word())
+    };
+    let table: String = figures.verdicts.iter().map(row).collect();
+    let header = "| | claim | paper | ours, 95 % interval | effect |\n|---|---|---|---|---|\n";
+    let mut readme = read("README.md");
+    let (before, rest) = readme.split_once(header).expect("README has the table of verdicts");
+    let shown: String =
+        rest.lines().take_while(|line| line.starts_with('|')).map(|line| format!("{line}\n")).collect();
+    if std::env::var_os("UPDATE").is_some() {
+        readme = format!("{before}{header}{table}{}", &rest[shown.len()..]);
+        fs::write(path("README.md"), &readme).unwrap();
+    }
+    assert!(readme.contains(&format!("{header}{table}")), "README's verdicts are not those of {origin}");
+    let count = |effect: Effect| figures.verdicts.iter().filter(|verdict| verdict.effect == effect).count();
+    let [yes, no, undecided] = [Effect::Yes, Effect::No, Effect::Undecided].map(count);
+    let summary =
+        format!("Of {} effects {yes} appear, {no} do not, {undecided} are undecided", figures.verdicts.len());
+    assert!(readme.contains(&summary), "README does not say: {summary}");
 }
 
 /// A command line as a shell would cut it, as far as the documents need it.

@@ -172,7 +172,11 @@ pub(super) fn load<E: Engine>(
         network.config.precision = asked;
     } else if E::ON_HOST && !network.config.precision.is_exact() {
         let (trained, exact) = (network.config.precision, network.config.precision.exact());
-        say(format_args!("note: trained in {} on a GPU; the processor computes in {}", trained.name(), exact.name()));
+        say(format_args!(
+            "note: trained in {} on a GPU; the processor computes in {}",
+            trained.name(),
+            exact.name()
+        ));
         network.config.precision = exact;
     }
     Ok(network.on(engine))

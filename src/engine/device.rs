@@ -36,6 +36,15 @@ impl core::str::FromStr for Device {
 }
 
 impl Device {
+    /// Rows of logits that a language-model head of `vocab_size` tokens holds at a time, given up to `targets` targets.
+    pub fn head_rows(self, vocab_size: usize, targets: usize) -> usize {
+        match self {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(_) => super::cuda::head_rows(vocab_size, targets),
+            _ => super::cpu::log_prob::chunk(vocab_size, targets),
+        }
+    }
+
     /// Sequences that are decoded at a time.
     pub fn decoded_together(self) -> usize {
         match self {

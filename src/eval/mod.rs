@@ -7,6 +7,7 @@ pub mod differences;
 pub mod evaluation;
 pub mod loglikelihood;
 pub mod metadata;
+pub mod metrics;
 pub mod run_tasks;
 pub mod task_results;
 pub mod tasks;

@@ -16,7 +16,7 @@
 use super::activations::activation_floats;
 use super::config::{ModelConfig, Precision};
 use super::layout::Head;
-use crate::engine::cpu::log_prob::chunk;
+use crate::engine::Device;
 
 impl ModelConfig {
     /// Number of parameters under a head.
@@ -49,20 +49,20 @@ impl ModelConfig {
     }
 
     /// Bytes of a network that is read in passes of up to `tokens` tokens.
-    pub fn reader_bytes(&self, head: Head, tokens: usize) -> u128 {
-        4 * (self.parameters(head) + self.pass_floats(head, tokens, false))
+    pub fn reader_bytes(&self, head: Head, tokens: usize, device: Device) -> u128 {
+        4 * (self.parameters(head) + self.pass_floats(head, tokens, false, device))
     }
 
     /// Bytes of a learner, whose passes have up to `tokens` tokens: parameters, gradients, two moments, perhaps an
     /// average, and the activations of all layers.
-    pub fn learner_bytes(&self, head: Head, tokens: usize, average: bool) -> u128 {
+    pub fn learner_bytes(&self, head: Head, tokens: usize, average: bool, device: Device) -> u128 {
         let copies = if average { 5 } else { 4 };
         // A tied embedding's gradient is gathered in two shares.
         let lookup = match head {
             Head::LanguageModel if self.tied_head => self.vocab_size as u128 * self.width as u128,
             _ => 0,
         };
-        4 * (copies * self.parameters(head) + lookup + self.pass_floats(head, tokens, true))
+        4 * (copies * self.parameters(head) + lookup + self.pass_floats(head, tokens, true, device))
     }
 
     /// Bytes of sampling, beside the network: packed weights, and the keys and values of the sequences of up to
@@ -75,13 +75,14 @@ impl ModelConfig {
     }
 
     /// Numbers that a pass works on.
-    fn pass_floats(&self, head: Head, tokens: usize, training: bool) -> u128 {
+    fn pass_floats(&self, head: Head, tokens: usize, training: bool, device: Device) -> u128 {
         let tokens = tokens.max(self.context);
         let of_head = match head {
             Head::LanguageModel => self.vocab_size as u128 + 2 * self.width as u128,
             Head::Scalar => 0,
         };
-        activation_floats(self, tokens, training) + chunk(self.vocab_size, tokens) as u128 * of_head
+        activation_floats(self, tokens, training)
+            + device.head_rows(self.vocab_size, tokens) as u128 * of_head
     }
 }
 
@@ -137,16 +138,19 @@ mod tests {
     fn bytes_by_hand() {
         let n = shape().parameters(Head::Scalar);
         let pass = activation_floats(&shape(), 8, false);
-        assert_eq!(shape().reader_bytes(Head::Scalar, 8), 4 * (n + pass));
+        assert_eq!(shape().reader_bytes(Head::Scalar, 8, Device::Cpu), 4 * (n + pass));
         let pass = activation_floats(&shape(), 8, true);
-        assert_eq!(shape().learner_bytes(Head::Scalar, 8, false), 4 * (4 * n + pass));
-        assert_eq!(shape().learner_bytes(Head::Scalar, 8, true), 4 * (5 * n + pass));
+        assert_eq!(shape().learner_bytes(Head::Scalar, 8, false, Device::Cpu), 4 * (4 * n + pass));
+        assert_eq!(shape().learner_bytes(Head::Scalar, 8, true, Device::Cpu), 4 * (5 * n + pass));
         let n = shape().parameters(Head::LanguageModel);
         // The head's chunk has at least 16 rows of logits, hidden states and their gradients.
         let head = 16 * (7 + 8);
-        assert_eq!(shape().learner_bytes(Head::LanguageModel, 8, false), 4 * (4 * n + 28 + pass + head));
+        assert_eq!(
+            shape().learner_bytes(Head::LanguageModel, 8, false, Device::Cpu),
+            4 * (4 * n + 28 + pass + head)
+        );
         // Three sequences of 5 tokens keep 2 * 2 * 4 numbers each; 384 + 28 weights are packed.
-        assert_eq!(shape().sampling_bytes(3, 5, 1), 4 * (412 + 3 * 5 * 16));
-        assert_eq!(shape().sampling_bytes(100, 5, 2), 4 * (412 + 64 * 5 * 16), "32 a thread");
+        assert_eq!(shape().sampling_bytes(3, 5, 32), 4 * (412 + 3 * 5 * 16));
+        assert_eq!(shape().sampling_bytes(100, 5, 64), 4 * (412 + 64 * 5 * 16));
     }
 }

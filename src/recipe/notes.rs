@@ -23,6 +23,12 @@ struct Passes {
 pub(super) fn before(s: &Settings, data: &Dataset, shapes: &Shapes) -> Vec<String> {
     let stages = passes(s, data);
     let mut notes = Vec::new();
+    if !s.precision.is_exact() {
+        notes.push(format!(
+            "precision = \"{}\" has bits of its own: the same from run to run on this device, others than the processor's",
+            s.precision.name()
+        ));
+    }
     if s.pretrain.steps == 0 && s.pretrain.init_from.is_none() {
         notes.push(
             "pretrain.steps = 0 without pretrain.init_from: what is not named begins with random weights"

@@ -102,7 +102,7 @@ impl Planner<'_> {
         let validations = validations(s.steps, s.eval_every) + 1.0;
         let [validation, test] = [Side::Validation, Side::Test].map(|side| self.text_loss(&model, side));
         stage.work = Work::passes(TRAINING * windows.flops + validations * validation + test);
-        learner(stage, &model, Head::LanguageModel, self.s.micro_batch_tokens, false);
+        self.learner(stage, &model, Head::LanguageModel, self.s.micro_batch_tokens, false);
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl Planner<'_> {
         let looked_at =
             epochs * loss(Side::Validation) + 2.0 * loss(Side::Test) + self.text_loss(&model, Side::Test);
         stage.work = Work::passes(TRAINING * (epochs * epoch.flops + windows.flops) + looked_at);
-        learner(stage, &model, Head::LanguageModel, self.s.micro_batch_tokens, false);
+        self.learner(stage, &model, Head::LanguageModel, self.s.micro_batch_tokens, false);
         Ok(())
     }
 
@@ -165,9 +165,9 @@ impl Planner<'_> {
         (stage.steps, stage.tokens) = (usize::div_ceil(prompts, PROMPTS) as u64, tokens as u64);
         stage.at_most = true;
         stage.work.sampling = sum.flops;
-        reader(stage, &model, Head::LanguageModel, s.micro_batch_tokens, s.collect.models.len().max(1));
-        stage.memory +=
-            model.sampling_bytes(PROMPTS * s.reward_model.max_candidates, model.context, self.s.device.decoded_together());
+        self.reader(stage, &model, Head::LanguageModel, s.micro_batch_tokens, s.collect.models.len().max(1));
+        let sequences = PROMPTS * s.reward_model.max_candidates;
+        stage.memory += model.sampling_bytes(sequences, model.context, self.s.device.decoded_together());
         Ok(())
     }
 
@@ -215,10 +215,10 @@ impl Planner<'_> {
         stage.work = Work::passes(TRAINING * s.epochs as f64 * epoch.flops + looked_at);
         // A prompt's responses are in memory together.
         let together = training.iter().map(|ranking| ranking.iter().sum()).max().unwrap_or(0);
-        learner(stage, &model, Head::Scalar, self.s.micro_batch_tokens.max(together), false);
+        self.learner(stage, &model, Head::Scalar, self.s.micro_batch_tokens.max(together), false);
         // What the pretrained model answers to some demonstrations' prompts is scored at the end.
         let writer = self.shape(Model::Pretrained)?;
-        reader(stage, &writer, Head::LanguageModel, self.s.micro_batch_tokens, 1);
+        self.reader(stage, &writer, Head::LanguageModel, self.s.micro_batch_tokens, 1);
         stage.memory += self.sampling(&writer, blind_spots::MOST);
         Ok(())
     }
@@ -237,10 +237,31 @@ impl Planner<'_> {
             self.answers(&model, &reward, prompts.iter().map(|prompt| (prompt.len(), epochs)));
         (stage.steps, stage.tokens, stage.at_most) = (s.sft.epochs as u64, sampled.tokens as u64, true);
         stage.work = Work { passes: scored.flops, sampling: sampled.flops };
-        reader(stage, &model, Head::LanguageModel, s.micro_batch_tokens, 1);
-        reader(stage, &reward, Head::Scalar, s.micro_batch_tokens, 1);
+        self.reader(stage, &model, Head::LanguageModel, s.micro_batch_tokens, 1);
+        self.reader(stage, &reward, Head::Scalar, s.micro_batch_tokens, 1);
         stage.memory += self.sampling(&model, prompts.len());
         Ok(())
+    }
+
+    /// Counts a network that is trained.
+    fn learner(
+        &self,
+        stage: &mut PlannedStage,
+        model: &ModelConfig,
+        head: Head,
+        tokens: usize,
+        average: bool,
+    ) {
+        stage.networks += 1;
+        stage.parameters += model.parameters(head);
+        stage.memory += model.learner_bytes(head, tokens, average, self.s.device);
+    }
+
+    /// Counts networks that are only read.
+    fn reader(&self, stage: &mut PlannedStage, model: &ModelConfig, head: Head, tokens: usize, count: usize) {
+        stage.networks += count;
+        stage.parameters += count as u128 * model.parameters(head);
+        stage.memory += count as u128 * model.reader_bytes(head, tokens, self.s.device);
     }
 
     /// Bytes of sampling so many responses at a time.
@@ -309,10 +330,10 @@ impl Planner<'_> {
             sampling: sampled.flops + answered.flops,
         };
         let rows = self.s.micro_batch_tokens;
-        learner(stage, &policy, Head::LanguageModel, rows, true);
-        learner(stage, &value, Head::Scalar, rows, false);
-        reader(stage, &reference, Head::LanguageModel, rows, 1);
-        reader(stage, &reward, Head::Scalar, rows, 1);
+        self.learner(stage, &policy, Head::LanguageModel, rows, true);
+        self.learner(stage, &value, Head::Scalar, rows, false);
+        self.reader(stage, &reference, Head::LanguageModel, rows, 1);
+        self.reader(stage, &reward, Head::Scalar, rows, 1);
         stage.memory += self.sampling(&policy, s.batch);
         Ok(())
     }
@@ -345,16 +366,17 @@ impl Planner<'_> {
             let losses = self.text_loss(model, Side::Test)
                 + self.demonstration_loss(model, Side::Test, s.sft.eval_examples);
             stage.work = stage.work + Work { passes: compared + scored + losses, sampling: sampled.flops };
-            reader(stage, model, Head::LanguageModel, s.micro_batch_tokens, 1);
+            self.reader(stage, model, Head::LanguageModel, s.micro_batch_tokens, 1);
         }
         if s.ppo.episodes > 0 {
-            reader(stage, &self.shape(Model::RlhfInit)?, Head::LanguageModel, s.micro_batch_tokens, 1);
+            self.reader(stage, &self.shape(Model::RlhfInit)?, Head::LanguageModel, s.micro_batch_tokens, 1);
         }
         if judged {
-            reader(stage, &reward, Head::Scalar, s.micro_batch_tokens, 1);
+            self.reader(stage, &reward, Head::Scalar, s.micro_batch_tokens, 1);
         }
+        let together = self.s.device.decoded_together();
         let largest =
-            contenders.iter().map(|model| model.sampling_bytes(prompts.len(), model.context, self.s.device.decoded_together()));
+            contenders.iter().map(|model| model.sampling_bytes(prompts.len(), model.context, together));
         stage.memory += largest.max().unwrap_or(0);
         (stage.steps, stage.at_most) = (contenders.len() as u64, true);
         Ok(())
@@ -375,16 +397,4 @@ fn validations(steps: u64, every: u64) -> f64 {
         0 => f64::from(u8::from(steps > 0)),
         _ => steps.div_ceil(every) as f64,
     }
-}
-
-fn learner(stage: &mut PlannedStage, model: &ModelConfig, head: Head, tokens: usize, average: bool) {
-    stage.networks += 1;
-    stage.parameters += model.parameters(head);
-    stage.memory += model.learner_bytes(head, tokens, average);
-}
-
-fn reader(stage: &mut PlannedStage, model: &ModelConfig, head: Head, tokens: usize, count: usize) {
-    stage.networks += count;
-    stage.parameters += count as u128 * model.parameters(head);
-    stage.memory += count as u128 * model.reader_bytes(head, tokens);
 }

@@ -5,6 +5,7 @@ use super::html::{escape, folded, notes, table};
 use super::measures::title;
 use super::page::entry;
 use super::record::{Table, Timing};
+use crate::model::Precision;
 
 /// The facts, the cost of each stage, and where the data went.
 pub fn html(run: &Run) -> String {
@@ -42,6 +43,11 @@ fn facts(run: &Run) -> Vec<(&'static str, String)> {
     }
     if let (Some(context), Some(vocabulary)) = (count("model", "context"), count("tokenizer", "vocab_size")) {
         facts.push(("context, vocabulary", format!("{context}, {vocabulary} tokens")));
+    }
+    let precision = run.settings.get("precision").and_then(|value| value.as_str()).and_then(Precision::named);
+    if let Some(precision) = precision.filter(|precision| *precision != Precision::F32) {
+        let own = if precision.is_exact() { "" } else { ", on tensor cores: bits of their own" };
+        facts.push(("precision", format!("{}{own}", precision.name())));
     }
     if let Some(seed) = run.settings.get("seed").and_then(|value| value.as_integer()) {
         facts.push(("seed", seed.to_string()));

@@ -15,7 +15,7 @@ use crate::report::figures::{Chart, Figures, Kind, Line};
 pub(super) const FIGURE_33: Figure = Figure {
     name: "figure-33",
     shows: "Figure 33: few-shot accuracy, loss on text and reward against the pretraining coefficient gamma",
-    cost: "24 TFLOP: seven PPO-ptx runs of the middle size",
+    cost: "18 TFLOP: seven PPO-ptx runs of the middle size",
     drawn: Drawn::All,
     draw: figure_33,
 };
@@ -23,7 +23,7 @@ pub(super) const FIGURE_33: Figure = Figure {
 pub(super) const FIGURE_34: Figure = Figure {
     name: "figure-34",
     shows: "Figure 34: the same against the KL coefficient beta, gamma = 0, KL against the pretrained model",
-    cost: "10 TFLOP: six PPO runs of the middle size",
+    cost: "13 TFLOP: six PPO runs of the middle size",
     drawn: Drawn::All,
     draw: figure_34,
 };

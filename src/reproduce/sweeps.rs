@@ -15,7 +15,7 @@ use crate::run::StageId;
 pub(super) const FIGURE_36: Figure = Figure {
     name: "figure-36",
     shows: "Figure 36: gold score against beta, with the pretraining gradient",
-    cost: "20 TFLOP: six PPO-ptx runs of the middle size",
+    cost: "16 TFLOP: six PPO-ptx runs of the middle size",
     drawn: Drawn::OnRequest,
     draw: figure_36,
 };
@@ -23,7 +23,7 @@ pub(super) const FIGURE_36: Figure = Figure {
 pub(super) const FIGURE_37: Figure = Figure {
     name: "figure-37",
     shows: "Figure 37: gold score against the share of pretraining text in the RLHF init",
-    cost: "14 TFLOP: three RLHF inits and PPO-ptx runs of the middle size",
+    cost: "12 TFLOP: three RLHF inits and PPO-ptx runs of the middle size",
     drawn: Drawn::OnRequest,
     draw: figure_37,
 };
@@ -31,7 +31,7 @@ pub(super) const FIGURE_37: Figure = Figure {
 pub(super) const FIGURE_38: Figure = Figure {
     name: "figure-38",
     shows: "Figure 38: gold score against the policy's learning rate, with and without the pretraining gradient",
-    cost: "20 TFLOP: eight PPO runs of the middle size",
+    cost: "19 TFLOP: eight PPO runs of the middle size",
     drawn: Drawn::OnRequest,
     draw: figure_38,
 };
@@ -39,7 +39,7 @@ pub(super) const FIGURE_38: Figure = Figure {
 pub(super) const E_11: Figure = Figure {
     name: "e11",
     shows: "E.11: gold score against the batch size, and against the ratio of pretraining data to episodes",
-    cost: "30 TFLOP: six PPO-ptx runs of the middle size",
+    cost: "22 TFLOP: six PPO-ptx runs of the middle size",
     drawn: Drawn::OnRequest,
     draw: e_11,
 };

@@ -1,5 +1,5 @@
 //! A CUDA device for tests, with or without a GPU. Where there is none, `tests/cuda/` has a driver and an NVRTC of our
-//! own that run the kernels on the CPU: cudarc looks its libraries up by name and takes ours, as they are loaded already.
+//! own that run the kernels on the CPU: cudarc looks its libraries up by name and takes ours, as they are there.
 //!
 //! cudarc keeps the first library it finds, so a test binary has one device for its whole life.
 #![allow(dead_code, unsafe_code)]
@@ -22,7 +22,7 @@ pub enum Device {
     TestDriver(PathBuf),
 }
 
-/// Opens the device, before anything asks cudarc for one. `None`, and a line that says why, where tests must be skipped.
+/// Opens the device, before anything asks cudarc for one. `None`, and a line that says why, where tests are skipped.
 ///
 /// `CUDA_TEST_DRIVER=1` takes the test driver even where there is a GPU. What else the environment sets stands at the
 /// beginnings of the files in `tests/cuda/`.
@@ -45,6 +45,13 @@ pub fn device() -> Option<&'static Device> {
     device.as_ref().map_err(|why| println!("skipped: {why}")).ok()
 }
 
+/// Whether the test driver cannot be had, which a line says.
+pub fn skip_test_driver() -> bool {
+    let missing = build().err();
+    missing.iter().for_each(|why| println!("skipped: {why}"));
+    missing.is_some()
+}
+
 impl Device {
     /// Lets a program that is started find the same device.
     pub fn hand_to(&self, command: &mut Command) {
@@ -54,8 +61,8 @@ impl Device {
     }
 }
 
-/// Runs one test of this binary in a process of its own, with more environment: for what the test driver reads once, and
-/// for what it ends the program for.
+/// Runs one test of this binary in a process of its own, with more environment: for what the test driver reads once,
+/// and for what it ends the program for.
 pub fn again(test: &str, environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--include-ignored", "--nocapture"]).envs(environment.iter().copied());

@@ -3,8 +3,8 @@
 
 use instructgpt::engine::activations::{COUNT, NAMES, TABLE, Widths};
 use instructgpt::engine::{
-    Activation, AdamConstants, AdamState, Affine, Batch, Choosing, Dropout, Engine, Heads, Index, Name, Outputs,
-    Plain, Precision, Target,
+    Activation, AdamConstants, AdamState, Affine, Batch, Choosing, Dropout, Engine, Heads, Index, Name,
+    Outputs, Plain, Precision, Target,
 };
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 
@@ -85,7 +85,8 @@ impl Places {
         };
         let wte = take(shape.vocab * c);
         let wpe = take(context * c);
-        let mut affine = |inputs: usize, outputs: usize| Affine { weight: take(inputs * outputs), bias: take(outputs) };
+        let mut affine =
+            |inputs: usize, outputs: usize| Affine { weight: take(inputs * outputs), bias: take(outputs) };
         let (norm, attention, fc, fc_back) = (affine(1, c), affine(c, 3 * c), affine(c, f), affine(f, c));
         Places { wte, wpe, norm, attention, fc, fc_back, scalar: take(c), len }
     }
@@ -168,7 +169,11 @@ impl<'a, E: Engine> Bench<'a, E> {
         let parameters = e.buffer(numbers.some(at.len));
         let gradients = e.buffer(numbers.some(at.len));
         // The second moment is a mean of squares.
-        let moments = [numbers.some(at.len), numbers.some(at.len).iter().map(|x| x.abs()).collect(), numbers.some(at.len)];
+        let moments = [
+            numbers.some(at.len),
+            numbers.some(at.len).iter().map(|x| x.abs()).collect(),
+            numbers.some(at.len),
+        ];
         // Two of three rows are targets; some rows twice.
         let mut targets = Vec::new();
         for row in 0..n as u32 {
@@ -179,7 +184,20 @@ impl<'a, E: Engine> Bench<'a, E> {
         let slopes = numbers.some(targets.len());
         let uniforms = (0..targets.len()).map(|_| numbers.rng.uniform()).collect();
         let moments = moments.map(|moment| e.buffer(moment));
-        Bench { e, shape, at, batch, widths, buffers, parameters, gradients, moments, targets, slopes, uniforms }
+        Bench {
+            e,
+            shape,
+            at,
+            batch,
+            widths,
+            buffers,
+            parameters,
+            gradients,
+            moments,
+            targets,
+            slopes,
+            uniforms,
+        }
     }
 
     fn values(&self, buffer: &E::Buffer) -> Vec<u32> {
@@ -305,7 +323,7 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
                 let mut outputs = [vec![0.0; count], vec![0.0; count]];
                 let targets = b.targets.clone();
                 let (e, shape) = (b.e, b.shape);
-            let (at, mut rows, w, _) = b.parts();
+                let (at, mut rows, w, _) = b.parts();
                 let mut head = e.head(shape.vocab, shape.width(), count.max(1));
                 let [log_probs, entropies] = &mut outputs;
                 let outputs_of = Outputs { log_probs, entropies };
@@ -319,7 +337,7 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
                 let mut outputs = [vec![0.0; count], vec![0.0; count]];
                 let (targets, slopes) = (b.targets.clone(), b.slopes.clone());
                 let (e, shape) = (b.e, b.shape);
-            let (at, mut rows, w, gradients) = b.parts();
+                let (at, mut rows, w, gradients) = b.parts();
                 let mut head = e.head(shape.vocab, shape.width(), count.max(1));
                 let [log_probs, entropies] = &mut outputs;
                 let outputs_of = Outputs { log_probs, entropies };
@@ -392,6 +410,7 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
 }
 
 /// The products of linear layers, forward and both ways back, with biases and gradients that were there before.
+#[allow(dead_code, reason = "each test uses its part")]
 pub fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)> {
     let mut bench = Bench::new(e, shape, 1);
     let at = [bench.at.attention.clone(), bench.at.fc_back.clone()];
@@ -402,12 +421,15 @@ pub fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)>
     e.linear_backward(&mut rows, Name::DFc, Name::DBranch, &w, &at[1]);
     e.linear_parameters(&mut rows, Name::DLn2, Name::Fc, shape.precision, &mut bench.gradients, &at[1]);
     let outputs = [Name::Qkv, Name::Branch, Name::DFc].map(|name| e.values_in_rows(&mut rows, name));
-    drop(rows);
     let weight = e.values(&bench.gradients)[at[1].weight.clone()].to_vec();
-    ["linear", "linear, back to C", "linear_backward", "linear_parameters"].into_iter().zip(outputs.into_iter().chain([weight])).collect()
+    ["linear", "linear, back to C", "linear_backward", "linear_parameters"]
+        .into_iter()
+        .zip(outputs.into_iter().chain([weight]))
+        .collect()
 }
 
 /// Of each number of [`products`]: how many terms it is the sum of, and the sum of their sizes.
+#[allow(dead_code, reason = "each test uses its part")]
 pub fn sizes_of_terms(shape: &Shape) -> Vec<(usize, Vec<f32>)> {
     let mut bench = Bench::new(Plain, shape, 1);
     let n = bench.batch.len();
@@ -422,7 +444,6 @@ pub fn sizes_of_terms(shape: &Shape) -> Vec<(usize, Vec<f32>)> {
     Plain.linear_backward(&mut rows, Name::DFc, Name::DBranch, &w, &at[1]);
     Plain.linear_parameters(&mut rows, Name::DLn2, Name::Fc, Precision::F32, &mut bench.gradients, &at[1]);
     let outputs = [Name::Qkv, Name::Branch, Name::DFc].map(|name| Plain.values_in_rows(&mut rows, name));
-    drop(rows);
     let weight = bench.gradients[at[1].weight.clone()].to_vec();
     let terms = [shape.width(), shape.inner, shape.width(), n].map(|k| k + 1);
     terms.into_iter().zip(outputs.into_iter().chain([weight])).collect()

@@ -13,6 +13,12 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#if !defined(__x86_64__) && !defined(SHIM_UCONTEXT)
+#define SHIM_UCONTEXT
+#endif
+#ifdef SHIM_UCONTEXT
+#include <ucontext.h>
+#endif
 
 namespace shim {
 
@@ -20,8 +26,9 @@ namespace shim {
 
 using Context = void *;
 
-#ifdef __x86_64__
-// Pushes what a function must preserve, exchanges the stacks, and pops.
+#ifndef SHIM_UCONTEXT
+// Pushes what a function must preserve, exchanges the stacks, and pops. (What ucontext.h has for all processors makes a
+// system call.)
 extern "C" void shim_switch(Context *from, Context to) __attribute__((visibility("hidden")));
 asm(R"(
 .text
@@ -43,7 +50,6 @@ static Context new_context(char *low, size_t size, void (*entry)()) {
     return top - 6;
 }
 #else
-#include <ucontext.h>
 static void shim_switch(Context *from, Context to) {
     ucontext_t here;
     *from = &here;
@@ -105,7 +111,8 @@ static Context worker() {
     const size_t page = sysconf(_SC_PAGESIZE), usable = 64 << 10, stride = usable + page;
     static char *stacks;
     if (!stacks) {
-        void *all = mmap(nullptr, MAX_THREADS * stride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+        void *all = mmap(nullptr, MAX_THREADS * stride, PROT_READ | PROT_WRITE, flags, -1, 0);
         if (all == MAP_FAILED) perror("stacks"), abort();
         stacks = (char *)all;
     }
@@ -242,7 +249,8 @@ static void run_block(unsigned count, unsigned dynamic_shared) {
             if (self->state == AT_WARP) return complain("waits for lanes of its warp that do not come");
             waiting += self->state == AT_BLOCK;
         }
-        if (waiting && waiting < count) return complain("the block's other threads wait at a __syncthreads that this one never reaches");
+        if (waiting && waiting < count)
+            return complain("the block's other threads wait at a __syncthreads that this one never reaches");
         for (unsigned i = 0; i < count; i++)
             if (threads[i].state == AT_BLOCK) threads[i].state = READY;
     }
@@ -250,7 +258,8 @@ static void run_block(unsigned count, unsigned dynamic_shared) {
         if (shim_dynamic[dynamic_shared + i] != 0xff) return complain("wrote beyond its dynamic shared memory");
 }
 
-static bool launch(const char *name, void (*body)(const void **), Dim grid, Dim block, unsigned dynamic_shared, const void **arguments) {
+static bool launch(const char *name, void (*body)(const void **), Dim grid, Dim block, unsigned dynamic_shared,
+                   const void **arguments) {
     pthread_mutex_lock(&one_launch);
     const char *order = getenv("CUDA_TEST_ORDER");
     step = order && !strcmp(order, "backward") ? -1 : 1;

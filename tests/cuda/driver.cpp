@@ -1,6 +1,6 @@
 // A libcuda.so for tests: devices whose memory is the host's (memory.h), whose streams run as late as they may
-// (streams.h) and whose kernels run on the CPU (block.h). Behind it the real cudarc runs, and the project's own code, on
-// a machine without a GPU.
+// (streams.h) and whose kernels run on the CPU (block.h). Behind it the real cudarc runs, and the project's own code,
+// on a machine without a GPU.
 //
 // Environment: `CUDA_TEST_DEVICES=n` (1), `CUDA_TEST_MEMORY=bytes` of each (4 GiB), and what those files say.
 #include "launch.h"
@@ -79,29 +79,37 @@ static Result copy_on_device(const Stream *stream, Address to, Address from, siz
 
 struct Function {
     std::string name;
-    Kernel *kernel;
+    const Kernel *kernel;
     int device;
     // More than 48 KiB of it must be asked for.
     size_t dynamic_shared;
 };
 struct Module {
+    // A library, or else PTX.
     void *library;
+    std::string ptx;
     int device;
     std::map<std::string, std::unique_ptr<Function>> functions;
 };
 
+// Finds a kernel of a module that is PTX, and will run it. (tests/common/ptx)
+static const Kernel *(*interpret)(const char *ptx, const char *name);
+
 // How many bytes a shared library has: its last part is the table of its sections.
-static size_t image_size(const void *image) {
-    const Elf64_Ehdr *header = (const Elf64_Ehdr *)image;
-    if (memcmp(header->e_ident, ELFMAG, SELFMAG)) return 0;
+static size_t image_size(const Elf64_Ehdr *header) {
     return header->e_shoff + (size_t)header->e_shnum * header->e_shentsize;
 }
 
 static Result load(Module **module, const void *image) {
     NEEDS_CONTEXT;
-    size_t size = image_size(image);
+    if (memcmp(image, ELFMAG, SELFMAG)) {
+        if (!interpret) return ERROR_INVALID_IMAGE;
+        *module = new Module{nullptr, (const char *)image, device(), {}};
+        return SUCCESS;
+    }
+    size_t size = image_size((const Elf64_Ehdr *)image);
     // The descriptor stays open: the loader knows libraries by their path, and this one must not come again.
-    int file = size ? memfd_create("module", MFD_CLOEXEC) : -1;
+    int file = memfd_create("module", MFD_CLOEXEC);
     if (file < 0 || write(file, image, size) != (ssize_t)size) return ERROR_INVALID_IMAGE;
     std::string path = "/proc/self/fd/" + std::to_string(file);
     void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -109,7 +117,7 @@ static Result load(Module **module, const void *image) {
         fprintf(stderr, "CUDA test driver: %s\n", dlerror());
         return ERROR_INVALID_IMAGE;
     }
-    *module = new Module{library, device(), {}};
+    *module = new Module{library, "", device(), {}};
     return SUCCESS;
 }
 
@@ -118,7 +126,11 @@ static Result find(Function **function, Module *module, const char *name) {
     ALONE;
     auto &known = module->functions[name];
     if (!known) {
-        Kernel *kernel = (Kernel *)dlsym(module->library, (std::string("shim_kernel_") + name).c_str());
+        const Kernel *kernel;
+        if (module->library)
+            kernel = (const Kernel *)dlsym(module->library, (std::string("shim_kernel_") + name).c_str());
+        else
+            kernel = interpret(module->ptx.c_str(), name);
         if (!kernel) return ERROR_NOT_FOUND;
         known.reset(new Function{name, kernel, module->device, 48 << 10});
     }
@@ -128,7 +140,8 @@ static Result find(Function **function, Module *module, const char *name) {
 
 static thread_local const Function *running;
 
-static Result launch(const Stream *stream, const Function *function, Dim grid, Dim block, unsigned shared, void **arguments) {
+static Result launch(const Stream *stream, const Function *function, Dim grid, Dim block, unsigned shared,
+                     void **arguments) {
     NEEDS_CONTEXT;
     ALONE;
     if (!function || function->device != device()) return ERROR_INVALID_HANDLE;
@@ -146,7 +159,7 @@ static Result launch(const Stream *stream, const Function *function, Dim grid, D
         std::vector<const void *> pointers;
         for (const Argument &value : values) pointers.push_back(value.bytes);
         running = function;
-        bool good = function->kernel->launch(grid, block, shared, pointers.data());
+        bool good = function->kernel->launch(function->kernel, grid, block, shared, pointers.data());
         running = nullptr;
         return good ? SUCCESS : ERROR_LAUNCH_FAILED;
     });
@@ -165,7 +178,8 @@ static void on_fault(int signal, siginfo_t *info, void *) {
     static char text[400];
     int n = snprintf(text, sizeof text, "CUDA test driver: kernel %s, %s: an access to %p", running->name.c_str(),
                      running->kernel->where(), info->si_addr);
-    if (buffer) n += snprintf(text + n, sizeof text - n, ", byte %zu of a buffer of %zu", address - begin, buffer->size);
+    if (buffer)
+        n += snprintf(text + n, sizeof text - n, ", byte %zu of a buffer of %zu", address - begin, buffer->size);
     text[n++] = '\n';
     if (write(STDERR_FILENO, text, n) < 0) perror("standard error");
     abort();
@@ -174,6 +188,8 @@ static void on_fault(int signal, siginfo_t *info, void *) {
 // --- What cudarc calls, in the order of the driver's manual. ---
 
 extern "C" {
+void cuda_test_interpret(const Kernel *(*with)(const char *, const char *)) { interpret = with; }
+
 static bool initialized;
 Result cuInit(unsigned) {
     static std::once_flag once;
@@ -248,9 +264,12 @@ Result cuModuleUnload(Module *module) {
     NEEDS_CONTEXT;
     ALONE;
     Result result = wait_for_others(nullptr);
-    return dlclose(module->library), delete module, result;
+    if (module->library) dlclose(module->library);
+    return delete module, result;
 }
-Result cuModuleGetFunction(Function **function, Module *module, const char *name) { return find(function, module, name); }
+Result cuModuleGetFunction(Function **function, Module *module, const char *name) {
+    return find(function, module, name);
+}
 
 Result cuMemGetInfo_v2(size_t *available, size_t *total) {
     NEEDS_CONTEXT;
@@ -278,15 +297,25 @@ Result cuMemFreeHost(void *address) {
     return pinned.erase((Address)address), free(address), result;
 }
 Result cuMemsetD8_v2(Address to, unsigned char value, size_t count) { return fill(nullptr, to, value, count); }
-Result cuMemsetD8Async(Address to, unsigned char value, size_t count, Stream *stream) { return fill(stream, to, value, count); }
+Result cuMemsetD8Async(Address to, unsigned char value, size_t count, Stream *stream) {
+    return fill(stream, to, value, count);
+}
 Result cuMemsetD32_v2(Address to, unsigned value, size_t count) { return fill(nullptr, to, value, count); }
-Result cuMemsetD32Async(Address to, unsigned value, size_t count, Stream *stream) { return fill(stream, to, value, count); }
+Result cuMemsetD32Async(Address to, unsigned value, size_t count, Stream *stream) {
+    return fill(stream, to, value, count);
+}
 Result cuMemcpyHtoD_v2(Address to, const void *from, size_t size) { return copy_to_device(nullptr, to, from, size); }
-Result cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t size, Stream *stream) { return copy_to_device(stream, to, from, size); }
+Result cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t size, Stream *stream) {
+    return copy_to_device(stream, to, from, size);
+}
 Result cuMemcpyDtoH_v2(void *to, Address from, size_t size) { return copy_to_host(nullptr, to, from, size); }
-Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t size, Stream *stream) { return copy_to_host(stream, to, from, size); }
+Result cuMemcpyDtoHAsync_v2(void *to, Address from, size_t size, Stream *stream) {
+    return copy_to_host(stream, to, from, size);
+}
 Result cuMemcpyDtoD_v2(Address to, Address from, size_t size) { return copy_on_device(nullptr, to, from, size); }
-Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t size, Stream *stream) { return copy_on_device(stream, to, from, size); }
+Result cuMemcpyDtoDAsync_v2(Address to, Address from, size_t size, Stream *stream) {
+    return copy_on_device(stream, to, from, size);
+}
 Result cuMemcpyPeerAsync(Address to, uintptr_t, Address from, uintptr_t, size_t size, Stream *stream) {
     return copy_on_device(stream, to, from, size);
 }
@@ -362,8 +391,8 @@ Result cuFuncSetAttribute(Function *function, int attribute, int value) {
     return function->dynamic_shared = value, SUCCESS;
 }
 Result cuFuncSetCacheConfig(Function *, int) { return SUCCESS; }
-Result cuLaunchKernel(Function *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, unsigned block_z,
-                      unsigned shared, Stream *stream, void **arguments, void **) {
+Result cuLaunchKernel(Function *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                      unsigned block_y, unsigned block_z, unsigned shared, Stream *stream, void **arguments, void **) {
     // A device that is lost after so many launches.
     static const char *allowed = getenv("CUDA_TEST_LAUNCHES");
     static std::atomic<long> launched{0};

@@ -8,10 +8,10 @@ struct Dim {
     unsigned x, y, z;
 };
 
-// A kernel of a module: exported as `shim_kernel_NAME`.
+// A kernel of a module: exported as `shim_kernel_NAME`. tests/common/ptx/driver.rs has the same.
 struct Kernel {
     // Runs the whole grid. False if the kernel broke a rule that a GPU punishes; what it was is on standard error.
-    bool (*launch)(Dim grid, Dim block, unsigned dynamic_shared, const void **arguments);
+    bool (*launch)(const Kernel *self, Dim grid, Dim block, unsigned dynamic_shared, const void **arguments);
     // Which block and thread runs now, in words.
     const char *(*where)();
     // Of `__launch_bounds__`: how many threads a block may have.

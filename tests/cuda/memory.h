@@ -1,5 +1,5 @@
-// The devices' memory, which is the host's. Fresh memory is NaN. Behind every buffer lies a page that nothing may touch,
-// and up to there some bytes that must stay as they are; as many lie before it.
+// The devices' memory, which is the host's. Fresh memory is NaN. Behind every buffer lies a page that nothing may
+// touch, and up to there some bytes that must stay as they are; as many lie before it.
 #pragma once
 #include "result.h"
 #include <cstdio>
@@ -33,7 +33,8 @@ static size_t rounded_up(size_t size, size_t to) { return (size + to - 1) / to *
 static Result allocate(Address *address, size_t size) {
     if (size == 0) return ERROR_INVALID_VALUE;
     if (size > memory() - used[device()]) return ERROR_OUT_OF_MEMORY;
-    size_t page = sysconf(_SC_PAGESIZE), taken = rounded_up(size, ALIGNMENT), data = rounded_up(taken + ALIGNMENT, page);
+    size_t page = sysconf(_SC_PAGESIZE), taken = rounded_up(size, ALIGNMENT);
+    size_t data = rounded_up(taken + ALIGNMENT, page);
     void *pages = mmap(nullptr, data + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (pages == MAP_FAILED) return ERROR_OUT_OF_MEMORY;
     mprotect((char *)pages + data, page, PROT_NONE);
@@ -50,7 +51,8 @@ static void check(Address address, const Buffer &buffer) {
     auto untouched = [&](Address from, Address to, const char *where) {
         for (; from < to; from++)
             if (*(unsigned char *)from != UNTOUCHED) {
-                fprintf(stderr, "CUDA test driver: something was written %s a buffer of %zu bytes\n", where, buffer.size);
+                fprintf(stderr, "CUDA test driver: something was written %s a buffer of %zu bytes\n", where,
+                        buffer.size);
                 abort();
             }
     };

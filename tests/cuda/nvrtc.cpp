@@ -61,8 +61,8 @@ struct Translation {
         return in.substr(begin, at - 1 - begin);
     }
 
-    // `extern "C" __global__ void __launch_bounds__(N) name(`: listed behind the source. As C++ functions kernels may be
-    // called what functions of C are.
+    // `extern "C" __global__ void __launch_bounds__(N) name(`: listed behind the source. As C++ functions kernels may
+    // be called what functions of C are.
     void kernel() {
         while (!out.empty() && isspace((unsigned char)out.back())) out.pop_back();
         const string linkage = "extern \"C\"";
@@ -209,7 +209,21 @@ static string processor() {
     return "";
 }
 
+// Options of NVRTC without a meaning here.
+static bool known(const string &option) {
+    for (const char *with : {"--gpu-architecture=", "-arch=", "--ftz=", "--prec-", "--std=", "--maxrregcount=",
+                             "-lineinfo", "--generate-line-info", "-default-device",
+                             "--device-as-default-execution-space"})
+        if (option.compare(0, strlen(with), with) == 0) return true;
+    return false;
+}
+
 static Result compile(Program &program, const std::vector<string> &options) {
+    // What the real NVRTC has made of the source, for an interpreter (tests/cuda_ptx.rs).
+    if (const char *ptx = getenv("CUDA_TEST_PTX")) {
+        program.module = read(ptx) + '\0';
+        return SUCCESS;
+    }
     // Without `--fmad=false` NVRTC fuses what it can, and so do we. The other flags have one value here.
     string contract = "fast", defines, extra = getenv("CUDA_TEST_FLAGS") ? getenv("CUDA_TEST_FLAGS") : "";
     for (const string &option : options) {
@@ -217,23 +231,23 @@ static Result compile(Program &program, const std::vector<string> &options) {
         string value = option.substr(std::min(option.find('=') + 1, option.size()));
         if (starts("--fmad=")) {
             contract = value == "false" ? "off" : "fast";
-        } else if (starts("--gpu-architecture=") || starts("-arch=")) {
-            program.real_architecture = value.compare(0, 3, "sm_") == 0;
         } else if (starts("-D")) {
             defines += " " + quoted(option);
         } else if (starts("--define-macro=")) {
             defines += " " + quoted("-D" + value);
-        } else if (option == "--ftz=true" || option == "--prec-div=false" || option == "--prec-sqrt=false" || starts("--use_fast_math")) {
+        } else if (option == "--ftz=true" || option == "--prec-div=false" || option == "--prec-sqrt=false") {
             program.log = "only exact arithmetic is to be had here: " + option + "\n";
             return INVALID_OPTION;
-        } else if (!starts("--ftz=") && !starts("--prec-") && !starts("--std=") && !starts("--maxrregcount=") && !starts("-lineinfo") && !starts("--generate-line-info") && !starts("-default-device") && !starts("--device-as-default-execution-space")) {
+        } else if (!known(option)) {
             program.log = "unknown option " + option + "\n";
             return INVALID_OPTION;
         }
     }
-    string flags = " -std=c++17 -O2 -march=native -ffp-contract=" + contract + " -fno-math-errno -fno-strict-aliasing -w -shared -fPIC -fvisibility=hidden " + extra;
+    string flags = " -std=c++17 -O2 -march=native -ffp-contract=" + contract + " -fno-math-errno -fno-strict-aliasing";
+    flags += " -w -shared -fPIC -fvisibility=hidden " + extra;
     string shim = SHIM, folder = cache_folder(), version = output_of(quoted(COMPILER) + " --version");
-    string sources = read(shim + "/shim.h") + read(shim + "/block.h") + read(shim + "/launch.h") + read(shim + "/nvrtc.cpp");
+    string sources;
+    for (const char *file : {"shim.h", "block.h", "launch.h", "nvrtc.cpp"}) sources += read(shim + "/" + file);
     string path = folder + "/" + hash({program.source, flags, defines, sources, version, processor()}) + ".module";
 
     // One compiles, the others wait for it.
@@ -245,13 +259,16 @@ static Result compile(Program &program, const std::vector<string> &options) {
     program.module = read(path);
     bool good = !program.module.empty();
     if (!good) {
-        string scratch = folder + "/compiling." + std::to_string(getpid()), preprocessed = scratch + ".ii", log = scratch + ".log";
-        good = run(quoted(COMPILER) + " -E -x c++ -std=c++17" + defines + " - -o " + quoted(preprocessed), program.source, log, program.log);
+        string scratch = folder + "/compiling." + std::to_string(getpid());
+        string preprocessed = scratch + ".ii", log = scratch + ".log";
+        string preprocess = " -E -x c++ -std=c++17" + defines + " - -o " + quoted(preprocessed);
+        good = run(quoted(COMPILER) + preprocess, program.source, log, program.log);
         if (good) {
             string text = read(preprocessed);
             Translation cpp(text);
             string whole = "#include \"shim.h\"\nnamespace unit {\n" + cpp.out + "\n" + cpp.kernels + "}\n";
-            good = run(quoted(COMPILER) + flags + " -I" + quoted(shim) + " -x c++ - -o " + quoted(scratch), whole, log, program.log);
+            string compile = flags + " -I" + quoted(shim) + " -x c++ - -o " + quoted(scratch);
+            good = run(quoted(COMPILER) + compile, whole, log, program.log);
         }
         program.module = read(scratch);
         if (good) rename(scratch.c_str(), path.c_str());
@@ -278,7 +295,8 @@ const char *nvrtcGetErrorString(Result result) {
     return "NVRTC_ERROR";
 }
 
-int nvrtcCreateProgram(Program **program, const char *source, const char *name, int headers, const char *const *, const char *const *) {
+int nvrtcCreateProgram(Program **program, const char *source, const char *name, int headers, const char *const *,
+                       const char *const *) {
     if (headers) return INVALID_INPUT;
     // tests/mutants_cuda.py puts another source in this one's place.
     const char *instead = getenv("CUDA_TEST_SOURCE");
@@ -288,16 +306,21 @@ int nvrtcCreateProgram(Program **program, const char *source, const char *name, 
 }
 int nvrtcDestroyProgram(Program **program) { return delete *program, *program = nullptr, SUCCESS; }
 int nvrtcCompileProgram(Program *program, int count, const char *const *options) {
+    auto real = [](const char *option) { return strstr(option, "=sm_") != nullptr; };
+    program->real_architecture = std::any_of(options, options + count, real);
     return compile(*program, std::vector<string>(options, options + count));
 }
 
 int nvrtcGetProgramLogSize(Program *program, size_t *size) { return *size = program->log.size() + 1, SUCCESS; }
 int nvrtcGetProgramLog(Program *program, char *log) { return strcpy(log, program->log.c_str()), SUCCESS; }
 int nvrtcGetPTXSize(Program *program, size_t *size) { return *size = program->module.size(), SUCCESS; }
-int nvrtcGetPTX(Program *program, char *ptx) { return memcpy(ptx, program->module.data(), program->module.size()), SUCCESS; }
-int nvrtcGetCUBINSize(Program *program, size_t *size) { return *size = program->real_architecture ? program->module.size() : 0, SUCCESS; }
+int nvrtcGetPTX(Program *program, char *ptx) {
+    return memcpy(ptx, program->module.data(), program->module.size()), SUCCESS;
+}
+int nvrtcGetCUBINSize(Program *program, size_t *size) {
+    return *size = program->real_architecture ? program->module.size() : 0, SUCCESS;
+}
 int nvrtcGetCUBIN(Program *program, char *cubin) {
-    if (!program->real_architecture) return INVALID_PROGRAM;
-    return memcpy(cubin, program->module.data(), program->module.size()), SUCCESS;
+    return program->real_architecture ? nvrtcGetPTX(program, cubin) : INVALID_PROGRAM;
 }
 }

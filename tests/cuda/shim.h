@@ -173,7 +173,7 @@ template <class... A, void (*F)(A...)> struct ShimCall<F> {
 #define SHIM_KERNEL(name, bounds)                                                                                      \
     extern "C" {                                                                                                       \
     __attribute__((visibility("default"))) shim::Kernel shim_kernel_##name = {                                         \
-        [](shim::Dim grid, shim::Dim block, unsigned dynamic_shared, const void **arguments) {                         \
+        [](const shim::Kernel *, shim::Dim grid, shim::Dim block, unsigned dynamic_shared, const void **arguments) {   \
             return shim::launch(#name, ShimCall<&name>::run, grid, block, dynamic_shared, arguments);                  \
         },                                                                                                             \
         shim::where, bounds, ShimCall<&name>::count, ShimCall<&name>::sizes};                                          \

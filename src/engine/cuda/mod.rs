@@ -21,6 +21,7 @@ mod operations;
 mod products;
 
 pub use device::{DeviceInfo, check, devices};
+pub use operations::head_rows;
 
 /// All kernels, as NVRTC gets them. A file's lines keep their numbers in its messages.
 pub const SOURCE: &str = concat!(

@@ -13,7 +13,6 @@ use super::device::Argument::{Address, Float, Int, Long, Word};
 use super::device::{Argument, Buffer, Kernel, Work};
 use super::products::{Operand, Product, Start};
 use crate::engine::activations::{COUNT, Name};
-use crate::engine::cpu::log_prob::chunk;
 use crate::engine::plain::gradient_norm::CHUNK;
 use crate::engine::sampling::{self, Choice, Choosing};
 use crate::engine::types::*;
@@ -76,6 +75,12 @@ pub struct Head {
     hidden: Buffer,
     dhidden: Buffer,
     logits: Buffer,
+}
+
+/// Rows of logits that are held at a time: up to 128 M logits (512 MiB), as the product from them back to the hidden rows
+/// has a block only for each 64 x 64 or so of its rows and columns.
+pub fn head_rows(vocab_size: usize, targets: usize) -> usize {
+    targets.min((128 << 20) / vocab_size.max(1)).max(16)
 }
 
 pub(super) fn int(value: usize) -> Argument {
@@ -484,7 +489,7 @@ impl Engine for Cuda {
     }
 
     fn head(&self, vocab_size: usize, width: usize, targets: usize) -> Head {
-        let chunk = chunk(vocab_size, targets);
+        let chunk = head_rows(vocab_size, targets);
         Head {
             chunk,
             hidden: self.0.memory(chunk * width),
