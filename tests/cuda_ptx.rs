@@ -191,6 +191,21 @@ fn uses(log: &str) -> Vec<Use> {
     found
 }
 
+#[test]
+fn a_spill_is_read() {
+    let log = "ptxas info    : Compiling entry function 'gemm_64' for 'sm_90'\n\
+        ptxas info    : Function properties for gemm_64\n\
+        \x20   0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
+        ptxas info    : Used 61 registers, used 1 barriers, 8704 bytes smem\n\
+        ptxas info    : Compiling entry function 'gemm_128' for 'sm_90'\n\
+        \x20   344 bytes stack frame, 428 bytes spill stores, 500 bytes spill loads\n\
+        ptxas info    : Used 64 registers, used 1 barriers, 344 bytes cumulative stack size\n";
+    let found: Vec<_> = uses(log).into_iter().map(|u| (u.kernel, u.registers, u.shared, u.spilled)).collect();
+    assert_eq!(found, [("gemm_64".into(), 61, 8704, false), ("gemm_128".into(), 64, 0, true)]);
+    assert_eq!(resident("90", 256, 128, 25_344), 2);
+    assert_eq!(resident("80", 256, 32, 40_000), 4);
+}
+
 /// Blocks of so many threads that a multiprocessor holds: 64 warps, 65536 registers in portions of 256 for a warp, 32
 /// blocks, and shared memory, of which the system takes one KiB for each block.
 fn resident(architecture: &str, threads: usize, registers: usize, shared: usize) -> usize {
@@ -222,7 +237,7 @@ fn nothing_is_spilled() {
         let uses = uses(&log);
         assert_eq!(uses.len(), kernels(unit).count(), "{log}");
         println!(
-            "sm_{architecture}: kernel, threads of a block, registers of a thread, shared memory, blocks of a processor"
+            "sm_{architecture}: threads of a block, registers of a thread, shared memory, blocks of a multiprocessor"
         );
         for Use { kernel, registers, shared, spilled } in uses {
             let (header, _) = ptx::entry(unit, &kernel).unwrap();
@@ -280,26 +295,19 @@ fn child_interprets() {
     let Some(cuda::Device::TestDriver(folder)) = cuda::device() else { panic!("no test driver") };
     ptx::driver::install(folder);
     let engine = Cuda::open(0).unwrap();
-    for (seed, precision) in [(1, Precision::F32), (2, Precision::Bf16)] {
+    let shape = |lengths: &[usize], heads, precision, hostile| {
+        let (seed, inner, vocab, window, lengths) = (1, 7, 35, 6, lengths.to_vec());
+        Shape { seed, lengths, heads, inner, vocab, window, precision, hostile }
+    };
+    for precision in [Precision::F32, Precision::Bf16] {
         for hostile in [false, true] {
-            let lengths = vec![3, 0, 19];
-            let (heads, inner, vocab, window) = ((2, 5), 7, 21, 6);
-            operations::check(
-                engine,
-                &Shape { seed, lengths, heads, inner, vocab, window, precision, hostile },
-            );
+            operations::check(engine, &shape(&[3, 0, 19], (2, 5), precision, hostile));
         }
     }
-    // More than a tile of attention has.
-    let shape = |precision| Shape {
-        seed: 3,
-        lengths: vec![67],
-        heads: (1, 18),
-        inner: 5,
-        vocab: 35,
-        window: usize::MAX,
-        precision,
-        hostile: false,
-    };
-    operations::check(engine, &shape(Precision::F32));
+    // More rows and columns than a tile of attention has.
+    let long = Shape { window: usize::MAX, ..shape(&[67], (1, 70), Precision::F32, false) };
+    operations::check(engine, &long);
+    for precision in [Precision::Tf32, Precision::Bf16Fast] {
+        operations::check_products(engine, &shape(&[3, 0, 19], (2, 5), precision, false));
+    }
 }

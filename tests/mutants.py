@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCRATCH = ROOT / "target" / "mutants"
 
 # Unit tests that are quick, by module.
-UNITS = ["data::", "eval::", "loss::", "model::", "num::statistics", "optim::", "recipe::", "run::", "settings::", "train::"]
+UNITS = ["data::", "engine::sampling", "eval::", "loss::", "model::", "num::statistics", "optim::", "recipe::", "run::", "settings::", "train::"]
 # In this order, until one fails.
 TESTS = ["lib", "settings", "exact_stages", "numerical_faults", "golden", "model_directories"]
 HASHES = ("exact_pipeline", ["the_run_has_the_known_hashes"])
@@ -145,7 +145,7 @@ MUTANTS = [
         # The data.
         ("mix_rounded_per_batch", "src/train/mixture.rs", "(«step as f64 * self.batch as f64 * self.text_share») as u64", "step as f64 * (self.batch as f64 * self.text_share).floor()", "lib train::"),
         ("pad_ignored", "src/model/network.rs", "let pad = «self.config.pad_token»;", "None", "model_directories"),
-        ("top_p_of_all_tokens", "src/model/sampling.rs", "let whole = «if most < p.len() { order[..most].iter().map(probable).sum() } else { 1.0 }»;", "1.0", "lib model::"),
+        ("top_p_of_all_tokens", "src/engine/sampling.rs", "let whole = «if most < p.len() { order[..most].iter().map(probable).sum() } else { 1.0 }»;", "1.0", "lib engine::sampling"),
         ("documents_always_joined", "src/train/encoder.rs", "joins: «settings.data.join_documents»,", "true", INPUTS),
         ("cap_of_users_lost", "src/train/records.rs", "data::cap_per_user(records, «settings.data.prompts_per_user», &rule.form)", "usize::MAX", INPUTS),
         ("cap_of_users_off_by_one", "src/data/filters.rs", "(«prompts.len() < limit» && prompts.insert(prompt))", "prompts.len() <= limit", "lib data::"),
@@ -161,7 +161,7 @@ MUTANTS = [
         ("kl_of_the_evaluation_sign", "src/eval/evaluation.rs", "«(own - theirs) / prompts.len() as f64»", "(theirs - own) / prompts.len() as f64", "settings recipes::"),
         ("variance_over_n", "src/num/statistics.rs", "if clusters > 1 { «g / (g - 1.0)» * squares", "1.0", "lib num::statistics"),
         # Models and sampling.
-        ("top_p_keeps_one_more", "src/model/sampling.rs", "(kept == 0 || «mass < f64::from(sampling.top_p) * whole»)", "mass <= f64::from(sampling.top_p) * whole", "settings sampling::"),
+        ("top_p_keeps_one_more", "src/engine/sampling.rs", "(kept == 0 || «mass < f64::from(how.top_p) * whole»)", "mass <= f64::from(how.top_p) * whole", "settings sampling::"),
         ("banded_layers_even", "src/model/config.rs", "if «layer % 2 == 1» =>", "layer % 2 == 0", "lib settings::"),
         ("scalar_head_as_a_matrix", "src/model/layout.rs", "let deviation = «1.0 / libm::sqrtf(c as f32 + 1.0)»;", "0.02", "lib model::"),
         ("residual_projections_unscaled", "src/model/layout.rs", "Initialiser::Normal(«INITIALIZER_RANGE / libm::sqrtf(2.0 * config.layers as f32)»)", "0.02", "lib model::"),

@@ -409,9 +409,30 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
     ]
 }
 
+/// Compares products on tensor cores with the exact ones. Tensor cores round each operand by a part in 2^11 (tf32) or 2^8
+/// (bf16) at most, so a product of k numbers is off by twice that of the sum of its terms' sizes, and by the f32
+/// additions: k parts in 2^24, whatever their order.
+pub fn check_products<E: Engine>(engine: E, shape: &Shape) {
+    let rounding = if shape.precision == Precision::Tf32 { 2f64.powi(-11) } else { 2f64.powi(-8) };
+    let found = products(engine, shape);
+    assert_eq!(found, products(engine, shape), "not the same from run to run");
+    let exactly = Shape { precision: Precision::F32, ..shape.clone() };
+    let (exact, sizes) = (products(engine, &exactly), sizes_of_terms(&exactly));
+    let mut differing = 0;
+    for ((name, found), ((_, exact), (k, sizes))) in found.iter().zip(exact.iter().zip(&sizes)) {
+        for i in 0..found.len() {
+            let [found, exact, size] = [found[i], exact[i], sizes[i]].map(f64::from);
+            let bound = size * (2.1 * rounding + *k as f64 * 2f64.powi(-23));
+            let off = (found - exact).abs();
+            assert!(off <= bound, "{name} {i}: {found} instead of {exact}, {off:e} over {bound:e}");
+            differing += usize::from(off > 0.0);
+        }
+    }
+    assert!(differing > 0, "{:?}: the exact kernels ran", shape.precision);
+}
+
 /// The products of linear layers, forward and both ways back, with biases and gradients that were there before.
-#[allow(dead_code, reason = "each test uses its part")]
-pub fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)> {
+fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)> {
     let mut bench = Bench::new(e, shape, 1);
     let at = [bench.at.attention.clone(), bench.at.fc_back.clone()];
     let mut rows = e.rows(&bench.batch, bench.buffers.each_mut(), bench.widths);
@@ -429,8 +450,7 @@ pub fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)>
 }
 
 /// Of each number of [`products`]: how many terms it is the sum of, and the sum of their sizes.
-#[allow(dead_code, reason = "each test uses its part")]
-pub fn sizes_of_terms(shape: &Shape) -> Vec<(usize, Vec<f32>)> {
+fn sizes_of_terms(shape: &Shape) -> Vec<(usize, Vec<f32>)> {
     let mut bench = Bench::new(Plain, shape, 1);
     let n = bench.batch.len();
     for buffer in bench.buffers.iter_mut().chain([&mut bench.parameters, &mut bench.gradients]) {

@@ -4,7 +4,7 @@
 //! | file | metric | as in |
 //! |---|---|---|
 //! | [`squad`] | exact match and F1 of words, questions without an answer | SQuAD's evaluate-v2.0.py |
-//! | [`drop`] | exact match and F1 over several spans, numbers | DROP's drop_eval.py (AllenNLP) |
+//! | [`mod@drop`] | exact match and F1 over several spans, numbers | DROP's drop_eval.py (AllenNLP) |
 //! | [`quac`] | F1 leaving one reference out, human equivalence | QuAC's scorer.py |
 //! | [`bleu`] | BLEU of a corpus | sacrebleu 2.6: `nrefs:N\|case:mixed\|eff:no\|tok:13a\|smooth:exp` |
 //! | [`rouge`] | ROUGE-1, -2, -L, -Lsum | rouge-score 0.1.2 |
