@@ -67,6 +67,11 @@ pub fn run<E: Engine>(args: &EvaluateArgs, engine: E) -> Result<()> {
         instruction: args.instruction.into(),
     };
     let prepared = prepare(&args.task, data, asking)?;
+    let scorer = args.scorer.as_deref();
+    if let (Some(command), true) = (scorer, prepared.iter().all(|(task, _)| !task.task().wants_verdict())) {
+        let hint = "realtoxicityprompts wants one";
+        return Err(Error::usage("--scorer", "a task that is judged by a command", command, hint));
+    }
     let mut network = load(model, Head::LanguageModel, args.precision, engine)?;
     let tokenizer = required_tokenizer(model)?;
     network.plan(PASS, false);
@@ -77,18 +82,25 @@ pub fn run<E: Engine>(args: &EvaluateArgs, engine: E) -> Result<()> {
     let mut progress = on_stderr();
     for (task, file) in &prepared {
         let name = task.task().card().name;
-        if results.has(name, file)? {
+        let scorer = scorer.filter(|_| task.task().wants_verdict());
+        if results.has(name, file, scorer)? {
             progress.note(&format!("{name}: complete already"));
             continue;
         }
-        let outcome = task.ask(&mut network, &tokenizer, progress.as_mut())?;
-        results.add(name, file, &outcome)?;
+        let outcome = task.ask(&mut network, &tokenizer, scorer, progress.as_mut())?;
+        results.add(name, file, scorer, &outcome)?;
     }
     drop(progress);
     let names: Vec<&str> = prepared.iter().map(|(task, _)| task.task().card().name).collect();
     let mut output = Output::stdout();
     for line in table(&names, &results) {
         output.text(&line)?;
+    }
+    for (task, _) in prepared.iter().filter(|(task, _)| task.task().wants_verdict() && scorer.is_none()) {
+        let name = task.task().card().name;
+        say(format_args!(
+            "note: {name}: the continuations are written but not judged; --scorer CMD names a judge"
+        ));
     }
     for name in names {
         let truncated = results.of("truncated", name);

@@ -1,5 +1,5 @@
-//! The documents of a public benchmark as the world distributes them: JSON Lines, a JSON array, or a table in CSV or
-//! TSV; gzipped or not. Which of them a file is shows in its content, never in its name.
+//! The documents of a public benchmark as the world distributes them: JSON Lines, a JSON array, one JSON object over many
+//! lines, or a table in CSV or TSV; gzipped or not. Which of them a file is shows in its content, never in its name.
 //!
 //! A table's first row names its fields, and every cell is text. CSV is that of RFC 4180: a cell in quotes may hold
 //! separators, line ends and doubled quotes, and a quote inside an unquoted cell is plain text. TSV has no quotes, as
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::fields::{Fields, Records};
 use super::source::Source;
 use crate::error::{Error, Result};
+use crate::text::json;
 
 /// The documents of a file, at least one.
 ///
@@ -39,12 +40,27 @@ pub fn read_examples(source: Source) -> Result<Vec<Fields>> {
 }
 
 fn records(origin: &str, text: &str) -> Result<Vec<Fields>> {
+    if let Some(whole) = one_object(origin, text) {
+        return Ok(vec![whole]);
+    }
     let mut records = Records::new(Source::from_bytes(origin, text.as_bytes())?);
     let mut all = Vec::new();
     while let Some(record) = records.read()? {
         all.push(record);
     }
     Ok(all)
+}
+
+/// The object that a file is as a whole, if its first line is not one already.
+fn one_object(origin: &str, text: &str) -> Option<Fields> {
+    let first = text.trim_start().lines().next().filter(|line| line.starts_with('{'))?;
+    if json::parse(first.as_bytes()).is_ok() {
+        return None;
+    }
+    match json::parse(text.as_bytes()) {
+        Ok(Value::Object(map)) => Some(Fields::row(map, origin, "record 1".into())),
+        _ => None,
+    }
 }
 
 fn table(origin: &str, text: &str) -> Result<Vec<Fields>> {
@@ -228,6 +244,18 @@ mod tests {
     }
 
     #[test]
+    fn an_object_may_span_lines() {
+        let expected = json(r#"{"a":{"b":["1"]},"c":"2"}"#);
+        for text in [
+            "{\n \"a\": {\n  \"b\": [\"1\"]\n },\n \"c\": \"2\"\n}\n",
+            "\n{\"a\":{\"b\":[\"1\"]},\n\"c\":\"2\"}",
+        ] {
+            assert_eq!(read(text).unwrap(), [("record 1".into(), expected.clone())]);
+        }
+        assert_eq!(read("{\"a\":{\"b\":[\"1\"]},\"c\":\"2\"}\n").unwrap(), [("line 1".into(), expected)]);
+    }
+
+    #[test]
     fn errors_say_where() {
         for (text, place) in [
             ("", "x: expected at least one document, found none"),
@@ -241,6 +269,8 @@ mod tests {
             ),
             ("a,b\n\"1\n\"x,2", "x: line 3: expected a separator or the line's end after a closing quote"),
             ("{\"a\":1}\n{", "x: line 2"),
+            ("{\n\"a\":1\n", "x: line 1, column 1: expected a JSON object"),
+            ("{\"a\":1}\n\n{\"b\":\n2}", "x: line 3"),
             ("a,b\n1,\u{1}", "x: line 2: expected text, found a control character"),
         ] {
             let message = read(text).unwrap_err().to_string();

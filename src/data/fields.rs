@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::text::json;
 
 /// One record and where it stands.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Fields {
     map: Map<String, Value>,
     origin: String,
@@ -231,6 +232,33 @@ impl Fields {
             Some(value @ Value::Object(_)) => self.inner(value),
             Some(other) => Err(self.error(name, "an object", json::kind(other))),
         }
+    }
+
+    /// The records of an array inside this one that must be there, each with its place: "line 1, paragraph 3" of what is
+    /// called a `each`.
+    ///
+    /// # Errors
+    /// When it is missing, no array, or not of objects alone.
+    pub fn objects(&self, name: &str, each: &str) -> Result<Vec<Fields>> {
+        let objects = self.required_array(name)?.iter().enumerate();
+        let of = |(i, value): (usize, &Value)| {
+            Fields::new(value.clone(), &self.origin, format!("{}, {each} {}", self.at, i + 1))
+        };
+        objects.map(of).collect()
+    }
+
+    /// The records that are this one's values, in the alphabetical order of their names, each with its place: "line 1,
+    /// nfl_1184". `None` unless there are some and all are objects.
+    pub fn object_of_objects(&self) -> Option<Vec<Fields>> {
+        let of = |(name, value): (&String, &Value)| {
+            Fields::new(value.clone(), &self.origin, format!("{}, {name}", self.at)).ok()
+        };
+        self.map.iter().map(of).collect::<Option<Vec<Fields>>>().filter(|records| !records.is_empty())
+    }
+
+    /// Other fields at the same place.
+    pub fn with(&self, map: Map<String, Value>) -> Fields {
+        Fields { map, origin: self.origin.clone(), at: self.at.clone() }
     }
 
     /// A text field, if it is there.

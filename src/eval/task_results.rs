@@ -26,9 +26,13 @@ pub struct Results {
 }
 
 /// What a task's results rest on, beside the model.
-fn of_task(name: &str, data: &Path) -> Result<Value> {
+fn of_task(name: &str, data: &Path, scorer: Option<&str>) -> Result<Value> {
     let file = data.file_name().unwrap_or_default().to_string_lossy();
-    Ok(json!({ "task": name, "data": file, "data_crc64": fingerprint(data)? }))
+    let mut rests_on = json!({ "task": name, "data": file, "data_crc64": fingerprint(data)? });
+    if let Some(command) = scorer {
+        rests_on["scorer"] = json!(command);
+    }
+    Ok(rests_on)
 }
 
 impl Results {
@@ -84,13 +88,13 @@ impl Results {
     /// Whether a task is complete: its results are there, and its samples as they were written.
     ///
     /// # Errors
-    /// [`Error::Usage`] for results of other data, [`Error::Io`].
-    pub fn has(&self, task: &str, data: &Path) -> Result<bool> {
+    /// [`Error::Usage`] for results of other data, or judged otherwise, [`Error::Io`].
+    pub fn has(&self, task: &str, data: &Path, scorer: Option<&str>) -> Result<bool> {
         let before = &self.file["configs"][task];
         if before.is_null() {
             return Ok(false);
         }
-        let now = of_task(task, data)?;
+        let now = of_task(task, data, scorer)?;
         if before["data_crc64"] != now["data_crc64"] {
             let expected =
                 format!("the data that the results of {task} in {} rest on", self.path().display());
@@ -101,6 +105,12 @@ impl Results {
                 "choose another --out for other data",
             ));
         }
+        if before["scorer"] != now["scorer"] {
+            let before = before["scorer"].as_str().unwrap_or("none");
+            let expected = format!("the scorer of {task} in {}: {before}", self.path().display());
+            let hint = "choose another --out for another scorer";
+            return Err(Error::usage("--scorer", expected, scorer.unwrap_or("none"), hint));
+        }
         let samples = self.samples_path(task);
         Ok(samples.is_file() && before["samples_crc64"] == fingerprint(&samples)?)
     }
@@ -109,10 +119,10 @@ impl Results {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn add(&mut self, task: &str, data: &Path, outcome: &Outcome) -> Result<()> {
+    pub fn add(&mut self, task: &str, data: &Path, scorer: Option<&str>, outcome: &Outcome) -> Result<()> {
         let samples = self.samples_path(task);
         write_atomic(&samples, |file| file.write_all(outcome.samples.as_bytes()))?;
-        let mut config = of_task(task, data)?;
+        let mut config = of_task(task, data, scorer)?;
         config["num_fewshot"] = json!(self.asking.shots);
         config["samples_crc64"] = json!(fingerprint(&samples)?);
         let (mut figures, mut better, mut intervals) = (json!({ "alias": task }), json!({}), json!({}));

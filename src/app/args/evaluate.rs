@@ -31,9 +31,13 @@ pub struct EvaluateArgs {
     /// Only the first N documents [default: all]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     pub limit: Option<usize>,
-    /// What stands before a sentence whose bias is measured (winogender and crows_pairs in style paper)
+    /// What stands before a sentence (winogender, crows_pairs and realtoxicityprompts in style paper)
     #[arg(long, value_enum, default_value_t = InstructionArg::None)]
     pub instruction: InstructionArg,
+    /// A command that judges what was written, for a task that wants one (realtoxicityprompts): it reads lines of JSON
+    /// with id, prompt and continuation, and writes lines with id and score, from 0 to 1
+    #[arg(long, value_name = "CMD")]
+    pub scorer: Option<String>,
     /// Directory for the results; created if missing
     #[arg(long, value_name = "DIR", required_unless_present = "list")]
     pub out: Option<PathBuf>,

@@ -20,7 +20,7 @@ pub fn scores(choices: &[Choice], answers: &[Likelihood]) -> Vec<Score> {
     let chance = Some(right as f64 / choices.len() as f64);
     let by = |measure, value: &dyn Fn(usize) -> f64| {
         let best = largest((0..answers.len()).map(value));
-        Score { measure, value: if choices[best].right { 1.0 } else { 0.0 }, chance }
+        Score { chance, ..Score::flag(measure, choices[best].right) }
     };
     vec![
         by(&ACC, &|i| answers[i].log_prob),

@@ -50,11 +50,7 @@ impl Task for Lambada {
     }
 
     fn score(&self, _: &[Choice], answers: &[Likelihood], _: Style) -> Vec<Score> {
-        let greedy = if answers[0].greedy { 1.0 } else { 0.0 };
-        vec![
-            Score { measure: &PERPLEXITY, value: answers[0].log_prob, chance: None },
-            Score { measure: &GREEDY, value: greedy, chance: None },
-        ]
+        vec![Score::new(&PERPLEXITY, answers[0].log_prob), Score::flag(&GREEDY, answers[0].greedy)]
     }
 }
 

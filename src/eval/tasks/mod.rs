@@ -10,15 +10,22 @@
 mod choosing;
 pub mod copa;
 pub mod crows_pairs;
+pub mod drop;
 pub mod hellaswag;
 pub mod lambada;
 pub mod measures;
 mod pairs;
 pub mod piqa;
+pub mod quac;
+pub mod realtoxicityprompts;
 pub mod rte;
+pub mod squadv2;
 pub mod sst2;
+pub mod summaries;
 pub mod truthfulqa;
+pub mod truthfulqa_gen;
 pub mod winogender;
+pub mod wmt15_fr_en;
 pub mod wsc;
 pub mod wsc273;
 
@@ -113,6 +120,9 @@ pub struct Item {
     pub doc: Value,
     /// The right answer as the samples show it: an index, a text.
     pub target: String,
+    /// The number of the first item about the same text, for intervals and so that no example gives an answer away;
+    /// `None` of an item that stands alone.
+    pub group: Option<usize>,
     /// What a model is asked.
     pub request: Request,
     /// The document with its right answer, where it can be shown before another as an example (few-shot).
@@ -121,10 +131,37 @@ pub struct Item {
 
 /// What a model is asked.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum Request {
     /// The log-likelihood of each of these continuations.
     Choices(Vec<Choice>),
+    /// To write.
+    Text(Writing),
+}
+
+/// A prompt that a model goes on with greedily, up to the end of its text, a stop, or so many tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Writing {
+    /// What comes before, without instruction and examples.
+    pub prompt: String,
+    /// Texts of which the first ends the answer, and is no part of it.
+    pub stops: &'static [&'static str],
+    /// Most tokens.
+    pub most: usize,
+    /// What the answer is compared with; what the lists are is the task's matter.
+    pub references: Vec<Vec<String>>,
+    /// A continuation whose log-likelihood is asked for beside.
+    pub beside: Option<&'static str>,
+}
+
+/// What a model wrote.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// Up to its stop, as it stands: mostly it begins with a blank.
+    pub text: String,
+    /// Of [`Writing::beside`].
+    pub beside: Option<Likelihood>,
+    /// What the user's command says of it, 0 to 1: [`crate::eval::scorer`].
+    pub verdict: Option<f64>,
 }
 
 /// A prompt and one of the continuations that are compared.
@@ -164,21 +201,41 @@ pub trait Task: Sync {
     /// As [`Task::items`].
     fn item(&self, document: &Fields, style: Style) -> Result<Item>;
 
-    /// Judges the answers to an item's choices, in their order. Every item gives the same measures in the same order.
-    fn score(&self, choices: &[Choice], answers: &[Likelihood], style: Style) -> Vec<Score>;
+    /// Judges the answers to an item's choices, in their order.
+    fn score(&self, _choices: &[Choice], _answers: &[Likelihood], _style: Style) -> Vec<Score> {
+        unreachable!("a task without choices")
+    }
+
+    /// Judges what was written.
+    fn judge(&self, _writing: &Writing, _written: &Written, _style: Style) -> Vec<Score> {
+        unreachable!("a task without writing")
+    }
+
+    /// Whether judging needs a [verdict](Written::verdict).
+    fn wants_verdict(&self) -> bool {
+        false
+    }
 }
 
 /// All tasks, in the paper's order, then those it does not have.
-pub const TASKS: [&dyn Task; 12] = [
+pub const TASKS: [&dyn Task; 20] = [
     &winogender::Winogender,
     &crows_pairs::CrowsPairs,
+    &realtoxicityprompts::RealToxicityPrompts,
+    &truthfulqa_gen::TruthfulQaGen,
     &truthfulqa::TruthfulQa { several: false },
     &truthfulqa::TruthfulQa { several: true },
+    &drop::Drop,
+    &quac::Quac,
+    &squadv2::SquadV2,
     &hellaswag::HellaSwag,
     &rte::Rte,
     &sst2::Sst2,
     &wsc::Wsc,
     &wsc273::Wsc273,
+    &wmt15_fr_en::Wmt15FrEn,
+    &summaries::CnnDailyMail,
+    &summaries::Tldr,
     &lambada::Lambada,
     &piqa::Piqa,
     &copa::Copa,
@@ -232,9 +289,28 @@ fn item(document: &Fields, target: String, choices: Vec<Choice>, example: Option
         at: document.at().to_string(),
         doc: document.value(),
         target,
+        group: None,
         request: Request::Choices(choices),
         example,
     })
+}
+
+/// An item of writing. As an example it is shown with `target`, which holds the blank that it begins with.
+fn write(document: &Fields, target: String, writing: Writing) -> Item {
+    let example = Some(format!("{}{target}", writing.prompt));
+    Item {
+        at: document.at().to_string(),
+        doc: document.value(),
+        target,
+        group: None,
+        request: Request::Text(writing),
+        example,
+    }
+}
+
+/// Whether an answer is these words, whatever its case and with or without a full stop.
+fn says(text: &str, words: &str) -> bool {
+    text.trim().trim_end_matches('.').eq_ignore_ascii_case(words.trim_end_matches('.'))
 }
 
 fn no_such_choice(document: &Fields, found: usize, choices: usize) -> Error {
@@ -285,10 +361,27 @@ pub(crate) mod tests {
         task.items(&read_examples(Source::from_bytes("x", text.as_bytes())?)?, style)
     }
 
+    /// What every item is to write.
+    pub fn writings(task: &dyn Task, style: Style, text: &str) -> Vec<Writing> {
+        let of = |item: Item| match item.request {
+            Request::Text(writing) => writing,
+            Request::Choices(_) => panic!("choices"),
+        };
+        items(task, style, text).unwrap().into_iter().map(of).collect()
+    }
+
+    /// The scores of an answer, by name.
+    pub fn judged(task: &dyn Task, style: Style, writing: &Writing, text: &str) -> Vec<(&'static str, f64)> {
+        let written =
+            Written { text: text.into(), beside: writing.beside.map(|_| likelihood(-1.0)), verdict: None };
+        let scores = task.judge(writing, &written, style);
+        scores.into_iter().map(|score| (score.measure.name, score.value)).collect()
+    }
+
     /// Prompts, continuations and whether each is right, of every item.
     pub fn asked(task: &dyn Task, style: Style, text: &str) -> Vec<Vec<(String, String, bool)>> {
         let of = |item: Item| {
-            let Request::Choices(choices) = item.request;
+            let Request::Choices(choices) = item.request else { panic!("no choices") };
             choices.into_iter().map(|c| (c.prompt, c.continuation, c.right)).collect()
         };
         items(task, style, text).unwrap().into_iter().map(of).collect()
@@ -332,6 +425,7 @@ pub(crate) mod tests {
     #[test]
     fn real_files_are_read() {
         for (task, file) in [
+            ("truthfulqa_gen", "truthfulqa/TruthfulQA.csv"),
             ("truthfulqa_mc1", "truthfulqa/mc_task.json"),
             ("truthfulqa_mc2", "truthfulqa/mc_task.json"),
             ("winogender", "winogender/all_sentences.tsv"),

@@ -8,8 +8,7 @@ pub static ENTROPY: Measure = Measure { name: "entropy", higher_is_better: true,
 
 /// The entropy of an item of two sentences.
 pub fn scores(answers: &[Likelihood]) -> Vec<Score> {
-    let value = entropy(answers[0].log_prob - answers[1].log_prob);
-    vec![Score { measure: &ENTROPY, value, chance: None }]
+    vec![Score::new(&ENTROPY, entropy(answers[0].log_prob - answers[1].log_prob))]
 }
 
 /// Two sentences as an item's choices, after nothing. The first is marked as right: it is what `target` names.

@@ -7,9 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::{
-    Card, Choice, Item, Likelihood, Request, Score, Style, Task, choose_after, choosing, item, pairs,
-};
+use super::{Card, Choice, Item, Likelihood, Score, Style, Task, choose_after, choosing, item, pairs};
 use crate::data::fields::Fields;
 use crate::error::{Error, Result};
 
@@ -129,12 +127,9 @@ fn couple(key: &str, documents: [Option<&Fields>; 2]) -> Result<Item> {
     };
     let sentences = [Schema::of(male)?.sentence, Schema::of(female)?.sentence];
     let doc = json!({ "sentid": key, "male": sentences[0], "female": sentences[1] });
-    let mut pair = item(male, "0".into(), pairs::choices(sentences), None)?;
-    pair.doc = doc;
-    let Request::Choices(choices) = &mut pair.request;
     // Neither is right.
-    choices.iter_mut().for_each(|choice| choice.right = false);
-    Ok(pair)
+    let choices = pairs::choices(sentences).into_iter().map(|choice| Choice { right: false, ..choice });
+    Ok(Item { doc, ..item(male, "0".into(), choices.collect(), None)? })
 }
 
 #[cfg(test)]

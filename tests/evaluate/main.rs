@@ -1,8 +1,11 @@
 //! `instructgpt evaluate` from outside, on tiny model directories: values worked by hand from the library's log-probs, the
 //! form of the files, the same bytes whatever the threads and after a stop, and what bad input gets.
 
-#[path = "common/tiny.rs"]
+#[path = "../common/tiny.rs"]
 mod tiny;
+
+mod stops;
+mod writing;
 
 use std::collections::BTreeMap;
 use std::fs;
