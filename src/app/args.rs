@@ -192,7 +192,7 @@ impl RunArgs {
 impl ValueEnum for StageId {
     fn value_variants<'a>() -> &'a [Self] {
         use StageId::*;
-        &[Pretrain, Sft, Collect, RewardModel, RlhfInit, Ppo, Evaluation]
+        &[Pretrain, Sft, Collect, RewardModel, RlhfInit, Ppo, Benchmarks, Evaluation]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -203,6 +203,7 @@ impl ValueEnum for StageId {
             StageId::RewardModel => "The reward model, from rankings",
             StageId::RlhfInit => "The model PPO starts from: SFT mixed with pretraining text",
             StageId::Ppo => "PPO or PPO-ptx",
+            StageId::Benchmarks => "The public benchmarks that the configuration names",
             StageId::Evaluation => "Held-out comparison of the models that are there",
             StageId::SftSelection | StageId::PpoToCompare | StageId::PpoPtx => return None,
         };

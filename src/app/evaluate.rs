@@ -2,7 +2,6 @@
 //! directory, and a table.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -12,12 +11,12 @@ use super::jsonl::Output;
 use super::progress::on_stderr;
 use super::tables::columns;
 use crate::checkpoint::{RunLock, remove_temporaries};
-use crate::data::examples::load_examples;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::eval::run_tasks::{Asking, Prepared};
+use crate::eval::run_tasks::Asking;
+use crate::eval::task_files::prepare;
 use crate::eval::task_results::Results;
-use crate::eval::tasks::{Card, TASKS, Task, named};
+use crate::eval::tasks::{Card, TASKS};
 use crate::model::Head;
 use crate::num::statistics::text;
 use crate::run::stderr::say;
@@ -66,7 +65,7 @@ pub fn run<E: Engine>(args: &EvaluateArgs, engine: E) -> Result<()> {
         limit: args.limit,
         instruction: args.instruction.into(),
     };
-    let prepared = prepare(&args.task, data, asking)?;
+    let prepared = prepare(&args.task, std::slice::from_ref(data), asking)?;
     let scorer = args.scorer.as_deref();
     if let (Some(command), true) = (scorer, prepared.iter().all(|(task, _)| !task.task().wants_verdict())) {
         let hint = "realtoxicityprompts wants one";
@@ -112,51 +111,6 @@ pub fn run<E: Engine>(args: &EvaluateArgs, engine: E) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The tasks of that names, each with its file.
-fn prepare(names: &[String], data: &Path, asking: Asking) -> Result<Vec<(Prepared, PathBuf)>> {
-    let mut prepared: Vec<(Prepared, PathBuf)> = Vec::new();
-    for name in names {
-        let task = named(name)?;
-        if prepared.iter().any(|(other, _)| other.task().card().name == name) {
-            return Err(Error::usage("--task", "each task once", format!("{name} twice"), ""));
-        }
-        let file = if data.is_dir() { file_of(task, data)? } else { data.to_path_buf() };
-        prepared.push((Prepared::new(task, &load_examples(&file)?, asking)?, file));
-    }
-    Ok(prepared)
-}
-
-/// The file of a task in a folder: the one whose name up to its first dot is the task's, or one under which the data is
-/// known.
-fn file_of(task: &dyn Task, folder: &Path) -> Result<PathBuf> {
-    let Card { name, files, .. } = task.card();
-    let failed = |error| Error::io(folder.display(), "list", error);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let stem = file.split('.').next().unwrap_or_default();
-        if path.is_file() && (stem == name || files.contains(&stem)) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    match &found[..] {
-        [file] => Ok(file.clone()),
-        _ => {
-            let names: Vec<String> =
-                [name].iter().chain(files).map(|name| format!("{name}.jsonl, .json, .csv or .tsv")).collect();
-            let expected = format!("one file for {name}: {} (or .gz)", names.join("; "));
-            let files: Vec<String> = found.iter().map(|path| path.display().to_string()).collect();
-            let found = match files.is_empty() {
-                true => format!("none in {}", folder.display()),
-                false => files.join(" and "),
-            };
-            Err(Error::usage("--data", expected, found, "or name the file itself: --data FILE"))
-        }
-    }
 }
 
 /// The results, in lines.

@@ -9,7 +9,7 @@ use super::loglikelihood::{Likelihood, Pair, Unfit, likelihoods, pair};
 use super::samples::{Answer, Answered, sample};
 use super::scorer::{self, Text};
 use super::tasks::measures::{Figure, Scored, figures, first};
-use super::tasks::{Instruction, Item, Request, Score, Style, Task, Writing, Written};
+use super::tasks::{Choice, Instruction, Item, Request, Score, Style, Task, Writing, Written};
 use super::writing::{Start, start, write};
 use crate::data::fields::Fields;
 use crate::engine::Engine;
@@ -57,6 +57,17 @@ pub struct Outcome {
     pub samples: String,
 }
 
+/// How long a prompt is and what follows it, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Length {
+    /// With all that stands before.
+    pub prompt: usize,
+    /// Of the continuation, or the most that may be written.
+    pub following: usize,
+    /// Whether it is written.
+    pub written: bool,
+}
+
 /// Tokens that are handed to the model at a time.
 const TOGETHER: usize = 1 << 13;
 
@@ -99,6 +110,29 @@ impl Prepared {
     /// The task.
     pub fn task(&self) -> &'static dyn Task {
         self.task
+    }
+
+    /// The lengths of all that a model will be asked, before any is cut.
+    pub fn lengths(&self, tokenizer: &Tokenizer) -> Vec<Length> {
+        let asked = self.asking.limit.unwrap_or(usize::MAX).min(self.items.len());
+        let tokens = |text: &str| tokenizer.encode(text).len();
+        let of = |index: usize| {
+            let before = tokens(&self.before(index));
+            match &self.items[index].request {
+                Request::Choices(choices) => choices
+                    .iter()
+                    .map(|Choice { prompt, continuation, .. }| Length {
+                        prompt: before + tokens(prompt),
+                        following: tokens(continuation),
+                        written: false,
+                    })
+                    .collect(),
+                Request::Text(Writing { prompt, most, .. }) => {
+                    vec![Length { prompt: before + tokens(prompt), following: *most, written: true }]
+                }
+            }
+        };
+        (0..asked).flat_map(of).collect::<Vec<Length>>()
     }
 
     /// Asks a model. `scorer` is the command that judges what was written, for a task that wants it.

@@ -4,6 +4,7 @@
 #[path = "../common/tiny.rs"]
 mod tiny;
 
+mod stage;
 mod stops;
 mod writing;
 

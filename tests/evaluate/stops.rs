@@ -62,7 +62,7 @@ fn kills_change_no_byte() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        sleep(Duration::from_millis(20 + 15 * life));
+        sleep(Duration::from_secs_f64(0.02 * 1.2f64.powi(life)));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "after {kills} kills: {status}");
             break;
