@@ -67,9 +67,8 @@ pub fn run<E: Engine>(args: &EvaluateArgs, engine: E) -> Result<()> {
         instruction: args.instruction.into(),
     };
     let prepared = prepare(&args.task, data, asking)?;
-    let mut network = load(model, Head::LanguageModel, args.precision, engine)?;
+    let network = load(model, Head::LanguageModel, args.precision, engine)?;
     let tokenizer = required_tokenizer(model)?;
-    network.plan(PASS, false);
     fs::create_dir_all(out).map_err(|error| Error::io(out.display(), "create", error))?;
     let _lock = RunLock::acquire(out)?;
     remove_temporaries(out, false)?;
@@ -81,7 +80,7 @@ pub fn run<E: Engine>(args: &EvaluateArgs, engine: E) -> Result<()> {
             progress.note(&format!("{name}: complete already"));
             continue;
         }
-        let outcome = task.ask(&mut network, &tokenizer, progress.as_mut())?;
+        let outcome = task.ask(&network, &tokenizer, PASS, progress.as_mut())?;
         results.add(name, file, &outcome)?;
     }
     drop(progress);

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
-use super::loglikelihood::{Likelihood, Pair, Unfit, likelihoods, pair};
+use super::loglikelihood::{Judge, Likelihood, Pair, Unfit, pair};
 use super::tasks::measures::{Figure, figures};
 use super::tasks::{Choice, Instruction, Item, Request, Score, Style, Task};
 use crate::data::fields::Fields;
@@ -34,6 +34,9 @@ pub struct Asking {
     pub instruction: Instruction,
 }
 
+/// Documents are handed to the model until their tokens would fill so many passes, if none began as another.
+const TOGETHER: usize = 8;
+
 /// A task whose documents were read and found good.
 pub struct Prepared {
     task: &'static dyn Task,
@@ -55,9 +58,6 @@ pub struct Outcome {
     /// A line of JSON for each document.
     pub samples: String,
 }
-
-/// Tokens that are handed to the model at a time.
-const TOGETHER: usize = 1 << 13;
 
 impl Prepared {
     /// Reads the documents of a task as they are to be asked.
@@ -99,37 +99,37 @@ impl Prepared {
         self.task
     }
 
-    /// Asks a model.
+    /// Asks a model. `rows` is how many tokens it reads at once, which shows in no bit.
     ///
     /// # Errors
     /// [`Error::Format`] with the line of a document that the model cannot be asked: a continuation without a token, or
     /// longer than the context, a token outside its vocabulary, a log-prob that is no number.
     pub fn ask<E: Engine>(
         &self,
-        network: &mut Network<E>,
+        network: &Network<E>,
         tokenizer: &Tokenizer,
+        rows: usize,
         progress: &mut dyn Progress,
     ) -> Result<Outcome> {
+        let weights = network.weights();
+        let mut judge = Judge::new(network, &weights, rows);
         let asked = self.asking.limit.unwrap_or(usize::MAX).min(self.items.len());
         progress.stage(self.task.card().name, asked as u64);
         let (mut all, mut samples, mut cut) = (Vec::with_capacity(asked), String::new(), (0, 0));
         let mut next = 0;
         while next < asked {
-            let (documents, pairs) = self.batch(next..asked, network, tokenizer)?;
-            for pair in pairs.iter().filter(|pair| pair.cut > 0) {
+            let (contexts, pairs) = self.batch(next..asked, network, tokenizer, TOGETHER * rows)?;
+            for pair in pairs.iter().flatten().filter(|pair| pair.cut > 0) {
                 cut = (cut.0 + 1, cut.1 + pair.cut);
             }
-            let mut answers = &likelihoods(network, &pairs)[..];
-            for index in next..next + documents.len() {
-                let Request::Choices(choices) = &self.items[index].request;
-                let (of, rest) = answers.split_at(choices.len());
-                answers = rest;
-                self.check_finite(index, of)?;
-                let scores = self.task.score(choices, of, self.asking.style);
-                samples += &format!("{}\n", self.sample(index, &documents[index - next], of, &scores));
+            for (contexts, answers) in contexts.iter().zip(judge.likelihoods(&pairs)) {
+                let Request::Choices(choices) = &self.items[next].request;
+                self.check_finite(next, &answers)?;
+                let scores = self.task.score(choices, &answers, self.asking.style);
+                samples += &format!("{}\n", self.sample(next, contexts, &answers, &scores));
                 all.push(scores);
+                next += 1;
             }
-            next += documents.len();
             let first = figures(&all).swap_remove(0);
             progress.step(next as u64, &format!("{} {:.4}", first.measure.name, first.estimate.value));
         }
@@ -137,28 +137,29 @@ impl Prepared {
         Ok(Outcome { documents: (self.items.len(), asked), figures: figures(&all), cut, samples })
     }
 
-    /// The contexts and the tokens of the first documents of a range: as many as go together, one at least.
+    /// The contexts and the tokens of the first documents of a range: up to so many tokens, and one document at least.
     fn batch<E: Engine>(
         &self,
         range: Range<usize>,
         network: &Network<E>,
         tokenizer: &Tokenizer,
-    ) -> Result<(Vec<Vec<String>>, Vec<Pair>)> {
+        most: usize,
+    ) -> Result<(Vec<Vec<String>>, Vec<Vec<Pair>>)> {
         let (mut documents, mut pairs, mut tokens) = (Vec::new(), Vec::new(), 0);
         for index in range {
             let Request::Choices(choices) = &self.items[index].request;
             let before = self.before(index);
             let contexts: Vec<String> =
                 choices.iter().map(|choice| format!("{before}{}", choice.prompt)).collect();
-            for (context, choice) in contexts.iter().zip(choices) {
+            let encode = |(context, choice): (&String, &Choice)| {
                 let pair = pair(tokenizer, &network.config, context, &choice.continuation);
-                let pair =
-                    pair.map_err(|unfit| self.refusal(index, choice, unfit, network.config.context))?;
-                tokens += pair.tokens.len();
-                pairs.push(pair);
-            }
+                pair.map_err(|unfit| self.refusal(index, choice, unfit, network.config.context))
+            };
+            let of_document = contexts.iter().zip(choices).map(encode).collect::<Result<Vec<Pair>>>()?;
+            tokens += of_document.iter().map(|pair| pair.tokens.len()).sum::<usize>();
             documents.push(contexts);
-            if tokens >= TOGETHER {
+            pairs.push(of_document);
+            if tokens >= most {
                 break;
             }
         }
