@@ -327,6 +327,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
             models,
             load: &load,
             tokenizer: &self.data.tokenizer,
+            rows: s.micro_batch_tokens,
             out: run.join("benchmarks"),
             network: None,
             results: Vec::new(),

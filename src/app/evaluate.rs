@@ -71,9 +71,8 @@ pub fn run<E: Engine>(args: &EvaluateArgs, engine: E) -> Result<()> {
         let hint = "realtoxicityprompts wants one";
         return Err(Error::usage("--scorer", "a task that is judged by a command", command, hint));
     }
-    let mut network = load(model, Head::LanguageModel, args.precision, engine)?;
+    let network = load(model, Head::LanguageModel, args.precision, engine)?;
     let tokenizer = required_tokenizer(model)?;
-    network.plan(PASS, false);
     fs::create_dir_all(out).map_err(|error| Error::io(out.display(), "create", error))?;
     let _lock = RunLock::acquire(out)?;
     remove_temporaries(out, false)?;
@@ -86,7 +85,7 @@ pub fn run<E: Engine>(args: &EvaluateArgs, engine: E) -> Result<()> {
             progress.note(&format!("{name}: complete already"));
             continue;
         }
-        let outcome = task.ask(&mut network, &tokenizer, scorer, progress.as_mut())?;
+        let outcome = task.ask(&network, &tokenizer, scorer, PASS, progress.as_mut())?;
         results.add(name, file, scorer, &outcome)?;
     }
     drop(progress);

@@ -32,6 +32,8 @@ pub struct Benchmarks<'a, E: Engine> {
     pub load: &'a dyn Fn(&Path) -> Result<Network<E>>,
     /// The models' own.
     pub tokenizer: &'a Tokenizer,
+    /// Tokens that are read at once.
+    pub rows: usize,
     /// Where the results go, a folder for each model.
     pub out: PathBuf,
     /// The network that is being asked; none in the beginning.
@@ -54,10 +56,10 @@ impl<E: Engine> Stage for Benchmarks<'_, E> {
         }
         let (task, file) = &self.tasks[number];
         let name = task.task().card().name;
-        let network = self.network.as_mut().expect("a model begins with its first task");
+        let network = self.network.as_ref().expect("a model begins with its first task");
         let results = self.results.last_mut().expect("a model begins with its first task");
         if !results.has(name, file, None)? {
-            let outcome = task.ask(network, self.tokenizer, None, &mut Silent)?;
+            let outcome = task.ask(network, self.tokenizer, None, self.rows, &mut Silent)?;
             results.add(name, file, None, &outcome)?;
         }
         watch.check_stop()?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::loglikelihood::{Likelihood, Pair, Unfit, likelihoods, pair};
+use super::loglikelihood::{Judge, Likelihood, Pair, Unfit, pair};
 use super::samples::{Answer, Answered, sample};
 use super::scorer::{self, Text};
 use super::tasks::measures::{Figure, Scored, figures, first};
@@ -68,8 +68,8 @@ pub struct Length {
     pub written: bool,
 }
 
-/// Tokens that are handed to the model at a time.
-const TOGETHER: usize = 1 << 13;
+/// Documents are handed to the model until their tokens would fill so many passes, if none began as another.
+const TOGETHER: usize = 8;
 
 impl Prepared {
     /// Reads the documents of a task as they are to be asked.
@@ -135,7 +135,8 @@ impl Prepared {
         (0..asked).flat_map(of).collect::<Vec<Length>>()
     }
 
-    /// Asks a model. `scorer` is the command that judges what was written, for a task that wants it.
+    /// Asks a model. `scorer` is the command that judges what was written, for a task that wants it; `rows` is how many
+    /// tokens are read at once, which shows in no bit.
     ///
     /// # Errors
     /// [`Error::Format`] with the line of a document that the model cannot be asked: a continuation without a token, or
@@ -143,19 +144,23 @@ impl Prepared {
     /// [`scorer::scores`].
     pub fn ask<E: Engine>(
         &self,
-        network: &mut Network<E>,
+        network: &Network<E>,
         tokenizer: &Tokenizer,
         scorer: Option<&str>,
+        rows: usize,
         progress: &mut dyn Progress,
     ) -> Result<Outcome> {
+        let weights = network.weights();
+        let judge = Judge::new(network, &weights, rows);
+        let model = &mut Model { network, tokenizer, judge, rows, cut: (0, 0) };
         let asked = self.asking.limit.unwrap_or(usize::MAX).min(self.items.len());
         progress.stage(self.task.card().name, asked as u64);
-        let (mut answered, mut scored, mut cut) = (Vec::with_capacity(asked), Vec::new(), (0, 0));
+        let (mut answered, mut scored) = (Vec::with_capacity(asked), Vec::new());
         while answered.len() < asked {
             let rest = answered.len()..asked;
             let batch = match self.items[rest.start].request {
-                Request::Choices(_) => self.choose(rest.clone(), network, tokenizer, &mut cut)?,
-                Request::Text(_) => self.write(rest.clone(), network, tokenizer, &mut cut)?,
+                Request::Choices(_) => self.choose(rest.clone(), model)?,
+                Request::Text(_) => self.write(rest.clone(), model)?,
             };
             for (index, answered) in rest.zip(&batch) {
                 scored.push((self.group(index), self.score(index, &answered.answer)));
@@ -175,78 +180,64 @@ impl Prepared {
             format!("{}\n", sample(index, &self.items[index], answered, &scored[index].1))
         };
         let samples = answered.iter().enumerate().map(line).collect();
-        Ok(Outcome { documents: (self.items.len(), asked), figures: figures(&scored), cut, samples })
+        let figures = figures(&scored);
+        Ok(Outcome { documents: (self.items.len(), asked), figures, cut: model.cut, samples })
     }
 
     /// The likelihoods of the first documents of a range: of as many as go together, one at least.
-    fn choose<E: Engine>(
-        &self,
-        range: Range<usize>,
-        network: &mut Network<E>,
-        tokenizer: &Tokenizer,
-        cut: &mut (usize, usize),
-    ) -> Result<Vec<Answered>> {
+    fn choose<E: Engine>(&self, range: Range<usize>, model: &mut Model<E>) -> Result<Vec<Answered>> {
         let (mut contexts, mut pairs, mut tokens) = (Vec::new(), Vec::new(), 0);
         for index in range.clone() {
             let Request::Choices(choices) = &self.items[index].request else { break };
             let before = self.before(index);
             let of: Vec<String> = choices.iter().map(|choice| format!("{before}{}", choice.prompt)).collect();
-            for (context, choice) in of.iter().zip(choices) {
-                let pair = self.pair(index, network, tokenizer, context, &choice.continuation)?;
-                count(cut, pair.cut);
-                tokens += pair.tokens.len();
-                pairs.push(pair);
-            }
+            let pair = |(context, choice): (&String, &Choice)| {
+                self.pair(index, model, context, &choice.continuation)
+            };
+            let of_document = of.iter().zip(choices).map(pair).collect::<Result<Vec<Pair>>>()?;
+            tokens += of_document.iter().map(|pair| pair.tokens.len()).sum::<usize>();
+            pairs.push(of_document);
             contexts.push(of);
-            if tokens >= TOGETHER {
+            if tokens >= TOGETHER * model.rows {
                 break;
             }
         }
-        let mut likelihoods = likelihoods(network, &pairs).into_iter();
-        let of = |(index, contexts): (usize, Vec<String>)| {
-            let likelihoods: Vec<Likelihood> = likelihoods.by_ref().take(contexts.len()).collect();
+        pairs.iter().flatten().for_each(|pair| model.count(pair.cut));
+        let likelihoods = model.judge.likelihoods(&pairs);
+        let of = |((index, contexts), likelihoods): ((usize, Vec<String>), Vec<Likelihood>)| {
             self.check_finite(index, &likelihoods)?;
             Ok(Answered { contexts, answer: Answer::Choices(likelihoods) })
         };
-        range.zip(contexts).map(of).collect()
+        range.zip(contexts).zip(likelihoods).map(of).collect()
     }
 
     /// What the model writes after the first prompts of a range.
-    fn write<E: Engine>(
-        &self,
-        range: Range<usize>,
-        network: &mut Network<E>,
-        tokenizer: &Tokenizer,
-        cut: &mut (usize, usize),
-    ) -> Result<Vec<Answered>> {
+    fn write<E: Engine>(&self, range: Range<usize>, model: &mut Model<E>) -> Result<Vec<Answered>> {
         let (mut contexts, mut starts, mut tokens) = (Vec::new(), Vec::<Start>::new(), 0);
+        // What is asked beside the text: of a document a continuation at most.
+        let mut pairs: Vec<Vec<Pair>> = Vec::new();
+        let config = &model.network.config;
         for index in range.clone() {
             let Request::Text(writing) = &self.items[index].request else { break };
             let context = format!("{}{}", self.before(index), writing.prompt);
-            let start = start(tokenizer, &network.config, &context, writing.most, writing.stops);
-            let start = start.map_err(|unfit| self.refusal(index, "", unfit, network.config.context))?;
-            count(cut, start.cut);
+            let start = start(model.tokenizer, config, &context, writing.most, writing.stops);
+            let start = start.map_err(|unfit| self.refusal(index, "", unfit, config.context))?;
+            let beside = writing.beside.map(|continuation| self.pair(index, model, &context, continuation));
+            pairs.push(beside.transpose()?.into_iter().collect());
+            model.count(start.cut);
             tokens += start.tokens.len() + start.most;
             starts.push(start);
             contexts.push(context);
-            if tokens >= 2 * TOGETHER {
+            if tokens >= TOGETHER * model.rows {
                 break;
             }
         }
-        let texts = write(network, tokenizer, &starts);
+        let texts = write(model.network, model.tokenizer, &starts);
+        let likelihoods = model.judge.likelihoods(&pairs);
         let mut answered = Vec::with_capacity(texts.len());
-        for ((index, context), text) in range.zip(contexts).zip(texts) {
-            let Request::Text(writing) = &self.items[index].request else { unreachable!("asked above") };
-            let beside = match writing.beside {
-                None => None,
-                Some(continuation) => {
-                    let pair = self.pair(index, network, tokenizer, &context, continuation)?;
-                    let found = likelihoods(network, &[pair]);
-                    self.check_finite(index, &found)?;
-                    Some(found[0])
-                }
-            };
-            let written = Written { text, beside, verdict: None };
+        for (((index, context), text), found) in range.zip(contexts).zip(texts).zip(likelihoods) {
+            self.check_finite(index, &found)?;
+            let written = Written { text, beside: found.first().copied(), verdict: None };
             answered.push(Answered { contexts: vec![context], answer: Answer::Text(written) });
         }
         Ok(answered)
@@ -255,13 +246,13 @@ impl Prepared {
     fn pair<E: Engine>(
         &self,
         index: usize,
-        network: &Network<E>,
-        tokenizer: &Tokenizer,
+        model: &Model<E>,
         context: &str,
         continuation: &str,
     ) -> Result<Pair> {
-        let pair = pair(tokenizer, &network.config, context, continuation);
-        pair.map_err(|unfit| self.refusal(index, continuation, unfit, network.config.context))
+        let config = &model.network.config;
+        let pair = pair(model.tokenizer, config, context, continuation);
+        pair.map_err(|unfit| self.refusal(index, continuation, unfit, config.context))
     }
 
     fn score(&self, index: usize, answer: &Answer) -> Vec<Score> {
@@ -374,9 +365,21 @@ impl Prepared {
     }
 }
 
-/// Counts a prompt that lost tokens.
-fn count(cut: &mut (usize, usize), tokens: usize) {
-    *cut = (cut.0 + usize::from(tokens > 0), cut.1 + tokens);
+/// The model that is asked.
+struct Model<'a, 'w, E: Engine> {
+    network: &'a Network<E>,
+    tokenizer: &'a Tokenizer,
+    judge: Judge<'a, 'w, E>,
+    /// Tokens that are read at once.
+    rows: usize,
+    /// Prompts that were too long, and the tokens that they lost.
+    cut: (usize, usize),
+}
+
+impl<E: Engine> Model<'_, '_, E> {
+    fn count(&mut self, cut: usize) {
+        self.cut = (self.cut.0 + usize::from(cut > 0), self.cut.1 + cut);
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use instructgpt::data::examples::load_examples;
+use instructgpt::eval::run_tasks::{Asking, Prepared};
+use instructgpt::eval::task_results::Results;
+use instructgpt::eval::tasks::{Instruction, Style, named};
 use instructgpt::model::{Head, Sequence};
+use instructgpt::num::par;
+use instructgpt::run::progress::Silent;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tiny::{Outcome, instructgpt};
@@ -193,6 +199,34 @@ fn neither_threads_nor_a_stop_change_a_byte() {
             && again.stderr.contains("lambada: complete already")
     );
     assert!(place.files("stopped") == expected);
+}
+
+/// Through the library, with as few tokens in a pass as there can be, some, and all at once.
+#[test]
+fn neither_passes_nor_threads_change_a_byte() {
+    let place = Place::new();
+    let more = ["--shots", "1"];
+    done(place.evaluate("piqa,lambada", ".", "program", &more));
+    let expected = place.files("program");
+    let network = tiny::network(Head::LanguageModel);
+    let asking =
+        Asking { style: Style::LmEval, shots: 1, seed: 1, limit: None, instruction: Instruction::None };
+    for (rows, threads) in [(1, 3), (40, 2), (100_000, 1)] {
+        let out = format!("rows{rows}");
+        fs::create_dir(place.path(&out)).unwrap();
+        let [directory, model] = [&out, "lm"].map(|name| place.0.path().join(name));
+        let mut results = Results::open(&directory, &model, "f32", asking).unwrap();
+        for task in ["piqa", "lambada"] {
+            let file = place.0.path().join(format!("{task}.jsonl"));
+            let prepared =
+                Prepared::new(named(task).unwrap(), &load_examples(&file).unwrap(), asking).unwrap();
+            let outcome = par::with_threads(threads, || {
+                prepared.ask(&network, &tiny::tokenizer(), None, rows, &mut Silent).unwrap()
+            });
+            results.add(task, &file, None, &outcome).unwrap();
+        }
+        assert!(place.files(&out) == expected, "{rows} rows, {threads} threads");
+    }
 }
 
 #[test]

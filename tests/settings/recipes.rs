@@ -329,13 +329,13 @@ fn public_benchmarks_are_asked_as_is_set() {
         let out = tempfile::tempdir().unwrap();
         stage(path, out.path(), StageId::Pretrain, &changes);
         stage(path, out.path(), StageId::Benchmarks, &changes);
-        let mut network = load(out.path(), "pretrain");
+        let network = load(out.path(), "pretrain");
         let left = out.path().join("benchmarks/pretrain");
         assert_eq!(fs::read_dir(&left).unwrap().count(), asked.len() + 1, "{changes:?}");
         for (task, file) in asked {
             let documents = load_examples(&path.join(file)).unwrap();
             let prepared = Prepared::new(named(task).unwrap(), &documents, asking).unwrap();
-            let expected = prepared.ask(&mut network, &DATA.tokenizer, None, &mut Silent).unwrap().samples;
+            let expected = prepared.ask(&network, &DATA.tokenizer, None, 512, &mut Silent).unwrap().samples;
             let found = left.join(format!("samples_{task}_{}.jsonl", asking.style.name()));
             assert_eq!(fs::read_to_string(found).unwrap(), expected, "{changes:?}");
         }

@@ -46,7 +46,9 @@ impl Task for Lambada {
             characters: word.chars().count(),
             right: true,
         };
-        item(document, continuation.clone(), vec![choice], Some(format!("{passage}{continuation}")))
+        // As an example the word has two blanks before it in lm-evaluation-harness: its own and the delimiter.
+        let example = format!("{passage} {continuation}");
+        item(document, continuation, vec![choice], Some(example))
     }
 
     fn score(&self, _: &[Choice], answers: &[Likelihood], _: Style) -> Vec<Score> {
@@ -66,6 +68,8 @@ mod tests {
         let found = asked(&Lambada, Style::LmEval, ours);
         assert_eq!(found[0], [("I saw  the".to_string(), " sign.".to_string(), true)]);
         assert_eq!(found, asked(&Lambada, Style::LmEval, foundry));
+        let example = items(&Lambada, Style::LmEval, ours).unwrap().remove(0).example.unwrap();
+        assert_eq!(example, "I saw  the  sign.");
         let error = |text| items(&Lambada, Style::LmEval, text).unwrap_err().to_string();
         assert_eq!(
             error("{\"text\":\"sign\"}"),
