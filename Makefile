@@ -1,7 +1,7 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo paper demo-check test test-cuda fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo paper demo-check test test-cuda fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl eval-check docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
@@ -23,6 +23,8 @@ help:
 	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
 	@echo "make bench-cuda   the CUDA engine beside PyTorch on this machine's GPU, exact and on tensor cores"
 	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
+	@echo "make eval-check   whether evaluate gives what lm-evaluation-harness gives, and how fast beside it, on the files"
+	@echo "                  below DATA=folder (a Python environment of its own, 6 GB)"
 	@echo "make fixtures     make fixtures/ again with PyTorch (a Python environment of its own, 6 GB)"
 	@echo "make mutants-cuda whether the tests notice each of 48 errors put into the CUDA kernels (needs a C++ compiler)"
 	@echo "make mutants      whether the tests notice each of 105 errors put into the library, one at a time (or ONLY=\"NAME .."
@@ -138,6 +140,19 @@ bench: build .venv-fixtures/done
 bench-trl: build .venv-trl/done
 	.venv-trl/bin/python reference/bench_side_by_side.py --against trl
 
+.venv-eval/done: reference/requirements-eval.txt
+	python3 -m venv .venv-eval
+	.venv-eval/bin/pip install --quiet --requirement reference/requirements-eval.txt
+	touch $@
+
+# GPT-2's tokenizer is looked for in $(DATA)/gpt2-bpe.
+eval-check: build .venv-eval/done
+	.venv-eval/bin/python reference/random_gpt2.py --bpe $(DATA)/gpt2-bpe --out target/random_gpt2/tiny
+	.venv-eval/bin/python reference/random_gpt2.py --bpe $(DATA)/gpt2-bpe --out target/random_gpt2/124M --size 124M
+	.venv-eval/bin/python reference/check_eval.py --model target/random_gpt2/tiny --data $(DATA) --shots 0 2 --limit 300
+	.venv-eval/bin/python reference/bench_eval.py --model target/random_gpt2/124M \
+		--lambada $(shell find $(DATA) -name lambada_openai.jsonl | head -1)
+
 clean:
 	cargo clean
-	rm -rf runs .venv-fixtures .venv-trl
+	rm -rf runs .venv-fixtures .venv-trl .venv-eval

@@ -79,6 +79,8 @@ def bleu(rng):
     tokenizer = BLEU(force=True).tokenizer
     texts = [sentence(rng) for _ in range(60)] + STRANGE + PUNCTUATED + ["", " ", "\n", "end-\nless", "end-\n", "x-\n\x1f"]
     tokens = [[text, tokenizer(text.rstrip())] for text in texts]
+    international = BLEU(force=True, tokenize="intl").tokenizer
+    international = [[text, international(text.rstrip())] for text in texts]
     corpora = []
     for size, count in [(1, 1)] * 25 + [(1, 3)] * 10 + [(3, 1), (3, 2), (5, 1), (5, 4), (12, 1), (12, 2)]:
         references = [[sentence(rng, 20) for _ in range(count)] for _ in range(size)]
@@ -101,7 +103,7 @@ def bleu(rng):
             "correct": [int(n) for n in score.counts],
             "total": [int(n) for n in score.totals],
         })
-    return {"tokens": tokens, "corpora": rows}
+    return {"tokens": tokens, "international": international, "corpora": rows}
 
 
 def stems(rng):

@@ -1,6 +1,7 @@
 //! Figure 2 of the paper: which stage follows which, from which model each starts, and what of the configuration each
 //! is given.
 
+mod benchmarks;
 mod compatible;
 mod models;
 mod named;
@@ -18,6 +19,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::engine::{Cpu, Engine};
 use crate::error::Result;
+use crate::eval::benchmarks::Benchmarks;
 use crate::eval::evaluation::Evaluation;
 use crate::model::{Draw, Head, Sampling};
 use crate::run::directory::remove_directory;
@@ -89,6 +91,8 @@ impl<'a, E: Engine> Recipe<'a, E> {
         // Step 3: PPO against the reward model, from a model of its own (C.3).
         self.rlhf_init()?;
         self.ppo()?;
+        // What all of them can do.
+        self.benchmarks()?;
         self.evaluation()
     }
 
@@ -115,6 +119,7 @@ impl<'a, E: Engine> Recipe<'a, E> {
                 self.rlhf_init()
             }
             StageId::Ppo | StageId::PpoToCompare | StageId::PpoPtx => self.ppo(),
+            StageId::Benchmarks => self.benchmarks(),
             StageId::Evaluation => self.evaluation(),
         }
     }
@@ -297,6 +302,36 @@ impl<'a, E: Engine> Recipe<'a, E> {
         };
         let networks = Networks { policy, reference, value, reward: &mut reward };
         let stage = Ppo::new(Inputs::new(self.settings, &self.data), s, networks)?;
+        self.run.drive(id, &self.data.tokenizer, stage).map(drop)
+    }
+
+    /// Every model that is there is asked the paper's public benchmarks.
+    fn benchmarks(&mut self) -> Result<()> {
+        let (id, s) = (StageId::Benchmarks, self.settings);
+        if s.evaluation.tasks.is_empty() || self.run.is_done(id) {
+            return Ok(());
+        }
+        let there = benchmarks::MODELS.into_iter().filter(|(_, directory)| self.has(directory));
+        let run = self.run.directory.path.clone();
+        let models = there.map(|(name, directory)| (name, run.join(directory))).collect();
+        let open = self.opener();
+        let load = |directory: &Path| {
+            // What we wrote ourselves gives no warnings.
+            let (mut network, _) = open(directory)?;
+            network.plan(s.micro_batch_tokens, false);
+            Ok(network)
+        };
+        let stage = Benchmarks {
+            tasks: benchmarks::prepare(s, self.root)?,
+            asking: benchmarks::asking(s),
+            models,
+            load: &load,
+            tokenizer: &self.data.tokenizer,
+            rows: s.micro_batch_tokens,
+            out: run.join("benchmarks"),
+            network: None,
+            results: Vec::new(),
+        };
         self.run.drive(id, &self.data.tokenizer, stage).map(drop)
     }
 

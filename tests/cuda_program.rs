@@ -152,6 +152,19 @@ fn commands_give_the_same_output_on_any_device() {
         let on = |name: &str| succeeds(&program(device, &[arguments, &["--device", name]].concat(), &[]));
         assert_eq!(on("cuda"), on("cpu"), "{arguments:?}");
     }
+    let question = "{\"goal\":\"the cat\",\"sol1\":\"sat\",\"sol2\":\"the mat\",\"label\":0}\n";
+    fs::write(path("piqa.jsonl"), question.repeat(3)).unwrap();
+    fs::write(path("lambada.jsonl"), "{\"text\":\"the cat sat on the mat\"}\n".repeat(3)).unwrap();
+    let evaluated = |name: &str| {
+        let out = path(&format!("on {name}"));
+        let arguments =
+            ["evaluate", "--model", &lm, "--task", "piqa,lambada", "--data", &path(""), "--out", &out];
+        let table =
+            succeeds(&program(device, &[&arguments[..], &["--device", name, "--shots", "1"]].concat(), &[]));
+        let files = ["results_lm-eval.json", "samples_piqa_lm-eval.jsonl", "samples_lambada_lm-eval.jsonl"];
+        (table, files.map(|file| fs::read_to_string(Path::new(&out).join(file)).unwrap()))
+    };
+    assert_eq!(evaluated("cuda"), evaluated("cpu"));
     let doctor = succeeds(&program(device, &["doctor"], &[]));
     assert!(doctor.contains("cuda:0: same bits as the reference build: yes"), "{doctor}");
 }

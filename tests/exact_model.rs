@@ -275,14 +275,14 @@ fn in_one_call_or_many(config: ModelConfig) {
     for part in [&prompt[..4], &prompt[4..5], &prompt[5..]] {
         in_parts.extend(&[(0, part)]);
     }
-    in_parts.reset(0);
+    in_parts.truncate(0, 0);
     in_parts.extend(&[(0, &prompt[..29])]);
     assert_eq!(in_parts.extend(&[(0, &prompt[29..])]).to_vec(), whole);
     // And with weights that are not packed, for few tokens after many and for many after few.
     let plain = network.weights();
     let mut in_parts = Decoder::new(&network, &plain, 1, 30);
     for cut in [27, 3] {
-        in_parts.reset(0);
+        in_parts.truncate(0, 0);
         in_parts.extend(&[(0, &prompt[..cut])]);
         assert_eq!(in_parts.extend(&[(0, &prompt[cut..])]).to_vec(), whole);
     }

@@ -1,5 +1,7 @@
 //! The command line's grammar; no command does anything here.
 
+mod evaluate;
+
 use std::path::PathBuf;
 
 use crate::engine::Device;
@@ -7,6 +9,7 @@ use crate::model::Precision;
 use crate::run::StageId;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use evaluate::{EvaluateArgs, InstructionArg, StyleArg};
 
 /// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.
 #[derive(Debug, Parser)]
@@ -82,6 +85,13 @@ pub enum Command {
     /// Added tokens and special tokens around a text are those of transformers, but for <|endoftext|>: in a text its
     /// characters are plain text.
     Tokenize(TokenizeArgs),
+    /// Public benchmarks: the paper's (TruthfulQA, Winogender, CrowS-Pairs, HellaSwag, RTE, SST-2, WSC) and others
+    ///
+    /// Prompts and measures are the paper's (appendix D) or those of lm-evaluation-harness 0.4.13. --out gets
+    /// results_STYLE.json and samples_TASK_STYLE.jsonl in the form of that program; the table goes to standard output.
+    /// Nothing is fetched: the data are files of yours. Started again after a stop, it goes on with the tasks that are not
+    /// complete, and ends in the same bytes.
+    Evaluate(EvaluateArgs),
     /// Write a run directory's report.html again, from its metrics and results; or compare several runs on one page
     ///
     /// Prints the paths of what was written, one a line.
@@ -182,7 +192,7 @@ impl RunArgs {
 impl ValueEnum for StageId {
     fn value_variants<'a>() -> &'a [Self] {
         use StageId::*;
-        &[Pretrain, Sft, Collect, RewardModel, RlhfInit, Ppo, Evaluation]
+        &[Pretrain, Sft, Collect, RewardModel, RlhfInit, Ppo, Benchmarks, Evaluation]
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
@@ -193,6 +203,7 @@ impl ValueEnum for StageId {
             StageId::RewardModel => "The reward model, from rankings",
             StageId::RlhfInit => "The model PPO starts from: SFT mixed with pretraining text",
             StageId::Ppo => "PPO or PPO-ptx",
+            StageId::Benchmarks => "The public benchmarks that the configuration names",
             StageId::Evaluation => "Held-out comparison of the models that are there",
             StageId::SftSelection | StageId::PpoToCompare | StageId::PpoPtx => return None,
         };
@@ -349,50 +360,4 @@ fn probability(text: &str) -> Result<f32, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_grammar_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    fn parse(line: &str) -> Result<Cli, clap::Error> {
-        Cli::try_parse_from(line.split(' '))
-    }
-
-    #[test]
-    fn run_takes_what_the_readme_shows() {
-        let cli = parse(
-            "instructgpt run c/a.toml --out o --stage reward_model --set ppo.clip=0.1 --set seed=2 --threads 3",
-        );
-        let cli = cli.unwrap();
-        assert_eq!(cli.threads, Some(3));
-        let Command::Run(args) = cli.command else { panic!("run expected") };
-        assert_eq!((args.stage, args.set.len(), args.resume), (Some(StageId::RewardModel), 2, false));
-        assert!(!args.plan && args.out.is_some());
-        assert_eq!(args.data_root(), PathBuf::from("c"));
-    }
-
-    #[test]
-    fn mistakes_exit_with_2_and_name_the_flag() {
-        for (line, word) in [
-            ("instructgpt run a.toml", "--out"),
-            ("instructgpt run --plan", "CONFIG"),
-            ("instructgpt run a.toml --out o --stage rm", "reward_model"),
-            ("instructgpt sample --model m --prompt p --temperature -1", "--temperature"),
-            ("instructgpt sample --model m --prompt p --top-p 0", "--top-p"),
-            ("instructgpt sample --model m --prompt p -n 0", "-n"),
-            ("instructgpt score --model m --precision fp16", "--precision"),
-            ("instructgpt doctor --threads 0", "--threads"),
-            ("instructgpt tokenise", "tokenize"),
-            ("instructgpt report", "<DIR>"),
-            ("instructgpt report r --watch --csv c", "--csv"),
-        ] {
-            let error = parse(line).unwrap_err();
-            assert_eq!(error.exit_code(), 2);
-            assert!(error.to_string().contains(word), "{error}");
-        }
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ pub mod config;
 pub mod course;
 pub mod demo;
 pub mod doctor;
+pub mod evaluate;
 pub mod inference;
 pub mod init;
 pub mod jsonl;
@@ -85,6 +86,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Chat(args) => on_device!(computing, |engine| chat::run(args, engine)),
         Command::Logprobs(args) => on_device!(computing, |engine| inference::logprobs(args, engine)),
         Command::Score(args) => on_device!(computing, |engine| inference::score(args, engine)),
+        Command::Evaluate(args) if args.list => evaluate::list(),
+        Command::Evaluate(args) => on_device!(computing, |engine| evaluate::run(args, engine)),
         Command::Bench(args) => bench::run(args, computing),
         Command::Doctor => doctor::run(device),
         Command::Init(_) | Command::Tokenize(_) | Command::Report(_) if device.is_some() => {

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::text::json;
 
 /// One record and where it stands.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Fields {
     map: Map<String, Value>,
     origin: String,
@@ -141,6 +142,11 @@ impl<'a> Records<'a> {
 }
 
 impl Fields {
+    /// A row of a table.
+    pub(super) fn row(map: Map<String, Value>, origin: &str, at: String) -> Fields {
+        Fields { map, origin: origin.to_string(), at }
+    }
+
     fn new(value: Value, origin: &str, at: String) -> Result<Fields> {
         match value {
             Value::Object(map) => Ok(Fields { map, origin: origin.to_string(), at }),
@@ -153,9 +159,106 @@ impl Fields {
         &self.at
     }
 
+    /// The name of its file, as messages have it.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// The value of a field; `null` counts as absent.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether a field is there and not null.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// The whole record.
+    pub fn value(&self) -> Value {
+        Value::Object(self.map.clone())
+    }
+
+    /// That all of these fields are there.
+    ///
+    /// # Errors
+    /// When one is not; it names them all, and those that are there.
+    pub fn require(&self, names: &[&str]) -> Result<()> {
+        match names.iter().all(|name| self.has(name)) {
+            true => Ok(()),
+            false => {
+                let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+                let fields = if names.len() == 1 { "a field" } else { "the fields" };
+                Err(self.unknown(&format!("{fields} {}", names.join(", "))))
+            }
+        }
+    }
+
+    /// A whole number that must be there, from 0 up. A table has it as text.
+    ///
+    /// # Errors
+    /// When it is missing or no such number.
+    pub fn whole_number(&self, name: &str) -> Result<usize> {
+        const EXPECTED: &str = "a whole number from 0";
+        let number = match self.get(name).ok_or_else(|| self.missing(name, EXPECTED))? {
+            Value::String(text) => text.trim().parse().map_err(|_| format!("{text:?}")),
+            Value::Number(number) => number.as_u64().map(|n| n as usize).ok_or(number.to_string()),
+            other => Err(json::kind(other).to_string()),
+        };
+        number.map_err(|found| self.error(name, EXPECTED, found))
+    }
+
+    /// An array of texts that must be there.
+    ///
+    /// # Errors
+    /// When it is missing, no array, or not of strings alone.
+    pub fn required_texts(&self, name: &str) -> Result<Vec<String>> {
+        let texts = self.required_array(name)?.iter().map(|value| match value {
+            Value::String(text) => Ok(text.clone()),
+            other => {
+                Err(self.error(name, "an array of strings", format!("{} among them", json::kind(other))))
+            }
+        });
+        texts.collect()
+    }
+
+    /// A record inside this one that must be there.
+    ///
+    /// # Errors
+    /// When it is missing or no object.
+    pub fn required_object(&self, name: &str) -> Result<Fields> {
+        match self.get(name) {
+            None => Err(self.missing(name, "an object")),
+            Some(value @ Value::Object(_)) => self.inner(value),
+            Some(other) => Err(self.error(name, "an object", json::kind(other))),
+        }
+    }
+
+    /// The records of an array inside this one that must be there, each with its place: "line 1, paragraph 3" of what is
+    /// called a `each`.
+    ///
+    /// # Errors
+    /// When it is missing, no array, or not of objects alone.
+    pub fn objects(&self, name: &str, each: &str) -> Result<Vec<Fields>> {
+        let objects = self.required_array(name)?.iter().enumerate();
+        let of = |(i, value): (usize, &Value)| {
+            Fields::new(value.clone(), &self.origin, format!("{}, {each} {}", self.at, i + 1))
+        };
+        objects.map(of).collect()
+    }
+
+    /// The records that are this one's values, in the alphabetical order of their names, each with its place: "line 1,
+    /// nfl_1184". `None` unless there are some and all are objects.
+    pub fn object_of_objects(&self) -> Option<Vec<Fields>> {
+        let of = |(name, value): (&String, &Value)| {
+            Fields::new(value.clone(), &self.origin, format!("{}, {name}", self.at)).ok()
+        };
+        self.map.iter().map(of).collect::<Option<Vec<Fields>>>().filter(|records| !records.is_empty())
+    }
+
+    /// Other fields at the same place.
+    pub fn with(&self, map: Map<String, Value>) -> Fields {
+        Fields { map, origin: self.origin.clone(), at: self.at.clone() }
     }
 
     /// A text field, if it is there.
@@ -258,103 +361,4 @@ pub(super) fn token_ids(value: &Value) -> std::result::Result<Vec<u32>, String> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::source::tests::gzip;
-    use super::*;
-    use proptest::prelude::*;
-
-    fn texts(bytes: &[u8]) -> Result<Vec<String>> {
-        let mut texts = Vec::new();
-        let mut records = Records::new(Source::from_bytes("x", bytes)?);
-        while let Some(record) = records.read()? {
-            texts.push(format!("{}: {}", record.at(), record.required_text("t")?));
-        }
-        assert!(records.read()?.is_none(), "the end stays the end");
-        Ok(texts)
-    }
-
-    #[test]
-    fn lines_and_arrays_give_the_same_records() {
-        let lines = b"\n{\"t\":\"a\"}\r\n  \n{\"t\":\"b\",\"other\":1}";
-        assert_eq!(texts(lines).unwrap(), ["line 2: a", "line 4: b"]);
-        assert_eq!(texts(&gzip(lines)).unwrap(), ["line 2: a", "line 4: b"]);
-        let array = b"\n [ {\"t\":\"a\"},\n{\"t\":\"b\",\"other\":1}]\n";
-        assert_eq!(texts(array).unwrap(), ["record 1: a", "record 2: b"]);
-        assert_eq!(
-            texts("\u{feff}[{\"t\":\"]},{\\\"\"} , {\"t\":\"\"}]".as_bytes()).unwrap(),
-            ["record 1: ]},{\"", "record 2: "]
-        );
-        for empty in [&b" \n"[..], b"[]", b" [ \n] "] {
-            assert!(texts(empty).unwrap().is_empty());
-        }
-    }
-
-    #[test]
-    fn an_empty_name_is_nobody() {
-        let mut users = Vec::new();
-        let lines =
-            b"{\"user\":\"\"}\n{\"user\":\" \\t\"}\n{\"user\":null}\n{}\n{\"user\":\" u \"}\n{\"user\":0}";
-        let mut records = Records::new(Source::from_bytes("x", lines).unwrap());
-        while let Some(record) = records.read().unwrap() {
-            users.push(record.person("user").unwrap());
-        }
-        assert_eq!(users, [None, None, None, None, Some(" u ".to_string()), Some("0".to_string())]);
-    }
-
-    #[test]
-    fn errors_say_where() {
-        let nested = format!("{{\"t\":\"a\"}}\n{}", "[".repeat(100_000));
-        let nested_array = "[".repeat(100_000);
-        for (bytes, place) in [
-            (&b"{\"t\":\"a\"}\n{\"t\":"[..], "line 2"),
-            (b"{\"t\":\"a\"}\n[1]", "line 2"),
-            (b"{\"t\":\"a\"}\n{\"t\":\"\xff\"}", "line 2"),
-            (b"{\"t\":1}", "line 1: field \"t\""),
-            (b"{\"u\":1}", "line 1: expected a field \"t\", found the fields \"u\""),
-            (b"{\n\"t\":\"a\"\n}", "line 1"),
-            (b"{\"t\":null,\"u\":1}", "line 1: field \"t\": expected a string, found null"),
-            (b"\n{\"t\":NaN}", "line 2, column 6: expected a JSON value, found \"NaN}\""),
-            (b"[{\"t\":\"a\"},\n {\"t\":NaN}]", "line 2, column 7: expected a JSON value, found \"NaN}\""),
-            (b"[{\"t\":\"a\"},]", "line 1, column 12: expected a JSON object"),
-            (b"[{\"t\":\"a\"} {}]", "line 1, column 12: expected \",\" or \"]\""),
-            (b"[{\"t\":\"a\"} x", "line 1, column 12: expected \",\" or \"]\""),
-            (b"[null,\"Hello\"]", "record 1: expected a JSON object, found null"),
-            (
-                b"just text\n",
-                "line 1, column 1: expected a JSON object, found \"just text\"\n  hint: the format",
-            ),
-            (
-                b"prompt,response\na,b",
-                "expected JSON Lines or a JSON array, found a CSV table\n  hint: make JSON Lines",
-            ),
-            (b"a\0b\0", "expected JSON Lines or a JSON array, found UTF-16 text"),
-            (b"\n[{\"t\":\"a\"},\n3]", "record 2"),
-            (b"\n[{\"t\":\"a\"},\n{\"t\" 3}]", "line 3"),
-            (b"[{\"t\":\"a\"}", "line 1"),
-            (b"[{\"t\":\"a\"}] x", "line 1"),
-            (b"[{\"t\":\"\xff\"}]", "line 1"),
-            (nested.as_bytes(), "line 2"),
-            (nested_array.as_bytes(), "line 1"),
-        ] {
-            let error = texts(bytes).unwrap_err().to_string();
-            assert!(error.starts_with("x: ") && error.contains(place), "{place}: {error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = texts(&bytes);
-            let _ = texts(&[b"[", &bytes[..]].concat());
-            let _ = texts(&[&[0x1f, 0x8b, 8, 0][..], &bytes].concat());
-        }
-
-        #[test]
-        fn mutated_gzip_never_panics(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-            let mut bytes = gzip(b"{\"t\":\"a\"}\n{\"t\":\"b\"}\n");
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            let _ = texts(&bytes);
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,8 @@
 //! Reading order: [`source`] (files, gzip, limits), `content` (what is no text), [`fields`] (JSON Lines and JSON
 //! arrays), [`template`] (prompts), `end_of_text`, then one file per kind of data: [`corpus`], [`demonstrations`],
 //! [`comparisons`], [`prompts`]; and the paper's section 3.2: [`normal_form`] (which prompts are the same), [`filters`],
-//! [`mod@split`] (who may be on which side) and [`passages`] (the same for documents).
+//! [`mod@split`] (who may be on which side) and [`passages`] (the same for documents). [`examples`] are the documents of
+//! public benchmarks, tables among them.
 //!
 //! Two rules hold for all: a record that is not what the format says is an error with its line; a record
 //! that is valid but useless (two equal answers) is skipped, and every skip is reported, as is every text that is not
@@ -20,6 +21,7 @@ mod content;
 pub mod corpus;
 pub mod demonstrations;
 mod end_of_text;
+pub mod examples;
 pub mod fields;
 pub mod filters;
 pub mod normal_form;

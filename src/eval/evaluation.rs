@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::benchmarks;
 use super::differences;
 use super::metadata::{self, TABLE_3};
 use super::win_rate::win_rate;
@@ -131,6 +132,7 @@ impl<E: Engine> Stage for Evaluation<'_, E> {
             tables.push(of_the_world(&self.judged, &self.prompts)?);
         }
         tables.extend(reward_model(self.earlier));
+        tables.extend(benchmarks::table(self.earlier));
         let different: BTreeSet<&[u32]> = self.prompts.iter().copied().collect();
         let results = json!({ "prompts": self.prompts.len(), "different_prompts": different.len(),
             "differences": differences });

@@ -9,7 +9,7 @@ use super::block::Block;
 use super::layout::Head;
 use super::network::Network;
 use crate::engine::Name::{Hidden, HiddenStats, X};
-use crate::engine::{Batch, Choice, Choosing, Engine, Precision, Target};
+use crate::engine::{Batch, Choice, Choosing, Engine, Outputs, Precision, Target};
 
 impl<E: Engine> Network<E> {
     /// The weights as they lie, for a prompt alone: reading it costs less than packing them.
@@ -82,9 +82,13 @@ impl<'a, 'w, E: Engine> Decoder<'a, 'w, E> {
         self.lengths.iter().all(|&length| length == 0)
     }
 
-    /// Forgets a slot's sequence.
-    pub fn reset(&mut self, slot: usize) {
-        self.lengths[slot] = 0;
+    /// Forgets what follows the first `length` tokens of a slot's sequence.
+    ///
+    /// # Panics
+    /// If it has fewer.
+    pub fn truncate(&mut self, slot: usize, length: usize) {
+        assert!(length <= self.lengths[slot], "{length} tokens of {}", self.lengths[slot]);
+        self.lengths[slot] = length;
     }
 
     /// Appends tokens (at least one each) to sequences, slots ascending, and returns the logits that follow each
@@ -104,6 +108,36 @@ impl<'a, 'w, E: Engine> Decoder<'a, 'w, E> {
         let Decoder { network, weights: w, activations: a, batch, last, logits, .. } = self;
         let Network { engine: e, config, layout, .. } = network;
         e.next_tokens(&mut a.rows(batch, config.layers), w, &layout.head, last, how, uniforms, logits)
+    }
+
+    /// Appends tokens to sequences as [`Decoder::extend`], and returns log-probs and entropies, in nats, of `targets`:
+    /// tokens that follow some of the rows just read, which are numbered through all sequences. `work` has room for the
+    /// targets.
+    pub fn log_probs(
+        &mut self,
+        sequences: &[(usize, &[u32])],
+        targets: &[Target],
+        work: &mut E::Head,
+    ) -> (Vec<f32>, Vec<f32>) {
+        self.read(sequences);
+        let Decoder { network, weights: w, activations: a, batch, .. } = self;
+        let Network { engine: e, config, layout, .. } = network;
+        let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
+        let outputs = Outputs { log_probs: &mut log_probs, entropies: &mut entropies };
+        let rows = &mut a.rows(batch, config.layers);
+        e.log_probs(rows, w, &layout.head, targets, 1.0, outputs, None, work);
+        (log_probs, entropies)
+    }
+
+    /// The most likely token after each of some rows that were just read.
+    pub fn most_likely(&mut self, rows: &[Target]) -> Vec<u32> {
+        let Decoder { network, weights: w, activations: a, batch, logits, .. } = self;
+        let Network { engine: e, config, layout, .. } = network;
+        let greedily = Choosing { temperature: 0.0, top_k: 0, top_p: 1.0 };
+        let uniforms = vec![0.0; rows.len()];
+        let of = &mut a.rows(batch, config.layers);
+        let choices = e.next_tokens(of, w, &layout.head, rows, greedily, &uniforms, logits);
+        choices.into_iter().map(|choice| choice.token).collect()
     }
 
     /// Appends tokens to sequences; afterwards the hidden states of all are in `Hidden`.

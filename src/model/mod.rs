@@ -21,5 +21,5 @@ pub use decode::Decoder;
 pub use gradients::Gradients;
 pub use layout::{Head, Layout};
 pub use network::Network;
-pub use sampling::{Draw, Response, Sampling, generate, generate_one, generate_with};
+pub use sampling::{Draw, Response, Sampling, generate, generate_one, generate_until, generate_with};
 pub use sequence::{Loss, Sequence, singly};

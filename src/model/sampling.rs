@@ -103,6 +103,45 @@ pub fn generate_with<E: Engine>(
     draws: &[Draw],
     progress: &(dyn Fn(usize) -> bool + Sync),
 ) -> Vec<Response> {
+    let asked = Asked { prompts, draws, first: 0, stop: &|_, _| false };
+    generate_asked(network, weights, asked, sampling, progress)
+}
+
+/// [`generate_with`], where a response also ends as soon as `stop` says so of the number of its prompt and of its tokens
+/// so far, the last of them included.
+pub fn generate_until<E: Engine>(
+    network: &Network<E>,
+    weights: &E::Weights<'_>,
+    prompts: &[&[u32]],
+    sampling: &Sampling,
+    draws: &[Draw],
+    stop: &Stop,
+) -> Vec<Response> {
+    generate_asked(network, weights, Asked { prompts, draws, first: 0, stop }, sampling, &|_| true)
+}
+
+/// Whether the response to the prompt of a number ends with these tokens.
+pub type Stop<'a> = dyn Fn(usize, &[u32]) -> bool + Sync + 'a;
+
+/// What is to be answered.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    prompts: &'a [&'a [u32]],
+    /// One for each prompt.
+    draws: &'a [Draw],
+    /// The number of the first prompt.
+    first: usize,
+    stop: &'a Stop<'a>,
+}
+
+fn generate_asked<E: Engine>(
+    network: &Network<E>,
+    weights: &E::Weights<'_>,
+    asked: Asked,
+    sampling: &Sampling,
+    progress: &(dyn Fn(usize) -> bool + Sync),
+) -> Vec<Response> {
+    let Asked { prompts, draws, .. } = asked;
     assert_eq!(prompts.len(), draws.len(), "one draw address per prompt");
     let mut responses = vec![Response::default(); prompts.len()];
     let threads = if E::ON_HOST { par::threads() } else { 1 };
@@ -115,8 +154,9 @@ pub fn generate_with<E: Engine>(
         // Split over groups of whole sequences.
         par::for_each(par::rows(responses, 1), size, |start, responses| {
             let at = first + start..first + start + responses.data.len();
-            let (prompts, draws) = (&prompts[at.clone()], &draws[at]);
-            generate_group(network, weights, prompts, sampling, draws, responses.data, progress);
+            let group =
+                Asked { prompts: &prompts[at.clone()], draws: &draws[at.clone()], first: at.start, ..asked };
+            generate_group(network, weights, group, sampling, responses.data, progress);
         });
     }
     responses
@@ -138,12 +178,12 @@ pub const PREFILL: usize = 256;
 fn generate_group<E: Engine>(
     network: &Network<E>,
     weights: &E::Weights<'_>,
-    prompts: &[&[u32]],
+    asked: Asked,
     sampling: &Sampling,
-    draws: &[Draw],
     responses: &mut [Response],
     progress: &(dyn Fn(usize) -> bool + Sync),
 ) {
+    let Asked { prompts, draws, first, stop } = asked;
     let config = &network.config;
     let limit = |slot: usize| limit(config, prompts[slot].len(), sampling);
     let capacity = (0..prompts.len()).map(|slot| prompts[slot].len() + limit(slot)).max().unwrap_or(0);
@@ -175,7 +215,10 @@ fn generate_group<E: Engine>(
     let mut active: Vec<usize> = active.into_iter().map(|(slot, _)| slot).collect();
     let mut last: Vec<[u32; 1]> = Vec::new();
     loop {
-        active.retain(|&slot| !responses[slot].ended && responses[slot].tokens.len() < limit(slot));
+        active.retain(|&slot| {
+            let Response { tokens, ended, .. } = &responses[slot];
+            !ended && tokens.len() < limit(slot) && !stop(first + slot, tokens)
+        });
         last.clear();
         last.extend(active.iter().map(|&slot| [responses[slot].tokens[responses[slot].tokens.len() - 1]]));
         let sequences: Vec<(usize, &[u32])> =

@@ -6,5 +6,6 @@ pub mod math;
 pub mod par;
 pub mod rng;
 pub mod scratch;
+pub mod sha256;
 pub mod simd;
 pub mod statistics;

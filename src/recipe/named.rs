@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::benchmarks;
 use crate::checkpoint::load_tokenizer;
 use crate::error::{Error, Result};
 use crate::run::fingerprints::Fingerprints;
@@ -46,7 +47,7 @@ pub(super) fn named(settings: &Settings) -> Vec<Named<'_>> {
 
 /// Whether the configuration wants a stage at all.
 pub(super) fn wanted(settings: &Settings, stage: StageId) -> bool {
-    let Settings { sft, reward_model, ppo, data, .. } = settings;
+    let Settings { sft, reward_model, ppo, data, evaluation, .. } = settings;
     match stage {
         StageId::Pretrain | StageId::Evaluation => true,
         StageId::Sft => sft.epochs > 0,
@@ -57,6 +58,7 @@ pub(super) fn wanted(settings: &Settings, stage: StageId) -> bool {
         StageId::Ppo => ppo.episodes > 0 && !ppo.has_ptx(),
         StageId::PpoToCompare => ppo.episodes > 0 && ppo.has_ptx() && ppo.also_without_ptx,
         StageId::PpoPtx => ppo.episodes > 0 && ppo.has_ptx(),
+        StageId::Benchmarks => !evaluation.tasks.is_empty(),
     }
 }
 
@@ -118,6 +120,11 @@ pub(super) fn take_inputs(
         {
             found.add_file(root, name)?;
         }
+    }
+    for file in benchmarks::files(settings, root)? {
+        // Under its name below the root, which may lie elsewhere another time.
+        let name = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        found.add_file(root, &name)?;
     }
     let tokenizer = settings.tokenizer.from.as_ref().or(settings.pretrain.init_from.as_ref());
     let tokenizer = tokenizer.filter(|_| tokenizer_needed).map(String::as_str);

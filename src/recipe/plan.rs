@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::benchmarks;
 use super::named::wanted;
 use super::planner::Planner;
 use crate::error::Result;
@@ -15,7 +16,7 @@ use crate::train::dataset::Dataset;
 /// `completed` says which stages are, and `only` asks for one stage with what belongs to it.
 ///
 /// # Errors
-/// Those of the model directories that the configuration names.
+/// Those of the model directories that the configuration names, and of the files of public benchmarks.
 pub fn plan(
     settings: &Settings,
     root: &Path,
@@ -24,8 +25,13 @@ pub fn plan(
     completed: &Completed,
     only: Option<StageId>,
 ) -> Result<Plan> {
+    let lengths = match asked_for(only).contains(&StageId::Benchmarks) {
+        true => benchmarks::lengths(settings, root, &data.tokenizer)?,
+        false => Vec::new(),
+    };
+    let lengths = &lengths[..];
     let planned = |settings: &Settings| -> Result<Vec<PlannedStage>> {
-        let planner = Planner { s: settings, root, own, data };
+        let planner = Planner { s: settings, root, own, data, lengths };
         let ids = asked_for(only).into_iter().filter(|&id| wanted(settings, id));
         ids.map(|id| planner.stage(id, completed.covers(id))).collect()
     };
@@ -39,7 +45,7 @@ pub fn plan(
             halved.push((key, left.map(|stage| stage.work).sum()));
         }
     }
-    let model = Planner { s: settings, root, own, data }.shape(Model::Pretrained)?;
+    let model = Planner { s: settings, root, own, data, lengths }.shape(Model::Pretrained)?;
     Ok(Plan { stages: planned(settings)?, model, device: settings.device, halved })
 }
 

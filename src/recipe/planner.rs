@@ -4,9 +4,9 @@
 
 use std::path::Path;
 
-use super::named::wanted;
 use crate::data::Side;
 use crate::error::Result;
+use crate::eval::run_tasks::Length;
 use crate::model::{Head, ModelConfig, Sequence};
 use crate::run::{PlannedStage, StageId, Work};
 use crate::settings::{Model, Settings, SftSettings};
@@ -24,6 +24,8 @@ pub(super) struct Planner<'a> {
     /// Where the run's models are.
     pub own: Option<&'a Path>,
     pub data: &'a Dataset,
+    /// What each model is asked of public benchmarks.
+    pub lengths: &'a [Length],
 }
 
 /// What sequences take together: tokens, and the arithmetic of one forward pass.
@@ -88,6 +90,7 @@ impl Planner<'_> {
             }
             StageId::Ppo | StageId::PpoToCompare => self.ppo(&mut stage, 0)?,
             StageId::PpoPtx => self.ppo(&mut stage, s.ppo.ptx_examples_per_episode)?,
+            StageId::Benchmarks => self.benchmarks(&mut stage)?,
             StageId::Evaluation => self.evaluation(&mut stage)?,
         }
         Ok(stage)
@@ -340,17 +343,9 @@ impl Planner<'_> {
 
     fn evaluation(&self, stage: &mut PlannedStage) -> Result<()> {
         let s = self.s;
-        let mut contenders = vec![self.shape(Model::Pretrained)?];
-        if s.sft.epochs > 0 {
-            contenders.push(self.shape(Model::Sft)?);
-        }
+        let mut contenders = self.language_models()?;
         if s.ppo.episodes > 0 {
             contenders.push(self.shape(Model::RlhfInit)?);
-            for _ in
-                [StageId::Ppo, StageId::PpoToCompare, StageId::PpoPtx].iter().filter(|&&id| wanted(s, id))
-            {
-                contenders.push(self.shape(Model::Policy)?);
-            }
         }
         let judged = s.ppo.reward_model_from.is_some() || s.reward_model.epochs > 0;
         let reward = self.shape(Model::Reward)?;

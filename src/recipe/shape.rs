@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use super::named::wanted;
 use super::planner::Planner;
 use crate::checkpoint::config_json::parse_config;
 use crate::checkpoint::read_file;
 use crate::error::Result;
 use crate::model::ModelConfig;
+use crate::run::StageId;
 use crate::settings::Model;
 
 const CONFIG: &str = "config.json";
@@ -25,6 +27,20 @@ impl Planner<'_> {
             true => self.shape_in(directory),
             false => self.left_of(directory),
         }
+    }
+
+    /// The shapes of the language models that a run is to leave, the RLHF init left out.
+    pub fn language_models(&self) -> Result<Vec<ModelConfig>> {
+        let mut models = vec![self.shape(Model::Pretrained)?];
+        if self.s.sft.epochs > 0 {
+            models.push(self.shape(Model::Sft)?);
+        }
+        for id in [StageId::Ppo, StageId::PpoToCompare, StageId::PpoPtx] {
+            if wanted(self.s, id) {
+                models.push(self.shape(Model::Policy)?);
+            }
+        }
+        Ok(models)
     }
 
     /// The shape of the model in a directory that is gone, from a model of the run that was trained from it.

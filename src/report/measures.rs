@@ -108,6 +108,7 @@ pub fn title(name: &str) -> String {
         ("ppo", "PPO"),
         ("ppo_ptx", "PPO-ptx"),
         ("policy", "Policy"),
+        ("benchmarks", "Public benchmarks"),
         ("evaluation", "Evaluation"),
     ];
     known.iter().find(|k| k.0 == name).map_or(name, |k| k.1).to_string()

@@ -117,7 +117,10 @@ fn changed(name: &str, expected: &str, found: &str) -> Error {
 }
 
 /// The checksum of a file, read in pieces.
-fn fingerprint(path: &Path) -> Result<String> {
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn fingerprint(path: &Path) -> Result<String> {
     let failed = |error| Error::io(path.display(), "read", error);
     let mut file = File::open(path).map_err(failed)?;
     let (mut sum, mut piece) = (Crc64::default(), vec![0; 1 << 18]);

@@ -33,13 +33,15 @@ pub enum StageId {
     PpoToCompare,
     /// PPO-ptx.
     PpoPtx,
+    /// Public benchmarks, asked of the models that are there.
+    Benchmarks,
     /// Held-out comparison of the models that are there.
     Evaluation,
 }
 
 impl StageId {
     /// All of them, in the order of a run.
-    pub const ALL: [StageId; 10] = [
+    pub const ALL: [StageId; 11] = [
         StageId::Pretrain,
         StageId::Sft,
         StageId::Collect,
@@ -49,6 +51,7 @@ impl StageId {
         StageId::Ppo,
         StageId::PpoToCompare,
         StageId::PpoPtx,
+        StageId::Benchmarks,
         StageId::Evaluation,
     ];
 
@@ -83,6 +86,7 @@ impl StageId {
             StageId::Ppo => ("ppo", Some("policy"), rng::Stage::Ppo),
             StageId::PpoToCompare => ("ppo", Some("policy_without_ptx"), rng::Stage::Ppo),
             StageId::PpoPtx => ("ppo_ptx", Some("policy"), rng::Stage::Ppo),
+            StageId::Benchmarks => ("benchmarks", None, rng::Stage::Eval),
             StageId::Evaluation => ("evaluation", None, rng::Stage::Eval),
         }
     }

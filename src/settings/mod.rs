@@ -7,6 +7,7 @@
 //! the libraries of these names, GPT-3 is Brown et al. 2020.
 //! Reading files and `--set` overrides is the command line's matter, not this module's.
 
+mod evaluation;
 mod models;
 mod modes;
 mod ppo;
@@ -14,6 +15,7 @@ mod section;
 mod source;
 mod supervised;
 
+pub use evaluation::{EvaluationSettings, Style};
 pub use models::Model;
 pub use ppo::PpoSettings;
 pub use section::{Field, Number, Section};
@@ -71,6 +73,8 @@ section! {
         rlhf_init: RlhfInitSettings;
         /// PPO and PPO-ptx.
         ppo: PpoSettings;
+        /// Public benchmarks.
+        evaluation: EvaluationSettings;
         /// When a run stops by itself.
         limits: LimitsSettings;
     }

@@ -154,6 +154,7 @@ const CONDITIONAL: &[Conditional] = &[
         "nothing is whitened",
     ),
     keys(&["ppo.kl_target", "ppo.kl_horizon"], |s| s.ppo.adaptive_kl, "ppo.adaptive_kl = false"),
+    keys(&["evaluation.*"], |s| !s.evaluation.tasks.is_empty(), "evaluation.tasks names none"),
     keys(&["limits.kl", "limits.ratio", "limits.min_entropy"], |s| s.ppo.episodes > 0, "ppo.episodes = 0"),
 ];
 
@@ -249,6 +250,7 @@ mod tests {
         let others = with(|s| {
             s.ppo.missing_eos = MissingEos::Subtract;
             s.ppo.adaptive_kl = true;
+            s.evaluation.tasks = vec!["rte".into()];
         });
         for row in CONDITIONAL {
             for key in row.keys {

@@ -6,8 +6,11 @@ use std::sync::atomic::AtomicBool;
 
 use instructgpt::app::pipeline;
 use instructgpt::checkpoint::{load_model_directory, save_model_directory};
+use instructgpt::data::examples::load_examples;
 use instructgpt::engine::Cpu;
 use instructgpt::error::Result;
+use instructgpt::eval::run_tasks::{Asking, Prepared};
+use instructgpt::eval::tasks::{Instruction, Style, named};
 use instructgpt::model::{Draw, Head, Network, Sampling};
 use instructgpt::num::rng::Stage as Address;
 use instructgpt::run::progress::Silent;
@@ -268,5 +271,73 @@ fn states_are_saved_as_often_as_is_set() {
         let stage = Pretrain::new(Inputs::new(&settings, &DATA), &settings.pretrain, network).unwrap();
         run.drive(StageId::Pretrain, &DATA.tokenizer, Counted { stage, saved: &saved }).unwrap();
         assert_eq!(saved.get(), expected, "{change}");
+    }
+}
+
+/// What a stage left is what the library leaves when it is asked in that way.
+#[test]
+fn public_benchmarks_are_asked_as_is_set() {
+    let folder = folder();
+    let path = folder.path();
+    let (rte, other): (Vec<String>, Vec<String>) = (0..5)
+        .map(|i| {
+            let record =
+                |noun: &str| json!({ "sentence1": format!("{noun} {i}"), "sentence2": "It is.", "label": i % 2 });
+            (record("cat").to_string(), record("dog").to_string())
+        })
+        .unzip();
+    fs::create_dir(path.join("benchmarks")).unwrap();
+    fs::write(path.join("benchmarks/rte.jsonl"), rte.join("\n")).unwrap();
+    fs::write(path.join("benchmarks/sst2.tsv"), "sentence\tlabel\na\t1\nb\t0\nc\t1\n").unwrap();
+    fs::write(path.join("other"), other.join("\n")).unwrap();
+    let usual = Asking {
+        style: Style::Paper,
+        shots: 0,
+        seed: settings(&[]).seed,
+        limit: None,
+        instruction: Instruction::None,
+    };
+    let rte = [("rte", "benchmarks/rte.jsonl")];
+    let both = [rte[0], ("sst2", "benchmarks/sst2.tsv")];
+    for (changes, asked, asking) in [
+        (["evaluation.tasks=[\"rte\"]", "evaluation.data=[\"benchmarks\"]", "seed=3"], &rte[..], usual),
+        (["evaluation.tasks=[\"rte\",\"sst2\"]", "evaluation.data=[\"benchmarks\"]", "seed=3"], &both, usual),
+        (
+            ["evaluation.tasks=[\"rte\"]", "evaluation.data=[\"other\"]", "evaluation.limit=2"],
+            &[("rte", "other")],
+            Asking { limit: Some(2), ..usual },
+        ),
+        (
+            [
+                "evaluation.tasks=[\"rte\",\"sst2\"]",
+                "evaluation.data=[\"other\",\"benchmarks/sst2.tsv\"]",
+                "evaluation.shots=2",
+            ],
+            &[("rte", "other"), both[1]],
+            Asking { shots: 2, ..usual },
+        ),
+        (
+            [
+                "evaluation.tasks=[\"rte\"]",
+                "evaluation.data=[\"benchmarks\"]",
+                "evaluation.style=\"lm-eval\"",
+            ],
+            &rte,
+            Asking { style: Style::LmEval, ..usual },
+        ),
+    ] {
+        let out = tempfile::tempdir().unwrap();
+        stage(path, out.path(), StageId::Pretrain, &changes);
+        stage(path, out.path(), StageId::Benchmarks, &changes);
+        let network = load(out.path(), "pretrain");
+        let left = out.path().join("benchmarks/pretrain");
+        assert_eq!(fs::read_dir(&left).unwrap().count(), asked.len() + 1, "{changes:?}");
+        for (task, file) in asked {
+            let documents = load_examples(&path.join(file)).unwrap();
+            let prepared = Prepared::new(named(task).unwrap(), &documents, asking).unwrap();
+            let expected = prepared.ask(&network, &DATA.tokenizer, None, 512, &mut Silent).unwrap().samples;
+            let found = left.join(format!("samples_{task}_{}.jsonl", asking.style.name()));
+            assert_eq!(fs::read_to_string(found).unwrap(), expected, "{changes:?}");
+        }
     }
 }

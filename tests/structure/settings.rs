@@ -219,6 +219,11 @@ const TESTED: &[Row] = &[
             "ppo.kl_horizon",
         ],
     ),
+    (
+        RECIPES,
+        "public_benchmarks_are_asked_as_is_set",
+        &["evaluation.tasks", "evaluation.data", "evaluation.style", "evaluation.shots", "evaluation.limit"],
+    ),
     (FAULTS, "a_spike_of_the_value_loss_or_the_ptx_loss_stops_ppo", &["limits.loss_spike"]),
     (
         FAULTS,

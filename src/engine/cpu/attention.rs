@@ -141,7 +141,7 @@ pub fn forward(out: &mut [f32], stats: &mut [f32], q: &[f32], k: &[f32], v: &[f3
                         let (m, inverse) = probabilities(&mut scores[i * work.span..], shape, t, None);
                         stats.of(pair)[2 * t..][..2].copy_from_slice(&[m, inverse]);
                     }
-                    weigh(out.of(pair), scores, weights, v_rows, shape, group, work);
+                    weigh(out.of(pair), t0, scores, weights, v_rows, shape, group, work);
                 }
             });
         }
@@ -255,7 +255,7 @@ impl OneHead<'_> {
                             *d = p * (*d - delta) * scale;
                         }
                     }
-                    weigh(dq, dscore, weights, k_rows, shape, group, work);
+                    weigh(dq, t0, dscore, weights, k_rows, shape, group, work);
                 }
                 let seen = visible_to(shape, &block);
                 for s0 in seen.clone().step_by(MR) {
@@ -302,10 +302,11 @@ impl OneHead<'_> {
     }
 }
 
-/// `out[t] = chain over the visible s of weight[t][s] rows[s]` for the queries t of `group`; weight is
-/// (MR, span) and `packed` (span, MR) takes its transpose.
+/// `out[t] = chain over the visible s of weight[t][s] rows[s]` for the queries t of `group`, whose rows of `out` begin at
+/// `first`; weight is (MR, span) and `packed` (span, MR) takes its transpose.
 fn weigh(
     out: &mut [f32],
+    first: usize,
     weight: &[f32],
     packed: &mut [f32],
     rows: &[f32],
@@ -324,7 +325,7 @@ fn weigh(
     for (panel, d) in rows.chunks_exact(work.tokens * NR).zip((0..hs).step_by(NR)) {
         let mut acc = [[V16::ZERO; NV]; MR];
         ragged(&packed[..depth * MR], &panel[seen.start * NR..seen.end * NR], &mut acc, &ranges);
-        store(&acc, out, group.start * hs + d, hs, group.len(), NR.min(hs - d));
+        store(&acc, out, first * hs + d, hs, group.len(), NR.min(hs - d));
     }
 }
 
@@ -456,6 +457,10 @@ impl Work {
         self.columns + self.rows + self.head_size * MR + 2 * MR * self.span
     }
 
+    fn cached(&self) -> usize {
+        self.head_size * MR + 2 * MR * self.span
+    }
+
     fn backward(&self) -> usize {
         2 * self.columns
             + 3 * self.rows
@@ -537,20 +542,34 @@ pub fn decode(
     let grain = row_grain(longest * hs);
     // Split over pairs of sequence and head: each has a cache of its own.
     par::for_each((Pairs::new(out, shape, hs), par::rows(&mut caches, 1)), grain, |_, (mut out, caches)| {
-        scratch::with(Use::Attention, longest.next_multiple_of(NR), |scores| {
+        let work = Work { tokens: caches.data[0].capacity, ..Work::sizes(longest, hs) };
+        scratch::with(Use::Attention, work.cached(), |buffer| {
             for (pair, cache) in out.pairs.clone().zip(caches.data) {
                 let (sequence, h) = (pair / shape.heads, pair % shape.heads);
                 let rows = shape.offsets[sequence] - shape.offsets[0]
                     ..shape.offsets[sequence + 1] - shape.offsets[0];
-                for (row, out) in rows.zip(out.of(pair).chunks_exact_mut(hs)) {
-                    let [q, k, v] = core::array::from_fn(|i| &qkv[row * 3 * c + i * c + h * hs..][..hs]);
-                    let t = positions[row] as usize;
-                    cache.push(t, k, v);
-                    cache.attend(out, scores, q, t, shape.window);
+                for row in rows.clone() {
+                    let [k, v] = core::array::from_fn(|i| &qkv[row * 3 * c + (i + 1) * c + h * hs..][..hs]);
+                    cache.push(positions[row] as usize, k, v);
+                }
+                let Some(t) = rows.clone().next().map(|row| positions[row] as usize) else { continue };
+                let (out, queries) = (out.of(pair), &qkv[rows.start * 3 * c + h * hs..]);
+                if rows.len() == 1 {
+                    cache.attend(out, buffer, &queries[..hs], t, shape.window);
+                } else {
+                    let queries = Rows { data: queries, stride: 3 * c };
+                    cache.attend_together(out, buffer, queries, t..t + rows.len(), shape, work);
                 }
             }
         });
     });
+}
+
+/// Rows of HS numbers that lie `stride` apart.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    data: &'a [f32],
+    stride: usize,
 }
 
 /// Keys and values of one head of one growing sequence, packed as the products want them.
@@ -604,6 +623,30 @@ impl HeadCache<'_> {
         softmax(visible, 1.0 / sqrt(hs as f32), None);
         out.fill(0.0);
         row_times_panels::<F32>(visible, &self.values[lo * NR..], 0, self.capacity * NR, out);
+    }
+
+    /// [`HeadCache::attend`] of the queries at `positions`, whose keys and values are stored; out is (positions, HS).
+    /// Some queries at a time share the reading of the cache, on the forward's tile.
+    fn attend_together(
+        &self,
+        out: &mut [f32],
+        buffer: &mut [f32],
+        queries: Rows,
+        positions: Range<usize>,
+        shape: Shape,
+        work: Work,
+    ) {
+        let hs = shape.head_size;
+        let [q_group, scores, weights] = carve(buffer, [hs * MR, MR * work.span, work.span * MR]);
+        for t0 in positions.clone().step_by(MR) {
+            let (row, group) = (t0 - positions.start, t0..(t0 + MR).min(positions.end));
+            pack::<MR>(queries.data, row * queries.stride, 1, queries.stride, group.len(), q_group);
+            scores_of(scores, q_group, &*self.keys, hs, work.span, visible_to(shape, &group));
+            for (i, t) in group.clone().enumerate() {
+                probabilities(&mut scores[i * work.span..], shape, t, None);
+            }
+            weigh(out, row, scores, weights, &*self.values, shape, group, work);
+        }
     }
 }
 

@@ -2,9 +2,13 @@
 //! `13a` tokens of mteval-v13a.pl, case kept, n-grams of up to four words, `exp` smoothing, and the brevity penalty
 //! against the reference whose length is nearest.
 //!
+//! sacrebleu's `intl` tokens are here too: TruthfulQA's authors use them.
+//!
 //! BLEU is no mean over sentences. [`Counts`] of sentences are added, and the score is made once from the sum.
 
 use std::collections::BTreeMap;
+
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 use super::answers::{is_space, words};
 use super::ngrams;
@@ -43,10 +47,18 @@ impl Counts {
     /// # Panics
     /// Without references.
     pub fn new<S: AsRef<str>>(hypothesis: &str, references: &[S]) -> Counts {
+        Counts::of(tokenized, hypothesis, references)
+    }
+
+    /// [`Counts::new`] with other tokens: [`tokenized`] or [`international`].
+    ///
+    /// # Panics
+    /// Without references.
+    pub fn of<S: AsRef<str>>(tokens: fn(&str) -> String, hypothesis: &str, references: &[S]) -> Counts {
         assert!(!references.is_empty(), "a hypothesis without references");
-        let hypothesis = tokenized(hypothesis);
+        let hypothesis = tokens(hypothesis);
         let hypothesis: Vec<&str> = words(&hypothesis).collect();
-        let references: Vec<String> = references.iter().map(|text| tokenized(text.as_ref())).collect();
+        let references: Vec<String> = references.iter().map(|text| tokens(text.as_ref())).collect();
         let references: Vec<Vec<&str>> = references.iter().map(|text| words(text).collect()).collect();
         let length = hypothesis.len();
         let lengths = references.iter().map(Vec::len);
@@ -137,6 +149,25 @@ pub fn tokenized(text: &str) -> String {
     words(&spaced).collect::<Vec<_>>().join(" ")
 }
 
+/// The tokens of `intl` (mteval-v14.pl) with single spaces between them: punctuation of any script stands by itself unless
+/// numbers are on both sides (or a number before it ends the text), and so does every symbol.
+pub fn international(text: &str) -> String {
+    let is = |c: char, group| c.general_category_group() == group;
+    let number = |c: char| is(c, GeneralCategoryGroup::Number);
+    let punctuation = |c: char| is(c, GeneralCategoryGroup::Punctuation);
+    let text = text.trim_end_matches(is_space);
+    let text = space_pairs(text, |a, b| !number(a) && punctuation(b), ["", " ", " "]);
+    let text = space_pairs(&text, |a, b| punctuation(a) && !number(b), [" ", " ", ""]);
+    let mut spaced = String::with_capacity(text.len() * 2);
+    for c in text.chars() {
+        match is(c, GeneralCategoryGroup::Symbol) {
+            true => spaced.extend([' ', c, ' ']),
+            false => spaced.push(c),
+        }
+    }
+    words(&spaced).collect::<Vec<_>>().join(" ")
+}
+
 /// Writes `spaces` before, between and after the characters of each pair that fits. As a regular expression does, it
 /// reads from left to right, and a character belongs to one pair only.
 fn space_pairs(text: &str, fits: impl Fn(char, char) -> bool, spaces: [&str; 3]) -> String {
@@ -180,6 +211,20 @@ mod tests {
         ];
         for (text, tokens) in cases {
             assert_eq!(tokenized(text), tokens, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn international_tokens_of_typical_text() {
+        let cases = [
+            ("Hello, world!", "Hello , world !"),
+            ("It costs $3,500.50 (net).", "It costs $ 3,500.50 ( net ) ."),
+            ("20-year-old's in 2020.", "20 - year - old ' s in 2020."),
+            ("«été»、3。", "« été » 、3。"),
+            ("a+b", "a + b"),
+        ];
+        for (text, tokens) in cases {
+            assert_eq!(international(text), tokens, "{text:?}");
         }
     }
 

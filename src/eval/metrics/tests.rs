@@ -48,6 +48,14 @@ fn tokens_are_sacrebleus() {
 }
 
 #[test]
+fn international_tokens_are_sacrebleus() {
+    let fixture = fixture("bleu");
+    for row in rows(&fixture["international"]) {
+        assert_eq!(bleu::international(text(&row[0])), text(&row[1]), "{row}");
+    }
+}
+
+#[test]
 fn bleu_is_sacrebleus() {
     let fixture = fixture("bleu");
     for row in rows(&fixture["corpora"]) {
