@@ -39,7 +39,7 @@ def padded(old, new):
 
 
 WHITENING = "huggingface/trl/pull/1540 alibaba/ROLL#475"
-MEANS = "huggingface/trl#2596 huggingface/transformers#24725 verl-project/verl/pull/906"
+MEANS = "huggingface/trl#2596 huggingface/transformers#24725 verl-project/verl#593 verl-project/verl/pull/906"
 SCORE_AFTER = "huggingface/trl#3750 huggingface/trl#1893 deepspeedai/DeepSpeedExamples/pull/672"
 
 BUGS = [
@@ -137,7 +137,9 @@ BUGS = [
         seen="natolambert/rlhf-book/pull/216"),
     bug("kl-of-tokens", "the mean over tokens instead of the sum over each episode", "F/padded/sequence_kl",
         padded("return ((log_probs - reference_log_probs) * mask).sum(dim=1).mean()",
-               "return masked_mean(log_probs - reference_log_probs, mask)")),
+               "return masked_mean(log_probs - reference_log_probs, mask)"), seen="CarperAI/trlx#438 CarperAI/trlx/pull/441"),
+    bug("kl-mean-of-means", "the mean over each episode's tokens instead of their sum", "F/padded/sequence_kl",
+        padded(".sum(dim=1).mean()\n", ".sum(dim=1).div(mask.sum(dim=1)).mean()\n"), seen="verl-project/verl/pull/7970"),
     bug("reward-read-at-padding", "the reward model read one column after the last real token", "F/padded/last_rewards",
         padded("token_rewards[torch.arange(len(mask)), last_tokens(mask)]",
                "token_rewards[torch.arange(len(mask)), (last_tokens(mask) + 1).clamp(max=mask.shape[1] - 1)]"),
@@ -167,10 +169,10 @@ BUGS = [
     bug("padding-leaks", "values and rewards at padding enter the advantages of real tokens", "F/padded/gae",
         padded("    rewards, values = rewards * mask, values * mask\n", ""),
         seen="natolambert/rlhf-book/pull/216 radixark/miles/pull/1827"),
-    bug("value-after-the-end", "the value at the first padding column stands for the one after the last token", "F/padded/gae",
+    bug("value-after-the-end", "the first padding column counts as one more token, with a value of its own", "F/padded/gae",
         padded("    rewards, values = rewards * mask, values * mask\n",
-               "    rewards = rewards * mask\n    values = values * ((torch.cumsum(1 - mask, dim=1) <= 1) | (mask > 0))\n"
-               "    rewards = rewards + values * (1 - mask)\n"), seen="huggingface/trl#3750"),
+               "    rewards = rewards * mask\n    values = values * ((torch.cumsum(1 - mask, dim=1) <= 1) | (mask > 0))\n"),
+        seen="huggingface/trl#3750"),
     mutant("gae_lambda_lost", "lambda is missing from the advantages' sum", "F/gae/* F/padded/gae",
            padded("gamma * lam * next_advantage", "gamma * next_advantage")),
     mutant("gae_value_sign", "the value added instead of subtracted", "F/gae/* F/padded/gae",
@@ -192,6 +194,8 @@ BUGS = [
     mutant("whiten_epsilon", "1e-2 for the 1e-8 in the root", "F/whiten/*"),
     bug("whiten-epsilon-outside", "epsilon added to the deviation, outside the root", "F/whiten/small/*",
         ("losses.py", "torch.sqrt(variance + 1e-8)", "(torch.sqrt(variance) + 1e-8)")),
+    bug("whiten-epsilon-as-floor", "the variance raised to at least epsilon, which is to be added", "F/whiten/small/*",
+        ("losses.py", "torch.sqrt(variance + 1e-8)", "torch.sqrt(torch.clamp(variance, min=1e-8))")),
     bug("unbiased-variance", "the variance divided by n - 1 where n is asked for", "F/whiten/*/population/* F/padded/whiten F/estimates",
         ("losses.py", "max(len(x) - 1, 1) if unbiased else len(x)", "max(len(x) - 1, 1)"),
         padded("** 2).sum() / count", "** 2).sum() / (count - 1)"), seen=WHITENING),
@@ -202,6 +206,9 @@ BUGS = [
     bug("whiten-mean-kept", "the mean kept where it should be taken off (advantages)", "F/whiten/*/shifted F/padded/whiten F/estimates",
         ("losses.py", "return y if shift_mean else y + mean", "return y + mean"),
         padded("return (x - mean) / torch.sqrt(variance + 1e-8) * mask", "return ((x - mean) / torch.sqrt(variance + 1e-8) + mean) * mask")),
+    bug("unbiased-variance-and-mean-kept", "the variance divided by n - 1, and the mean kept where it should be taken off", "F/estimates",
+        ("losses.py", "max(len(x) - 1, 1) if unbiased else len(x)", "max(len(x) - 1, 1)"),
+        ("losses.py", "return y if shift_mean else y + mean", "return y + mean"), seen="meta-pytorch/torchtune/pull/1005"),
     bug("whiten-counts-padding", "padding, as zeros, counts in mean and variance", "F/padded/whiten",
         padded("    count = mask.sum()\n    mean", "    x, count = x * mask, mask.numel()\n    mean"),
         padded("variance = (((x - mean) * mask) ** 2)", "variance = ((x - mean) ** 2)"),
@@ -227,7 +234,8 @@ BUGS = [
     bug("ptx-sum", "the pretraining loss as a sum", "F/ptx_loss",
         ("make_fixtures.py", "ptx = losses.cross_entropy(next_token)", "ptx = -next_token.sum()")),
     bug("head-init-1-over-d-plus-1", "a deviation of 1 / (C + 1)", "F/reward_head",
-        padded("math.sqrt(len(normals) + 1)", "(len(normals) + 1)")),
+        padded("math.sqrt(len(normals) + 1)", "(len(normals) + 1)"),
+        seen="OpenRLHF/OpenRLHF#348 vwxyzjn/lm-human-preference-details/pull/13"),
     bug("head-init-1-over-root-d", "a deviation of 1 / sqrt(C)", "F/reward_head",
         padded("math.sqrt(len(normals) + 1)", "math.sqrt(len(normals))")),
     bug("head-init-gpt2", "GPT-2's deviation of 0.02", "F/reward_head", padded("normals / math.sqrt(len(normals) + 1)", "normals * 0.02")),
@@ -240,7 +248,8 @@ BUGS = [
         ("losses.py", "return torch.maximum(unclipped, clipped).mean(), (", "return -torch.maximum(unclipped, clipped).mean(), ("),
         padded("return masked_mean(torch.maximum(-advantages * ratio, -advantages * clipped), mask)",
                "return -masked_mean(torch.maximum(-advantages * ratio, -advantages * clipped), mask)")),
-    mutant("clip_fraction_of_ratios_outside", "the clip fraction counts every ratio outside the range", "F/policy_loss"),
+    mutant("clip_fraction_of_ratios_outside", "the clip fraction counts every ratio outside the range", "F/policy_loss",
+           seen="natolambert/rlhf-book/pull/290"),
     mutant("clip_fraction_counts_the_rest", "the clip fraction counts the tokens where the unclipped term is larger", "F/policy_loss"),
     mutant("policy_clip_one_sided", "the ratio is clipped from above only", "F/policy_loss F/padded/policy_loss",
            padded("torch.clamp(ratio, 1.0 - clip, 1.0 + clip)", "torch.clamp(ratio, max=1.0 + clip)")),
@@ -248,6 +257,10 @@ BUGS = [
            padded("0.5 * masked_mean(torch.maximum(", "0.5 * masked_mean(torch.minimum(")),
     mutant("value_loss_factor", "the factor 0.5 is missing", "F/value_loss F/padded/value_loss",
            padded("0.5 * masked_mean(torch.maximum(", "masked_mean(torch.maximum(")),
+    bug("value-loss-past-the-end", "the value loss counts one padding column of each row", "F/padded/value_loss",
+        padded("    clipped = torch.clamp(values, old_values - clip, old_values + clip)\n",
+               "    mask = (torch.arange(mask.shape[1]) <= (last_tokens(mask) + 1)[:, None]).long()\n"
+               "    clipped = torch.clamp(values, old_values - clip, old_values + clip)\n"), seen="huggingface/trl#3750"),
     bug("value-clip-lost", "the value is not clipped", "F/value_loss F/padded/value_loss",
         ("losses.py", "return 0.5 * torch.maximum((values - returns) ** 2, (clipped - returns) ** 2).mean()",
          "return 0.5 * ((values - returns) ** 2).mean()"),
@@ -257,7 +270,7 @@ BUGS = [
          "return 0.5 * ((clipped - returns) ** 2).mean()")),
     mutant("adaptive_kl_unclipped", "the error is not clipped to 0.2", "F/adaptive_kl"),
     bug("adaptive-kl-per-batch", "the coefficient moves once for each batch instead of for each episode", "F/adaptive_kl",
-        ("losses.py", "error * episodes / horizon", "error / horizon"), seen="CarperAI/trlx/issues/438"),
+        ("losses.py", "error * episodes / horizon", "error / horizon")),
     mutant("ptx_coefficient_lost", "the pretraining loss without its coefficient", "I/ppo/gradients"),
     mutant("temperature_multiplies", "logits multiplied by the temperature", "F/padded/log_probs I/ppo/rollout",
            padded("logits[:, prompt_length - 1 : -1] / temperature", "logits[:, prompt_length - 1 : -1] * temperature")),
