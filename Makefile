@@ -1,7 +1,7 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo paper demo-check test test-cuda fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl eval-check docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo paper demo-check test test-cuda fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl eval-check vectors-check conformance docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
@@ -26,6 +26,9 @@ help:
 	@echo "make eval-check   whether evaluate gives what lm-evaluation-harness gives, and how fast beside it, on the files"
 	@echo "                  below DATA=folder (a Python environment of its own, 6 GB)"
 	@echo "make fixtures     make fixtures/ again with PyTorch (a Python environment of its own, 6 GB)"
+	@echo "make vectors-check  the Python package of the vectors: its wheel, built, installed and tested (needs PyPI)"
+	@echo "make conformance  reference/CONFORMANCE.md again: other programs against the vectors (the same environment as"
+	@echo "                  fixtures, and the network)"
 	@echo "make mutants-cuda whether the tests notice each of 48 errors put into the CUDA kernels (needs a C++ compiler)"
 	@echo "make mutants      whether the tests notice each of 105 errors put into the library, one at a time (or ONLY=\"NAME .."
 	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 54 in the"
@@ -100,11 +103,20 @@ fuzz:
 fixtures: .venv-fixtures/done
 	.venv-fixtures/bin/python reference/make_fixtures.py --out fixtures
 	.venv-fixtures/bin/python reference/make_metric_fixtures.py --out fixtures
+	.venv-fixtures/bin/python reference/make_cases.py --out fixtures
 
 fixtures-check: .venv-fixtures/done
 	.venv-fixtures/bin/python reference/make_fixtures.py --out fixtures --check
 	.venv-fixtures/bin/python reference/make_metric_fixtures.py --out fixtures --check
+	.venv-fixtures/bin/python reference/make_cases.py --out fixtures --check
 	.venv-fixtures/bin/python reference/self_check.py
+
+vectors-check:
+	sh reference/python/check.sh
+
+# Versions are pinned in the script; what it fetches goes to .venv-peers.
+conformance: .venv-fixtures/done
+	.venv-fixtures/bin/python reference/conformance.py --peers .venv-peers --out reference/CONFORMANCE.md
 
 # One build of the tests, then some seconds for each error: 25 minutes on two cores. The reference's needs PyTorch.
 mutants:
@@ -155,4 +167,4 @@ eval-check: build .venv-eval/done
 
 clean:
 	cargo clean
-	rm -rf runs .venv-fixtures .venv-trl .venv-eval
+	rm -rf runs .venv-fixtures .venv-trl .venv-eval .venv-peers

@@ -29,6 +29,7 @@ import bpe_text
 import losses
 import model
 import optim
+import padded
 from model import Config
 
 SEED = 20220304  # the day arXiv received the paper
@@ -290,6 +291,79 @@ def ppo_functions(draw):
     return out
 
 
+def episodes(draw):
+    """Functions of padded batches (`padded.py`), and of packed ones what `ppo_functions` cannot tell apart."""
+    n, out = draw.normal, {}
+    rows, prompt_length, columns, vocab_size, end, pad = 4, 3, 9, 13, 11, 12
+    lengths = torch.tensor([4, 9, 1, 6])
+    mask = (torch.arange(columns) < lengths[:, None]).long()
+    left = torch.flip(mask, [1])
+    out |= {"mask": mask, "left_mask": left, "positions": padded.positions(left), "right_positions": padded.positions(mask)}
+
+    sampled = draw.tokens(rows * columns, end).reshape(rows, columns)
+    for row, column in [(0, 3), (0, 6), (2, 0), (3, 5), (3, 6), (3, 8)]:
+        sampled[row, column] = end
+    out |= prefixed("truncate.", {"tokens": sampled, "end_of_text": torch.tensor(end), "pad": torch.tensor(pad),
+                                  "truncated": padded.truncate(sampled, end, pad)})
+
+    token_rewards = n(rows, columns)
+    out |= prefixed("last_rewards.", {"token_rewards": token_rewards, "rewards": padded.last_rewards(token_rewards, mask)})
+
+    temperature = exact(0.7)
+    logits, token_values = n(rows, prompt_length + columns, vocab_size, scale=2.0), n(rows, prompt_length + columns)
+    tokens = draw.tokens(rows * (prompt_length + columns), vocab_size).reshape(rows, prompt_length + columns)
+    out |= {"prompt_length": torch.tensor(prompt_length)}
+    out |= prefixed("log_probs.", {
+        "logits": logits, "tokens": tokens, "temperature": draw.floats(temperature),
+        "log_probs": padded.response_log_probs(logits, tokens, prompt_length, temperature, mask)})
+    out |= prefixed("values.", {"token_values": token_values, "values": padded.values_before(token_values, prompt_length, mask)})
+
+    log_probs, reference, scores, beta = n(rows, columns, mean=-3.0), n(rows, columns, mean=-3.0), n(rows), exact(0.02)
+    out |= prefixed("kl.", {
+        "log_probs": log_probs, "reference_log_probs": reference, "scores": scores, "kl_coefficient": draw.floats(beta),
+        "rewards": padded.kl_rewards(log_probs, reference, scores, mask, beta),
+        "sequence_kl": padded.sequence_kl(log_probs, reference, mask)})
+
+    rewards, values, gamma, lam = n(rows, columns), n(rows, columns), exact(0.99), exact(0.95)
+    advantages, returns = padded.gae(rewards, values, mask, gamma, lam)
+    out |= prefixed("gae.", {"rewards": rewards, "values": values, "gamma": draw.floats(gamma), "lambda": draw.floats(lam),
+                             "advantages": advantages, "returns": returns})
+    x = n(rows, columns, scale=2.0, mean=1.0)
+    out |= prefixed("whiten.", {"x": x, "y": padded.whiten(x, mask)})
+    micro_batches = [0, 1, 4]
+    out |= prefixed("mean.", {"x": x, "mean": padded.masked_mean(x, mask), "micro_batches": torch.tensor(micro_batches),
+                              "accumulated": padded.accumulated_mean(x, mask, micro_batches)})
+
+    clip = exact(0.2)
+    old, advantages = n(rows, columns, mean=-3.0), n(rows, columns)
+    new = (old + n(rows, columns, scale=0.3)).float().to(draw.dtype).requires_grad_()
+    loss = padded.policy_loss(new, old, advantages, mask, clip)
+    out |= prefixed("policy_loss.", {"log_probs": new, "old_log_probs": old, "advantages": advantages, "clip": draw.floats(clip),
+                                     "loss": loss, **backward(loss, None, log_probs=new)})
+    old, returns = n(rows, columns), n(rows, columns)
+    new = (old + n(rows, columns, scale=0.3)).float().to(draw.dtype).requires_grad_()
+    loss = padded.value_loss(new, old, returns, mask, clip)
+    out |= prefixed("value_loss.", {"values": new, "old_values": old, "returns": returns, "clip": draw.floats(clip),
+                                    "loss": loss, **backward(loss, None, values=new)})
+
+    # Packed.
+    offsets, prompt_lengths = offsets_of([5, 9, 3, 12]), torch.tensor([2, 8, 1, 4])
+    next_token = n(25, mean=-3.0).requires_grad_()  # 29 tokens, of which the first of each sequence has none
+    out |= {"packed.offsets": offsets, "packed.log_probs": next_token, "packed.prompt_lengths": prompt_lengths}
+    ptx = losses.cross_entropy(next_token)
+    out |= prefixed("ptx_loss.", {"loss": ptx, **backward(ptx, None, log_probs=next_token)})
+    sft = losses.cross_entropy(losses.response_log_probs(next_token, offsets, prompt_lengths))
+    out |= prefixed("sft_loss.", {"loss": sft, **backward(sft, None, log_probs=next_token)})
+    rewards, values = n(29), n(29)
+    advantages, returns = losses.gae(rewards, values, offsets, gamma, lam)
+    out |= prefixed("estimates.", {"rewards": rewards, "values": values, "advantages": losses.whiten(advantages), "returns": returns})
+    small = n(11, scale=2.0**-13)  # its variance is near the epsilon
+    out |= prefixed("whiten_small.", {"x": small, "y": losses.whiten(small)})
+    normals = n(16)
+    out |= prefixed("head.", {"normals": normals, "weights": padded.head_weights(normals)})
+    return out
+
+
 POLICY = Config(61, 24, 16, 2, 2, 64)
 END_OF_TEXT = 60
 
@@ -384,6 +458,7 @@ FIXTURES = {
     "sft": sft,
     "reward": reward,
     "ppo_functions": ppo_functions,
+    "episodes": episodes,
     "ppo_iteration": ppo_iteration,
 }
 

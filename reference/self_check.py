@@ -19,6 +19,7 @@ import losses
 import make_fixtures
 import model
 import optim
+import padded
 
 FAILURES = []
 
@@ -155,6 +156,46 @@ def check_losses(draw):
     compare("K = 2 is the pairwise loss", losses.reward_loss(r, [0, 2], [2, 1])[0], -F.logsigmoid(r[1] - r[0]))
 
 
+def check_padded(draw):
+    """The padded functions are the packed ones, whatever stands at padding."""
+    lengths = torch.tensor([4, 9, 1, 6])
+    mask = (torch.arange(9) < lengths[:, None]).long()
+    offsets = make_fixtures.offsets_of(lengths)
+    x, y, z = draw.normal(4, 9), draw.normal(4, 9), draw.normal(4, 9)
+
+    def packed(t):
+        return t[mask > 0]
+
+    for name, ours, theirs in zip(("advantages", "returns"), padded.gae(x, y, mask, 0.9, 0.8),
+                                  losses.gae(packed(x), packed(y), offsets, 0.9, 0.8)):
+        compare(f"padded GAE, {name} = the packed one's", packed(ours), theirs)
+        compare("  and 0 at padding", ours[mask == 0], torch.zeros(int((mask == 0).sum())), 0.0)
+    scores = draw.normal(4)
+    compare("padded rewards = the packed ones", packed(padded.kl_rewards(x, y, scores, mask, 0.02)),
+            losses.kl_rewards(packed(x), packed(y), scores, offsets, 0.02))
+    compare("padded whitening = the packed one", packed(padded.whiten(x, mask)), losses.whiten(packed(x)))
+    compare("padded policy loss = the packed one", padded.policy_loss(x, y, z, mask, 0.2),
+            losses.policy_loss(packed(x), packed(y), packed(z), 0.2)[0])
+    compare("padded value loss = the packed one", padded.value_loss(x, y, z, mask, 0.2),
+            losses.value_loss(packed(x), packed(y), packed(z), 0.2))
+    compare("the mean = numpy's masked one", padded.masked_mean(x, mask), float(np.ma.masked_array(x, mask == 0).mean()))
+    for cut in ([0, 4], [0, 1, 4], [0, 1, 2, 3, 4]):
+        compare(f"  and in micro-batches {cut}", padded.accumulated_mean(x, mask, cut), padded.masked_mean(x, mask))
+    compare("sequence KL = a sum by hand", padded.sequence_kl(x, y, mask),
+            sum((x[b, :n] - y[b, :n]).sum() for b, n in enumerate(lengths)) / 4)
+    compare("rewards at the last token = by hand", padded.last_rewards(x, mask), torch.stack([x[b, n - 1] for b, n in enumerate(lengths)]))
+    for side, m in (("left", mask.flip(1)), ("right", mask)):
+        theirs = (m.cumsum(-1) - 1).masked_fill(m == 0, 0)  # as transformers' generate makes them
+        compare(f"positions, padding on the {side} = transformers'", padded.positions(m), theirs, 0)
+    logits, tokens = draw.normal(4, 12, 13), draw.tokens(4 * 12, 13).reshape(4, 12)
+    theirs = -F.cross_entropy((logits[:, 2:-1] / 0.7).flatten(0, 1), tokens[:, 3:].flatten(), reduction="none").reshape(4, 9)
+    compare("response log-probs = torch's cross-entropy", padded.response_log_probs(logits, tokens, 3, 0.7, mask), theirs * mask)
+    sampled = [[1, 9, 3, 9, 5], [1, 2, 3, 4, 5], [9, 9, 9, 9, 9]]
+    cut = [row[: row.index(9) + 1] if 9 in row else row for row in sampled]
+    compare("truncation = list's index", padded.truncate(torch.tensor(sampled), 9, 0), torch.tensor([c + [0] * (5 - len(c)) for c in cut]), 0)
+    compare("head's deviation", padded.head_weights(torch.ones(15)), torch.full((15,), 0.25))
+
+
 def check_bpe():
     merges = bpe.train(bpe_text.DOCUMENTS, bpe_text.VOCAB_SIZE)
     vocabulary, lines = bpe.huggingface_files(merges)
@@ -183,6 +224,7 @@ def main():
     check_rounding(make_fixtures.Draw("rounding", torch.float64))
     check_optimizer(draw)
     check_losses(draw)
+    check_padded(draw)
     check_bpe()
     print(f"{len(FAILURES)} failures" if FAILURES else "all comparisons hold")
     return 1 if FAILURES else 0
