@@ -12,7 +12,7 @@
 //! | 2 | [`model`] | the parameter layout, the block's ten calls, [`model::Network`], what a [`model::Loss`] is, decoding |
 //! | 3 | [`loss`], [`optim`] | cross-entropy, the reward loss, PPO's pure functions; AdamW, schedules, [`optim::Learner`] |
 //! | 4 | [`text`], `data`, [`checkpoint`] | byte-level BPE; data formats; safetensors and model directories |
-//! | 5 | `world` | the paper's data in miniature |
+//! | 5 | `world`, `fixtures` | the paper's data in miniature; the conformance vectors |
 //! | 6 | `settings`, `run` | every number of a run; the run directory, and the driver of all stages |
 //! | 7 | `train` | the stages, each a file that is its algorithm |
 //! | 8 | `eval`, `report` | the comparison of models; the HTML report |
@@ -26,6 +26,7 @@
 //! | none | | numbers, engine, model, losses, optimizer, tokens, model directories in memory: `no_std` with `alloc` |
 //! | `std` | yes | threads, files, data, settings, the stages of training, evaluation |
 //! | `app` | yes | `std`, and the program: command line, progress, report, bench |
+//! | `fixtures` | with `app` | the conformance vectors of `fixtures/` (1.5 MB), to check another implementation with |
 //! | `cuda` | | the engine on an NVIDIA GPU, with the same bits; its libraries are loaded at run time |
 //!
 //! A library user who trains takes `default-features = false, features = ["std"]`.
@@ -60,6 +61,8 @@ pub mod bench;
 pub mod data;
 #[cfg(feature = "std")]
 pub mod eval;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 #[cfg(feature = "std")]
 pub mod recipe;
 #[cfg(feature = "app")]

@@ -1,6 +1,7 @@
 //! The command line's grammar; no command does anything here.
 
 mod evaluate;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use crate::run::StageId;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use evaluate::{EvaluateArgs, InstructionArg, StyleArg};
+pub use verify::{TemplateArg, VerifyArgs};
 
 /// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.
 #[derive(Debug, Parser)]
@@ -96,6 +98,11 @@ pub enum Command {
     ///
     /// Prints the paths of what was written, one a line.
     Report(ReportArgs),
+    /// Check another implementation's outputs against the conformance vectors, and name its bugs
+    ///
+    /// A line for each case: exact, within its tolerance, off by so many tolerances, or missing; and where the outputs are
+    /// those of a known bug, its name. Exit code 0 if every case passes, 1 otherwise.
+    Verify(VerifyArgs),
     /// Measure this machine: matrix products, training steps, sampling
     Bench(BenchArgs),
     /// Say what was compiled in, what this machine has, and whether the results have the promised bits

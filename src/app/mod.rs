@@ -8,6 +8,7 @@ pub mod bench;
 pub mod bits;
 pub mod chat;
 pub mod config;
+pub mod conversation;
 pub mod course;
 pub mod demo;
 pub mod doctor;
@@ -21,6 +22,8 @@ pub mod progress;
 pub mod report;
 pub mod reproduce;
 pub mod tables;
+pub mod template;
+pub mod verify;
 pub mod writer;
 
 use std::io::ErrorKind;
@@ -90,13 +93,16 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Evaluate(args) => on_device!(computing, |engine| evaluate::run(args, engine)),
         Command::Bench(args) => bench::run(args, computing),
         Command::Doctor => doctor::run(device),
-        Command::Init(_) | Command::Tokenize(_) | Command::Report(_) if device.is_some() => {
-            let hint = "init, tokenize and report compute nothing that a device would";
+        Command::Init(_) | Command::Tokenize(_) | Command::Report(_) | Command::Verify(_)
+            if device.is_some() =>
+        {
+            let hint = "init, tokenize, report and verify compute nothing that a device would";
             Err(Error::usage("--device", "a command that computes", "another", hint))
         }
         Command::Init(args) => init::run(args),
         Command::Tokenize(args) => inference::tokenize(args),
         Command::Report(args) => report::run(args),
+        Command::Verify(args) => verify::run(args),
     });
     // Numbers that are not finite, and all that was said of them, may be a device's fault.
     crate::engine::check_devices()?;

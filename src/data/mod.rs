@@ -26,6 +26,7 @@ pub mod fields;
 pub mod filters;
 pub mod normal_form;
 pub mod passages;
+pub mod program;
 pub mod prompts;
 pub mod source;
 pub mod split;

@@ -4,12 +4,9 @@
 //! `{"id": .., "prompt": .., "continuation": ..}`; on its standard output it answers each, in any order, by a line
 //! `{"id": .., "score": ..}` with a number from 0 to 1. What it says on standard error is shown.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-
 use serde_json::{Value, json};
 
+use crate::data::program;
 use crate::error::{Error, Result};
 use crate::text::json;
 
@@ -25,43 +22,28 @@ pub struct Text {
 /// The scores of texts, each from 0 to 1, in the order of the texts. The id of a text is its place, from 0.
 ///
 /// # Errors
-/// [`Error::Io`] when there is no shell; [`Error::Format`] naming the command when it fails, leaves a text out, answers
-/// one twice, or answers by anything else than such a line.
+/// Those of [`program::ask`]; [`Error::Format`] naming the command when it leaves a text out, answers one twice, or answers
+/// by anything else than such a line.
 pub fn scores(command: &str, texts: &[Text]) -> Result<Vec<f64>> {
-    let failed = |what| move |error| Error::io(format!("the scorer `{command}`"), what, error);
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(failed("start"))?;
-    // Written by a thread of its own: a command may answer before it has read everything.
-    let mut input = child.stdin.take().expect("asked for above");
-    let lines: Vec<String> = texts.iter().enumerate().map(line).collect();
-    let writer = thread::spawn(move || {
-        // A command that stops reading shows in what it answers.
-        let _ = lines.iter().try_for_each(|line| writeln!(input, "{line}"));
-    });
-    let answers = read(command, &mut child, texts.len());
-    if answers.is_err() {
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(failed("wait for"))?;
-    // Those whom it started may still hold its input open; the thread ends with them, or with the program.
-    if answers.is_ok() {
-        let _ = writer.join();
-    }
-    let answers = answers?;
-    let wrong = |expected: String, found: String| Err(refusal(command, "", expected, found));
-    if !status.success() {
-        return wrong("an exit code of 0".into(), status.to_string());
-    }
-    match answers.iter().position(Option::is_none) {
-        None => Ok(answers.into_iter().flatten().collect()),
+    let mut scores = vec![None; texts.len()];
+    program::ask(command, texts.iter().enumerate().map(line).collect(), |number, line| {
+        let (id, score) = score(line, texts.len())
+            .map_err(|(expected, found)| refusal(command, program::at(number), expected, found))?;
+        match scores[id].replace(score) {
+            None => Ok(()),
+            Some(_) => {
+                let found = format!("the id {id} again");
+                Err(refusal(command, program::at(number), "one score for each id".into(), found))
+            }
+        }
+    })?;
+    match scores.iter().position(Option::is_none) {
+        None => Ok(scores.into_iter().flatten().collect()),
         Some(missing) => {
-            let answered = answers.iter().flatten().count();
+            let answered = scores.iter().flatten().count();
             let found = format!("{answered}; the first without one has the id {missing}");
-            wrong(format!("a line with a score for each of {} texts", texts.len()), found)
+            let expected = format!("a line with a score for each of {} texts", texts.len());
+            Err(refusal(command, String::new(), expected, found))
         }
     }
 }
@@ -70,39 +52,25 @@ fn line((id, text): (usize, &Text)) -> String {
     json!({ "id": id, "prompt": text.prompt, "continuation": text.continuation }).to_string()
 }
 
-/// What the command answers, to its end.
-fn read(command: &str, child: &mut Child, texts: usize) -> Result<Vec<Option<f64>>> {
-    let output = child.stdout.take().expect("asked for above");
-    let mut scores = vec![None; texts];
-    for (number, line) in BufReader::new(output).lines().enumerate() {
-        let at = format!("line {}", number + 1);
-        let wrong = |expected: &str, found: String| refusal(command, &at, expected, found);
-        let line = line.map_err(|error| wrong("text", error.to_string()))?;
-        let shown = || format!("{:?}", line.chars().take(60).collect::<String>());
-        let answer = match json::parse(line.as_bytes()) {
-            Ok(Value::Object(answer)) => answer,
-            _ => return Err(wrong(FORM, shown())),
-        };
-        let (id, score) =
-            (answer.get("id").and_then(Value::as_u64), answer.get("score").and_then(Value::as_f64));
-        let (Some(id), Some(score)) = (id, score) else { return Err(wrong(FORM, shown())) };
-        if !(0.0..=1.0).contains(&score) {
-            return Err(wrong("a score from 0 to 1", score.to_string()));
-        }
-        match scores.get_mut(id as usize) {
-            None => return Err(wrong(&format!("an id below {texts}"), id.to_string())),
-            Some(Some(_)) => return Err(wrong("one score for each id", format!("the id {id} again"))),
-            Some(place) => *place = Some(score),
-        }
+/// The id and the score of an answer; or what was expected and found.
+fn score(line: &str, texts: usize) -> core::result::Result<(usize, f64), (String, String)> {
+    let answer = json::parse(line.as_bytes()).unwrap_or(Value::Null);
+    let (Some(id), Some(score)) = (answer["id"].as_u64(), answer["score"].as_f64()) else {
+        let form = "a line of JSON with an id, a whole number, and a score, a number";
+        return Err((form.into(), format!("{:?}", line.chars().take(60).collect::<String>())));
+    };
+    if !(0.0..=1.0).contains(&score) {
+        return Err(("a score from 0 to 1".into(), score.to_string()));
     }
-    Ok(scores)
+    match usize::try_from(id).ok().filter(|id| *id < texts) {
+        Some(id) => Ok((id, score)),
+        None => Err((format!("an id below {texts}"), id.to_string())),
+    }
 }
 
-const FORM: &str = "a line of JSON with an id, a whole number, and a score, a number";
-
-fn refusal(command: &str, at: &str, expected: impl ToString, found: String) -> Error {
+fn refusal(command: &str, at: String, expected: String, found: String) -> Error {
     let hint = "a scorer reads lines of {\"id\", \"prompt\", \"continuation\"} and writes lines of {\"id\", \"score\"}";
-    Error::format(format!("the scorer `{command}`"), at, expected, found, hint)
+    Error::format(format!("`{command}`"), at, expected, found, hint)
 }
 
 #[cfg(test)]
@@ -132,27 +100,36 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_one_clear_error() {
         for (command, expected) in [
-            ("exit 3", "expected an exit code of 0, found exit status: 3"),
-            ("no-such-program-at-all 2>/dev/null", "expected an exit code of 0, found exit status: 127"),
+            ("exit 3", ": expected a program that succeeds, found exit status: 3"),
+            (
+                "no-such-program-at-all 2>/dev/null",
+                ": expected a program that succeeds, found exit status: 127",
+            ),
             (
                 "cat >/dev/null; echo '{\"id\":1,\"score\":0}'",
-                "expected a line with a score for each of 2 texts, found 1; the first without one has the id 0",
+                ": expected a line with a score for each of 2 texts, found 1; the first without one has the id 0",
             ),
             (
                 "cat",
-                "line 1: expected a line of JSON with an id, a whole number, and a score, a number, found \"{",
+                ": line 1 of its output: expected a line of JSON with an id, a whole number, and a score, a number, found \"{",
             ),
-            ("echo hello", "line 1: expected a line of JSON with an id"),
-            ("echo '{\"id\":0,\"score\":1.5}'", "line 1: expected a score from 0 to 1, found 1.5"),
-            ("echo '{\"id\":2,\"score\":1}'", "line 1: expected an id below 2, found 2"),
+            ("echo hello", ": line 1 of its output: expected a line of JSON with an id"),
+            (
+                "echo '{\"id\":0,\"score\":1.5}'",
+                ": line 1 of its output: expected a score from 0 to 1, found 1.5",
+            ),
+            ("echo '{\"id\":2,\"score\":1}'", ": line 1 of its output: expected an id below 2, found 2"),
             (
                 "echo '{\"id\":0,\"score\":1}'; echo '{\"id\":0,\"score\":1}'",
-                "line 2: expected one score for each id, found the id 0 again",
+                ": line 2 of its output: expected one score for each id, found the id 0 again",
             ),
-            ("printf '\\377\\n'", "line 1: expected text, found stream did not contain valid UTF-8"),
+            (
+                "printf '\\377\\n'",
+                ": line 1 of its output: expected text, found stream did not contain valid UTF-8",
+            ),
         ] {
             let message = scores(command, &texts(2)).unwrap_err().to_string();
-            assert!(message.starts_with(&format!("the scorer `{command}`: {expected}")), "{message}");
+            assert!(message.starts_with(&format!("`{command}`{expected}")), "{message}");
         }
     }
 }

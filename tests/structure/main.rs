@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 12] = [
     &["model"],
     &["loss", "optim"],
     &["text", "data", "checkpoint"],
-    &["world"],
+    &["world", "fixtures"],
     &["settings", "run"],
     &["train"],
     &["eval", "report"],

@@ -39,6 +39,9 @@ fn mistakes_exit_with_2_and_name_the_flag() {
         ("instructgpt evaluate --model m --task piqa --data d --out o --style gpt", "--style"),
         ("instructgpt evaluate --model m --task piqa --data d --out o --limit 0", "--limit"),
         ("instructgpt report", "<DIR>"),
+        ("instructgpt verify", "--vectors"),
+        ("instructgpt verify --vectors a --level X", "--level"),
+        ("instructgpt verify --template numpy --json", "--json"),
         ("instructgpt report r --watch --csv c", "--csv"),
     ] {
         let error = parse(line).unwrap_err();
