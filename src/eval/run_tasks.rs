@@ -68,8 +68,8 @@ pub struct Length {
     pub written: bool,
 }
 
-/// Tokens that are handed to the model at a time.
-const TOGETHER: usize = 1 << 13;
+/// Tokens that are handed to the model at a time; of texts that are written, the room for them.
+pub const TOGETHER: usize = 1 << 13;
 
 impl Prepared {
     /// Reads the documents of a task as they are to be asked.
@@ -219,17 +219,18 @@ impl Prepared {
         tokenizer: &Tokenizer,
         cut: &mut (usize, usize),
     ) -> Result<Vec<Answered>> {
-        let (mut contexts, mut starts, mut tokens) = (Vec::new(), Vec::<Start>::new(), 0);
+        let (mut contexts, mut starts, mut longest) = (Vec::new(), Vec::<Start>::new(), 0);
         for index in range.clone() {
             let Request::Text(writing) = &self.items[index].request else { break };
             let context = format!("{}{}", self.before(index), writing.prompt);
             let start = start(tokenizer, &network.config, &context, writing.most, writing.stops);
             let start = start.map_err(|unfit| self.refusal(index, "", unfit, network.config.context))?;
             count(cut, start.cut);
-            tokens += start.tokens.len() + start.most;
+            longest = longest.max(start.tokens.len() + start.most);
             starts.push(start);
             contexts.push(context);
-            if tokens >= 2 * TOGETHER {
+            // Each has the room of the longest.
+            if starts.len() * longest >= TOGETHER {
                 break;
             }
         }
