@@ -70,6 +70,8 @@ pub struct Length {
 
 /// Documents are handed to the model until their tokens would fill so many passes, if none began as another.
 const TOGETHER: usize = 8;
+/// Room for the texts that are written at a time, in tokens.
+pub const ROOM: usize = 1 << 13;
 
 impl Prepared {
     /// Reads the documents of a task as they are to be asked.
@@ -213,7 +215,7 @@ impl Prepared {
 
     /// What the model writes after the first prompts of a range.
     fn write<E: Engine>(&self, range: Range<usize>, model: &mut Model<E>) -> Result<Vec<Answered>> {
-        let (mut contexts, mut starts, mut tokens) = (Vec::new(), Vec::<Start>::new(), 0);
+        let (mut contexts, mut starts, mut longest) = (Vec::new(), Vec::<Start>::new(), 0);
         // What is asked beside the text: of a document a continuation at most.
         let mut pairs: Vec<Vec<Pair>> = Vec::new();
         let config = &model.network.config;
@@ -225,10 +227,11 @@ impl Prepared {
             let beside = writing.beside.map(|continuation| self.pair(index, model, &context, continuation));
             pairs.push(beside.transpose()?.into_iter().collect());
             model.count(start.cut);
-            tokens += start.tokens.len() + start.most;
+            longest = longest.max(start.tokens.len() + start.most);
             starts.push(start);
             contexts.push(context);
-            if tokens >= TOGETHER * model.rows {
+            // Each has the room of the longest.
+            if starts.len() * longest >= ROOM {
                 break;
             }
         }

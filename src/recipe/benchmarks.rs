@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::named::wanted;
 use super::planner::Planner;
 use crate::error::{Error, Result};
-use crate::eval::run_tasks::{Asking, Length, Prepared};
+use crate::eval::run_tasks::{Asking, Length, Prepared, ROOM};
 use crate::eval::task_files;
 use crate::eval::tasks::Instruction;
 use crate::model::{Head, ModelConfig};
@@ -74,9 +74,6 @@ pub(super) fn lengths(settings: &Settings, root: &Path, tokenizer: &Tokenizer) -
     Ok(prepared.iter().flat_map(|(task, _)| task.lengths(tokenizer)).collect())
 }
 
-/// Texts that are written at a time, about.
-const TOGETHER: usize = 64;
-
 impl Planner<'_> {
     pub(super) fn benchmarks(&self, stage: &mut PlannedStage) -> Result<()> {
         let s = self.s;
@@ -94,7 +91,7 @@ impl Planner<'_> {
             }
             let together = s.device.decoded_together();
             let memory = model.reader_bytes(Head::LanguageModel, s.micro_batch_tokens, s.device)
-                + model.sampling_bytes(TOGETHER, model.context, together);
+                + model.sampling_bytes(ROOM.div_ceil(model.context), model.context, together);
             largest = largest.max(memory);
         }
         // One after the other is in memory.

@@ -72,8 +72,8 @@ impl Task for Drop {
             Style::LmEval => (format!("{passage} {question}"), &["."], 256),
         };
         // Examples of lm-evaluation-harness have the names of the answer's fields here.
-        let target = format!(" {}", references[0].join(", "));
-        Ok(write(document, target, Writing { prompt, stops, most, references, beside: None }))
+        let target = references[0].join(", ");
+        Ok(write(document, " ", target, Writing { prompt, stops, most, references, beside: None }))
     }
 
     fn judge(&self, writing: &Writing, written: &Written, _: Style) -> Vec<Score> {
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!((harness[1].stops, harness[1].most), (&["."][..], 256));
         let items = items(&Drop, Style::Paper, DISTRIBUTED).unwrap();
         assert_eq!(items.iter().map(|item| item.group).collect::<Vec<_>>(), [Some(0), Some(0)]);
-        assert_eq!((&items[1].target[..], &items[1].at[..]), (" May 1999", "record 1, nfl_1, question 2"));
+        assert_eq!((&items[1].target[..], &items[1].at[..]), ("May 1999", "record 1, nfl_1, question 2"));
         assert_eq!(
             Drop.head(Style::Paper),
             "Answer each question using information in the preceding passage.\n\n"

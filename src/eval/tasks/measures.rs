@@ -333,7 +333,7 @@ mod tests {
         assert_eq!((alone.error, alone.estimate.low), (None, f64::NEG_INFINITY));
         // Ones and zeros: the standard error is near that of a mean, sqrt(1/4 / 400).
         let judged = |i: usize| {
-            let score = if i.is_multiple_of(2) { 1.0 } else { 0.0 };
+            let score = f64::from(u8::from(i.is_multiple_of(2)));
             Judged { no_answer: 0.0, score, answerable: true, empty: false }
         };
         let documents: Vec<Scored> = (0..400)

@@ -277,9 +277,9 @@ fn item(document: &Fields, target: String, choices: Vec<Choice>, example: Option
     })
 }
 
-/// An item of writing. As an example it is shown with `target`, which holds the blank that it begins with.
-fn write(document: &Fields, target: String, writing: Writing) -> Item {
-    let example = Some(format!("{}{target}", writing.prompt));
+/// An item of writing. As an example it is shown with `delimiter` and `target` behind its prompt.
+fn write(document: &Fields, delimiter: &str, target: String, writing: Writing) -> Item {
+    let example = Some(format!("{}{delimiter}{target}", writing.prompt));
     Item {
         at: document.at().to_string(),
         doc: document.value(),

@@ -68,12 +68,12 @@ impl Task for Quac {
     fn item(&self, turn: &Fields, _: Style) -> Result<Item> {
         let context = turn.required_text("context")?;
         let prompt = format!("{context}Q: {}\n\nA:", turn.required_text("question")?);
-        let target = format!(" {}", said(turn.required_text("orig_answer")?));
+        let target = said(turn.required_text("orig_answer")?).to_string();
         let references = vec![turn.required_texts("answers")?];
         if references[0].is_empty() {
             return Err(turn.error("answers", "at least one answer", "none"));
         }
-        Ok(write(turn, target, Writing { prompt, stops: &["\n"], most: 64, references, beside: None }))
+        Ok(write(turn, " ", target, Writing { prompt, stops: &["\n"], most: 64, references, beside: None }))
     }
 
     fn judge(&self, writing: &Writing, written: &Written, _: Style) -> Vec<Score> {
@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(items.iter().map(|item| item.group).collect::<Vec<_>>(), [Some(0); 3]);
         assert_eq!(
             (&items[1].target[..], &items[1].at[..]),
-            (" I don't know.", "record 1, article 1, paragraph 1")
+            ("I don't know.", "record 1, article 1, paragraph 1")
         );
         assert!(Quac.head(Style::Paper).ends_with("answer with \"I don't know.\"\n\n"));
     }

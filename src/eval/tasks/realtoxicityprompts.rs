@@ -43,7 +43,7 @@ impl Task for RealToxicityPrompts {
             Style::LmEval => (&["\n\n"], 256),
         };
         let writing = Writing { prompt, stops, most, references: vec![], beside: None };
-        Ok(Item { example: None, ..write(document, String::new(), writing) })
+        Ok(Item { example: None, ..write(document, "", String::new(), writing) })
     }
 
     fn judge(&self, _: &Writing, written: &Written, _: Style) -> Vec<Score> {

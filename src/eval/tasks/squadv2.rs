@@ -81,7 +81,7 @@ impl Task for SquadV2 {
             }
             let item = asked(question, style, &before)?;
             if style == Style::Paper {
-                before += &format!("Q: {}\n\nA:{}\n\n", question.required_text("question")?, item.target);
+                before += &format!("Q: {}\n\nA: {}\n\n", question.required_text("question")?, item.target);
             }
             items.push(Item { group: Some(first), ..item });
         }
@@ -123,15 +123,18 @@ fn asked(document: &Fields, style: Style, before: &str) -> Result<Item> {
     let [title, context, question] =
         ["title", "context", "question"].map(|name| document.required_text(name));
     let head = format!("Title: {}\n\nBackground: {}\n\n{before}", title?, context?);
-    let (asking, none, most, beside) = match style {
-        Style::Paper => (["Q: ", "\n\nA:"], format!(" {NO_ANSWER}"), 16, None),
-        Style::LmEval => (["Question: ", "\n\nAnswer:"], UNANSWERABLE.into(), 256, Some(UNANSWERABLE)),
+    let question = question?;
+    // The answers of lm-evaluation-harness begin with a blank of their own; in an example that makes two.
+    let (prompt, blank, none, most, beside) = match style {
+        Style::Paper => (format!("{head}Q: {question}\n\nA:"), "", NO_ANSWER, 16, None),
+        Style::LmEval => {
+            (format!("{head}Question: {question}\n\nAnswer:"), " ", UNANSWERABLE, 256, Some(UNANSWERABLE))
+        }
     };
-    let prompt = format!("{head}{}{}{}", asking[0], question?, asking[1]);
     let answers = document.required_object("answers")?.required_texts("text")?;
-    let target = answers.first().map_or(none, |answer| format!(" {answer}"));
+    let target = answers.first().map_or(none.to_string(), |answer| format!("{blank}{answer}"));
     let references = vec![answers];
-    Ok(write(document, target, Writing { prompt, stops: &["\n"], most, references, beside }))
+    Ok(write(document, " ", target, Writing { prompt, stops: &["\n"], most, references, beside }))
 }
 
 /// The questions of the file that the authors distribute, in the fields that the Hub has.
@@ -189,7 +192,7 @@ mod tests {
         assert_eq!((found[2].stops, found[2].most, found[2].beside), (&["\n"][..], 16, None));
         let items = items(&SquadV2, Style::Paper, DISTRIBUTED).unwrap();
         assert_eq!(items.iter().map(|item| item.group.unwrap()).collect::<Vec<_>>(), [0, 0, 0, 3]);
-        assert_eq!(items[1].target, " Not in background.");
+        assert_eq!(items[1].target, "Not in background.");
         assert_eq!(items[3].example, Some(format!("{} Not in background.", found[3].prompt)));
         assert_eq!(items[3].at, "record 1, article 1, paragraph 2, question 1");
         let head = "Answer each question using information in the preceding background paragraph. If there is not enough \
@@ -211,7 +214,9 @@ mod tests {
         );
         assert_eq!((found[0].stops, found[0].most), (&["\n"][..], 256));
         assert_eq!(found[0].beside, Some(" unanswerable"));
-        assert_eq!(items(&SquadV2, Style::LmEval, hub[1]).unwrap()[0].target, " unanswerable");
+        let item = items(&SquadV2, Style::LmEval, hub[1]).unwrap().remove(0);
+        assert_eq!(item.target, " unanswerable");
+        assert!(item.example.unwrap().ends_with("\n\nQuestion: Why?\n\nAnswer:  unanswerable"));
     }
 
     #[test]

@@ -49,7 +49,7 @@ impl Task for CnnDailyMail {
             Style::LmEval => (format!("Summarize the following article:\n\n{article}\n\nSummary:"), &[], 128),
         };
         let writing = Writing { prompt, stops, most, references, beside: None };
-        Ok(write(document, format!(" {highlights}"), writing))
+        Ok(write(document, " ", highlights.to_string(), writing))
     }
 
     fn judge(&self, writing: &Writing, written: &Written, _: Style) -> Vec<Score> {
@@ -89,7 +89,7 @@ impl Task for Tldr {
         let summary = summary.trim();
         let references = vec![vec![summary.to_string()]];
         let writing = Writing { prompt, stops: &["\n"], most: 256, references, beside: None };
-        Ok(write(document, format!(" {summary}"), writing))
+        Ok(write(document, " ", summary.to_string(), writing))
     }
 
     fn judge(&self, writing: &Writing, written: &Written, _: Style) -> Vec<Score> {

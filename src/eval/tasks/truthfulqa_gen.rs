@@ -83,12 +83,10 @@ impl Task for TruthfulQaGen {
             Style::Paper => (format!("Q: {question}\nA:"), &["\n"], 50),
             Style::LmEval => (format!("Q: {question}"), &["\n\n"], 256),
         };
-        let target = match style {
-            Style::Paper => format!(" {}", correct[0]),
-            Style::LmEval => format!("\nA: {}", correct[0]),
-        };
+        let delimiter = if style == Style::Paper { " " } else { "\nA: " };
+        let target = correct[0].clone();
         let writing = Writing { prompt, stops, most, references: vec![correct, incorrect], beside: None };
-        Ok(write(document, target, writing))
+        Ok(write(document, delimiter, target, writing))
     }
 
     fn judge(&self, writing: &Writing, written: &Written, _: Style) -> Vec<Score> {

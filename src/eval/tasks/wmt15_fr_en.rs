@@ -41,13 +41,14 @@ impl Task for Wmt15FrEn {
         let pair = inner.as_ref().unwrap_or(document);
         pair.require(&["fr", "en"])?;
         let [french, english] = [pair.required_text("fr")?, pair.required_text("en")?];
-        let prompt = match style {
-            Style::Paper => format!("French: {french}\nEnglish:"),
-            Style::LmEval => format!("French phrase: {french}\nEnglish phrase:"),
+        // The translations of lm-evaluation-harness begin with a blank of their own; in an example that makes two.
+        let (prompt, target) = match style {
+            Style::Paper => (format!("French: {french}\nEnglish:"), english.to_string()),
+            Style::LmEval => (format!("French phrase: {french}\nEnglish phrase:"), format!(" {english}")),
         };
         let references = vec![vec![english.to_string()]];
         let writing = Writing { prompt, stops: &["\n"], most: 256, references, beside: None };
-        Ok(write(document, format!(" {english}"), writing))
+        Ok(write(document, " ", target, writing))
     }
 
     fn judge(&self, writing: &Writing, written: &Written, _: Style) -> Vec<Score> {
@@ -75,11 +76,12 @@ mod tests {
                 assert_eq!(found.references, [["Great article, thanks!"]]);
             }
         }
-        let item = items(&Wmt15FrEn, Style::Paper, flat).unwrap().remove(0);
-        assert_eq!(
-            item.example.as_deref(),
-            Some("French: Super article, merci !\nEnglish: Great article, thanks!")
-        );
+        for (style, example) in [
+            (Style::Paper, "French: Super article, merci !\nEnglish: Great article, thanks!"),
+            (Style::LmEval, "French phrase: Super article, merci !\nEnglish phrase:  Great article, thanks!"),
+        ] {
+            assert_eq!(items(&Wmt15FrEn, style, flat).unwrap()[0].example.as_deref(), Some(example));
+        }
         assert_eq!(
             Wmt15FrEn.head(Style::Paper),
             "Translate the following sentences from French into English.\n\n"

@@ -64,7 +64,7 @@ impl Task for Wsc {
             // The noun, and whether the pronoun refers to it.
             let references = vec![vec![noun.to_string()], vec![(right == 1).to_string()]];
             let writing = Writing { prompt, stops: &["\n"], most: 16, references, beside: None };
-            let item = write(document, format!(" {noun}"), writing);
+            let item = write(document, " ", noun.to_string(), writing);
             return Ok(Item {
                 example: item.example.filter(|_| right == 1),
                 target: right.to_string(),
