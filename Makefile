@@ -31,7 +31,7 @@ help:
 	@echo "                  fixtures, and the network)"
 	@echo "make mutants-cuda whether the tests notice each of 48 errors put into the CUDA kernels (needs a C++ compiler)"
 	@echo "make mutants      whether the tests notice each of 105 errors put into the library, one at a time (or ONLY=\"NAME .."
-	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 54 in the"
+	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 56 in the"
 	@echo "                  reference"
 
 build:

@@ -30,7 +30,7 @@ import losses
 import model
 import optim
 import padded
-from model import Config
+from model import Config, NeoConfig
 
 SEED = 20220304  # the day arXiv received the paper
 
@@ -57,9 +57,12 @@ class Draw:
         return torch.from_numpy(self.generator.integers(0, vocab_size, count))
 
     def parameters(self, config, head):
+        return self.of_shapes(model.parameter_shapes(config, head))
+
+    def of_shapes(self, shapes):
         """Larger than a training initialisation: every gradient should be well away from zero."""
         p = {}
-        for name, shape in model.parameter_shapes(config, head).items():
+        for name, shape in shapes.items():
             gain = "ln_" in name and name.endswith("weight")
             matrix = len(shape) == 2
             p[name] = self.normal(*shape, scale=0.25 if matrix else 0.1, mean=1.0 if gain else 0.0)
@@ -160,6 +163,20 @@ BF16_DRAW = 55
 def transformer_bf16(draw):
     draw.generator = np.random.default_rng([SEED, BF16_DRAW])
     return transformer(draw, BF16, [4, 2, 6])
+
+
+GPT_NEO = NeoConfig(61, 24, 20, 3, 4, 52, [[["global", "local"], 1], [["global"], 1]], 5)
+
+
+def gpt_neo(draw):
+    p = leaf(draw.of_shapes(model.neo_parameter_shapes(GPT_NEO)))
+    offsets, tokens = offsets_of([5, 1, 24, 13]), draw.tokens(43, 61)
+    config, as_gpt2 = GPT_NEO.as_gpt2(), model.neo_as_gpt2(p)
+    log_probs = model.next_token_log_probs(as_gpt2, config, tokens, offsets)
+    loss = losses.cross_entropy(log_probs)
+    return {"config": GPT_NEO, **p, "tokens": tokens, "offsets": offsets,
+            "hidden": model.trunk(as_gpt2, config, tokens, offsets), "logits": model.logits(as_gpt2, config, tokens, offsets),
+            "log_probs": log_probs, "loss": loss, **prefixed("grad.", gradients(loss, p))}
 
 
 def adamw(draw):
@@ -454,6 +471,7 @@ FIXTURES = {
     "transformer_dense": lambda draw: transformer(draw, DENSE, [5, 1, 24, 13]),
     "transformer_banded": lambda draw: transformer(draw, BANDED, [5, 1, 24, 13]),
     "transformer_bf16": transformer_bf16,
+    "gpt_neo": gpt_neo,
     "adamw": adamw,
     "sft": sft,
     "reward": reward,
@@ -497,7 +515,7 @@ def noise_log2(name, single, double):
 def config_json(config):
     if isinstance(config, dict):
         return {name: config_json(c) for name, c in config.items()}
-    return {name: value for name, value in vars(config).items() if name != "precision"}
+    return {name: value for name, value in vars(config).items() if name not in ("precision", "scale_attn_weights")}
 
 
 def write(name, out):

@@ -29,8 +29,70 @@ class Config:
     # None: every layer sees the whole prefix (GPT-2). A number: GPT-3's alternation, where odd layers
     # (counted from 0) see only the last `attention_window` tokens, their own included.
     attention_window: int | None = None
+    # False: scores are not divided by sqrt(HS).
+    scale_attn_weights: bool = True
     # "bf16": every product with a weight matrix rounds its operands. No part of a model's shape.
     precision: str = "f32"
+
+
+@dataclass(frozen=True)
+class NeoConfig:
+    """A GPT-Neo shape, with Hugging Face's field names."""
+
+    vocab_size: int
+    max_position_embeddings: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    # Pairs: the kinds of some layers, and how often these follow each other.
+    attention_types: list
+    # What local layers see: the last `window_size` tokens, their own included.
+    window_size: int
+    layer_norm_epsilon: float = 1e-5
+    activation_function: str = "gelu_new"
+    tie_word_embeddings: bool = True
+    model_type: str = "gpt_neo"
+
+    def as_gpt2(self):
+        """The GPT-2 that computes the same with `neo_as_gpt2`'s parameters; every second layer must be local."""
+        kinds = [kind for group, times in self.attention_types for kind in group * times]
+        assert kinds == [("global", "local")[layer % 2] for layer in range(self.num_layers)], kinds
+        return Config(
+            self.vocab_size, self.max_position_embeddings, self.hidden_size, self.num_layers, self.num_heads,
+            self.intermediate_size, self.layer_norm_epsilon, self.activation_function, self.tie_word_embeddings,
+            attention_window=self.window_size, scale_attn_weights=False)
+
+
+def neo_as_gpt2(p):
+    """GPT-2's parameters from a GPT-Neo's: its weights lie (outputs, inputs), and queries, keys and values are apart
+    and have no biases.
+    """
+    out = {}
+    for name, tensor in p.items():
+        if name.endswith("q_proj.weight"):
+            parts = [p[name.replace("q_proj", part)] for part in ("q_proj", "k_proj", "v_proj")]
+            attn = name.removesuffix("attention.q_proj.weight")
+            out[attn + "c_attn.weight"] = torch.cat(parts).T
+            out[attn + "c_attn.bias"] = torch.zeros(3 * len(tensor), dtype=tensor.dtype)
+        elif not name.endswith(("k_proj.weight", "v_proj.weight")):
+            of_block = name.startswith("transformer.h.") and tensor.dim() == 2
+            out[name.replace("attention.out_proj", "c_proj")] = tensor.T if of_block else tensor
+    return out
+
+
+def neo_parameter_shapes(config):
+    """As `parameter_shapes`, of a GPT-Neo with its language-model head tied."""
+    shapes = {}
+    for name, shape in parameter_shapes(config.as_gpt2(), "language_model").items():
+        of_block = name.startswith("transformer.h.") and len(shape) == 2
+        if name.endswith("c_attn.weight"):
+            c = config.hidden_size
+            attention = name.replace("c_attn.weight", "attention.")
+            shapes |= {f"{attention}{part}_proj.weight": (c, c) for part in "qkv"}
+        elif not name.endswith("c_attn.bias"):
+            shapes[name.replace("attn.c_proj", "attn.attention.out_proj")] = shape[::-1] if of_block else shape
+    return shapes
 
 
 def parameter_shapes(config, head):
@@ -125,9 +187,10 @@ def embedding(wte, wpe, tokens, offsets):
     return wte[tokens] + wpe[positions]
 
 
-def attention(qkv, offsets, heads, window=None):
+def attention(qkv, offsets, heads, window=None, scaled=True):
     """Causal attention inside each sequence. qkv (N, 3C) holds queries, keys, values side by side, each
-    of them head after head; returns (N, C). Position t sees max(0, t - window + 1) ..= t.
+    of them head after head; returns (N, C). Position t sees max(0, t - window + 1) ..= t. Scores are divided by
+    sqrt(HS), or not.
     """
     width = qkv.shape[1] // 3
     size = width // heads
@@ -140,7 +203,9 @@ def attention(qkv, offsets, heads, window=None):
             for head in range(heads):
                 columns = slice(head * size, (head + 1) * size)
                 query = queries[t, columns]
-                scores = keys[first : t + 1, columns] @ query / math.sqrt(size)
+                scores = keys[first : t + 1, columns] @ query
+                if scaled:
+                    scores = scores / math.sqrt(size)
                 weights = torch.exp(scores - scores.max())
                 weights = weights / weights.sum()
                 parts.append(weights @ values[first : t + 1, columns])
@@ -158,7 +223,7 @@ def trunk(p, config, tokens, offsets):
         window = config.attention_window if layer % 2 == 1 else None
         y = layer_norm(x, q["ln_1.weight"], q["ln_1.bias"], epsilon)
         y = linear(y, q["attn.c_attn.weight"], q["attn.c_attn.bias"], precision)
-        y = attention(y, offsets, config.n_head, window)
+        y = attention(y, offsets, config.n_head, window, config.scale_attn_weights)
         x = x + linear(y, q["attn.c_proj.weight"], q["attn.c_proj.bias"], precision)
         y = layer_norm(x, q["ln_2.weight"], q["ln_2.bias"], epsilon)
         y = activation(linear(y, q["mlp.c_fc.weight"], q["mlp.c_fc.bias"], precision))

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 import bpe
 import bpe_text
+import check_export
 import losses
 import make_fixtures
 import model
@@ -82,12 +83,38 @@ def check_model(draw):
         difference = max((ours[k] - t.grad).abs().max().item() for k, t in theirs.named_parameters() if k in ours)
         report(f"{name}: all gradients", difference < 1e-11, f"max difference {difference:.1e}")
 
+    check_gpt_neo(draw)
     config = make_fixtures.REWARD
     p = draw.parameters(config, "scalar")
     theirs = transformers.GPT2ForSequenceClassification(hugging_face(config, num_labels=1)).double().eval()
     theirs.load_state_dict(p)
     tokens = draw.tokens(19, 61)
     compare("scalar head: reward", model.rewards(p, config, tokens, [0, 19]), theirs(tokens[None]).logits[0])
+
+
+def check_gpt_neo(draw):
+    """The fixture's tensors are those of `transformers`."""
+    config = make_fixtures.GPT_NEO
+    of_fixture = make_fixtures.gpt_neo(make_fixtures.Draw("gpt_neo", torch.float64))
+    theirs = transformers.GPTNeoForCausalLM(transformers.GPTNeoConfig(**vars(config), attn_implementation="eager"))
+    p = {name: tensor.detach() for name, tensor in of_fixture.items() if name.startswith("transformer.")}
+    missing, unexpected = theirs.double().eval().load_state_dict(p, strict=False)
+    report("GPT-Neo: parameter names", (missing, unexpected) == (["lm_head.weight"], []), f"{missing}, {unexpected}")
+    theirs.tie_weights()
+    with check_export.gpt_neo_in_float64():
+        summed, log_probs = 0.0, []
+        for start, end in model.spans(of_fixture["offsets"]):
+            ids = of_fixture["tokens"][start:end]
+            logits = theirs(ids[None]).logits[0]
+            compare(f"GPT-Neo: logits, length {end - start}", of_fixture["logits"][start:end], logits)
+            summed = summed + F.cross_entropy(logits[:-1], ids[1:], reduction="sum")
+            log_probs.append(torch.log_softmax(logits[:-1], dim=-1).gather(1, ids[1:, None])[:, 0])
+        compare("GPT-Neo: log-probs", of_fixture["log_probs"], torch.cat(log_probs))
+        loss = summed / len(of_fixture["log_probs"])
+        compare("GPT-Neo: loss", of_fixture["loss"], loss)
+        loss.backward()
+    for name, parameter in theirs.named_parameters():
+        compare(f"GPT-Neo: gradient of {name}", of_fixture["grad." + name], parameter.grad)
 
 
 def check_rounding(draw):

@@ -243,7 +243,7 @@ pub struct ChatArgs {
 /// What `sample` and `chat` share: a model, and how it writes.
 #[derive(Debug, Args)]
 pub struct WriteArgs {
-    /// Model directory (Hugging Face GPT-2 layout)
+    /// Model directory (Hugging Face's, GPT-2 or GPT-Neo)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Most tokens to write; a text also ends at the model's eos_token_id, or <|endoftext|> without one, and at the
@@ -274,7 +274,7 @@ pub struct WriteArgs {
 /// Arguments of `logprobs` and `score`.
 #[derive(Debug, Args)]
 pub struct InputArgs {
-    /// Model directory (Hugging Face GPT-2 layout)
+    /// Model directory (Hugging Face's, GPT-2 or GPT-Neo)
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// JSONL file [default: standard input]

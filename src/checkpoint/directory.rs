@@ -12,6 +12,7 @@ use super::generation_config::{Generation, parse_generation};
 use super::hugging_face::{inspect_model, load_model_with_warnings};
 use super::read_at::{DiskFile, ReadAt};
 use super::safetensors::{TensorView, encode_to};
+use super::tensors::{StoredTensor, stored_tensors, to_stored};
 use super::weight_files::{WEIGHTS, weight_files};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -117,10 +118,11 @@ pub fn save_model_directory<E: Engine>(
             None => remove_if_there(&path.join(PROMPT_FORMAT))?,
         }
     }
-    let tensors: Vec<_> = layout
-        .parameters
+    let (stored, values) =
+        (stored_tensors(layout, config.family), to_stored(parameters, layout, config.family));
+    let tensors: Vec<_> = stored
         .iter()
-        .map(|row| TensorView { name: &row.name, shape: &row.shape, values: &parameters[row.range()] })
+        .map(|StoredTensor { name, shape, range }| TensorView { name, shape, values: &values[range.clone()] })
         .collect();
     let mut metadata: BTreeMap<String, String> =
         notes.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect();
@@ -211,10 +213,14 @@ pub fn load_generation(path: &Path) -> Result<Generation> {
 pub(super) mod tests {
     use super::*;
     use crate::engine::Cpu;
-    use crate::model::Layout;
+    use crate::model::{Family, Layout};
 
     pub fn sample(head: Head) -> Network {
-        let config = ModelConfig::gpt2(11, 5, 6, 2, 2);
+        of_family(Family::Gpt2, head)
+    }
+
+    fn of_family(family: Family, head: Head) -> Network {
+        let config = ModelConfig { family, ..ModelConfig::gpt2(11, 5, 6, 2, 2) };
         let layout = Layout::new(&config, head);
         let parameters = (0..layout.len).map(|i| i as f32 / 7.0).collect();
         Network::new(Cpu, config, head, parameters)
@@ -223,9 +229,12 @@ pub(super) mod tests {
     #[test]
     fn a_saved_model_loads_as_it_was_and_again_to_the_same_bytes() {
         let directory = tempfile::tempdir().unwrap();
-        for head in [Head::LanguageModel, Head::Scalar] {
+        let families = [Family::Gpt2, Family::GptNeo];
+        for (family, head) in
+            families.into_iter().flat_map(|family| [(family, Head::LanguageModel), (family, Head::Scalar)])
+        {
             let [a, b] = ["a", "b"].map(|name| directory.path().join(name));
-            let model = sample(head);
+            let model = of_family(family, head);
             save_model_directory(&a, &model, None, &[("stage", "sft")]).unwrap();
             let loaded = load_model_directory(&a).unwrap();
             assert_eq!(loaded, model);

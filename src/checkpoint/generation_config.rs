@@ -40,7 +40,7 @@ pub fn parse_generation(config: (&str, &[u8]), generation: Option<(&str, &[u8])>
             Err(error) => return Err(Error::format(origin, "", "a JSON object", error, "")),
         };
         if is_generation {
-            notes = check(&map, GENERATION_CONFIG, origin)?;
+            notes = check(&map, &[GENERATION_CONFIG], origin)?;
         }
         if stop_tokens.is_empty() {
             stop_tokens = stops(&map, origin)?;

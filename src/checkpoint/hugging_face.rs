@@ -1,23 +1,24 @@
-//! A Hugging Face GPT-2 model: `config.json` and one or several safetensors files in, one flat f32 buffer out.
+//! A Hugging Face model, GPT-2 or GPT-Neo: `config.json` and one or several safetensors files in, one flat f32 buffer
+//! out.
 //! Needs no operating system; [`super::directory`] adds paths.
 //!
 //! Accepted as `transformers` writes and has written it: keys with or without the `transformer.` prefix,
-//! the mask buffers of old files (`h.N.attn.bias`, `h.N.attn.masked_bias`, not parameters, ignored), a
-//! tied or an explicit head, f32, f16 or bf16. Everything is checked against the layout before the
+//! the mask buffers of old files (`h.N.attn.bias`, `h.N.attn.masked_bias`, in a GPT-Neo's under `attn.attention`; not
+//! parameters, ignored), a tied or an explicit head, f32, f16 or bf16. Everything is checked against the layout before the
 //! parameters are allocated, so a configuration cannot make us allocate more than the files hold.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::config_json::{config_notes, parse_config};
+use super::config_json::{Names, config_notes, parse_config};
 use super::read_at::ReadAt;
 use super::safetensors::{Tensor, TensorFile, zeros};
+use super::tensors::{StoredTensor, from_stored, stored_tensors};
 use crate::engine::Cpu;
 use crate::error::{Error, Result};
-use crate::model::layout::Parameter;
-use crate::model::{Head, Layout, ModelConfig, Network};
+use crate::model::{Family, Head, Layout, ModelConfig, Network};
 
 const LM_HEAD: &str = "lm_head.weight";
 const SCORE: &str = "score.weight";
@@ -48,7 +49,7 @@ pub fn load_model_with_warnings(
     let (mut config, head) = parse_config(config_json, config_name)?;
     let files = open(shards)?;
     let (tensors, head, mut layout, ask) = plan(&mut config, head, config_name, &files)?;
-    let mut parameters = tensors.read(&layout)?;
+    let mut parameters = tensors.read(&layout, config.family)?;
     let mut warnings = config_notes(config_json, config_name)?;
     if ask {
         let mut pairs = parameters[layout.wte.clone()].iter().zip(&parameters[layout.head.clone()]);
@@ -98,7 +99,7 @@ fn plan<'a>(
     files: &'a [TensorFile<'a>],
 ) -> Result<(Tensors<'a>, Head, Layout, bool)> {
     let mut plan = || {
-        let tensors = Tensors::collect(config_name, files)?;
+        let tensors = Tensors::collect(config_name, files, config.family)?;
         let head = head.unwrap_or(match tensors.by_name.contains_key(SCORE) {
             true => Head::Scalar,
             false => Head::LanguageModel,
@@ -107,7 +108,7 @@ fn plan<'a>(
         config.tied_head &= !ask;
         check_size(config, config_name, &tensors)?;
         let layout = Layout::new(config, head);
-        tensors.check(&layout)?;
+        tensors.check(&stored_tensors(&layout, config.family))?;
         Ok((tensors, head, layout, ask))
     };
     // Of an altered file it is best said that it was altered.
@@ -132,12 +133,12 @@ struct Found<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    fn collect(config_name: &'a str, files: &'a [TensorFile<'a>]) -> Result<Self> {
+    fn collect(config_name: &'a str, files: &'a [TensorFile<'a>], family: Family) -> Result<Self> {
         let mut by_name = BTreeMap::new();
         for file in files {
             for (key, tensor) in &file.tensors {
                 let name = full_name(key);
-                if is_mask_buffer(&name) {
+                if is_mask_buffer(&name, family) {
                     continue;
                 }
                 if let Some(other) = by_name.insert(name, Found { file, key, tensor }) {
@@ -150,9 +151,9 @@ impl<'a> Tensors<'a> {
         Ok(Tensors { by_name, files, origin })
     }
 
-    /// Checks that the tensors are those of the layout, each in its shape.
-    fn check(&self, layout: &Layout) -> Result<()> {
-        for Parameter { name, shape, .. } in &layout.parameters {
+    /// Checks that the tensors are these, each in its shape.
+    fn check(&self, stored: &[StoredTensor]) -> Result<()> {
+        for StoredTensor { name, shape, .. } in stored {
             let Some(Found { file, tensor, .. }) = self.by_name.get(name) else {
                 let hint = match name.as_str() {
                     SCORE => "this is no reward model: its config.json promises a score for each token",
@@ -168,7 +169,8 @@ impl<'a> Tensors<'a> {
                 return Err(Error::format(file.origin(), at(name), expected, found, hint));
             }
         }
-        if let Some((name, found)) = self.by_name.iter().find(|(name, _)| layout.get(name).is_none()) {
+        let known: BTreeSet<&str> = stored.iter().map(|tensor| tensor.name.as_str()).collect();
+        if let Some((name, found)) = self.by_name.iter().find(|(name, _)| !known.contains(name.as_str())) {
             let hint = match name.as_str() {
                 SCORE => "this is a reward model, but its config.json says otherwise",
                 _ => "the weights do not belong to this config.json",
@@ -179,16 +181,17 @@ impl<'a> Tensors<'a> {
     }
 
     /// Reads everything into one buffer.
-    fn read(&self, layout: &Layout) -> Result<Vec<f32>> {
+    fn read(&self, layout: &Layout, family: Family) -> Result<Vec<f32>> {
         let Some(mut parameters) = zeros(layout.len) else {
             let expected = format!("memory for {} parameters", layout.len);
             return Err(Error::format(self.origin, "", expected, "not enough", ""));
         };
         let mut rest = parameters.as_mut_slice();
+        let stored = stored_tensors(layout, family);
         let mut places: BTreeMap<&str, &mut [f32]> = BTreeMap::new();
-        for parameter in &layout.parameters {
-            let (place, behind) = rest.split_at_mut(parameter.len());
-            places.insert(&parameter.name, place);
+        for StoredTensor { name, range, .. } in &stored {
+            let (place, behind) = rest.split_at_mut(range.len());
+            places.insert(name, place);
             rest = behind;
         }
         let mut not_finite = None;
@@ -199,13 +202,15 @@ impl<'a> Tensors<'a> {
             not_finite = not_finite.or(file.read(mine.filter_map(place).collect())?.map(|key| (file, key)));
         }
         if let Some((file, key)) = not_finite {
-            let range = layout.get(&full_name(key)).expect("a place in the layout").range();
-            let (index, value) =
-                (0..).zip(&parameters[range]).find(|(_, value)| !value.is_finite()).expect("one");
+            let name = full_name(key);
+            let tensor = stored.iter().find(|tensor| tensor.name == name).expect("a tensor with a place");
+            let mut values = (0..).zip(&parameters[tensor.range.clone()]);
+            let (index, value) = values.find(|(_, value)| !value.is_finite()).expect("one");
             let found = format!("{value} at element {index}");
             let hint = "the model was damaged in training";
             return Err(Error::format(file.origin(), at(key), "finite numbers", found, hint));
         }
+        from_stored(&mut parameters, layout, family);
         Ok(parameters)
     }
 }
@@ -224,17 +229,21 @@ fn full_name(key: &str) -> String {
 }
 
 /// The causal mask that old versions of `transformers` stored with each layer.
-fn is_mask_buffer(name: &str) -> bool {
-    let buffer = name.strip_prefix("transformer.h.").and_then(|rest| rest.split_once('.'));
-    matches!(buffer, Some((layer, "attn.bias" | "attn.masked_bias")) if layer.parse::<u32>().is_ok())
+fn is_mask_buffer(name: &str, family: Family) -> bool {
+    let rest = name.strip_prefix("transformer.h.").and_then(|rest| rest.split_once('.'));
+    let Some((layer, buffer)) = rest else { return false };
+    let prefix = if family == Family::GptNeo { "attn.attention." } else { "attn." };
+    let is_one = matches!(buffer.strip_prefix(prefix), Some("bias" | "masked_bias"));
+    is_one && layer.parse::<u32>().is_ok()
 }
 
 /// Refuses, before the layout is made, sizes that the files cannot hold or an address cannot reach.
 fn check_size(config: &ModelConfig, config_name: &str, tensors: &Tensors) -> Result<()> {
-    // Each layer has 12 tensors, so the table is never longer than the files' headers.
+    // Each layer has 12 tensors or more, so the table is never longer than the files' headers.
     if config.layers > tensors.by_name.len() {
         let found = format!("{} tensors in the weights", tensors.by_name.len());
-        return Err(Error::format(config_name, "n_layer", format!("{} layers", config.layers), found, ""));
+        let field = Names::of(config.family).layers[0];
+        return Err(Error::format(config_name, field, format!("{} layers", config.layers), found, ""));
     }
     if config.parameter_count() > isize::MAX as u128 / 4 {
         let expected = "sizes that fit into memory";
@@ -253,6 +262,7 @@ fn check_size(config: &ModelConfig, config_name: &str, tensors: &Tensors) -> Res
 mod tests {
     use super::super::config_json::config_json;
     use super::super::safetensors::{TensorView, encode};
+    use super::super::tensors::to_stored;
     use super::*;
     use proptest::prelude::*;
 
@@ -265,12 +275,15 @@ mod tests {
 
     impl Sample {
         fn new(tied_head: bool, head: Head) -> Self {
-            let config = ModelConfig { tied_head, inner: 7, ..ModelConfig::gpt2(11, 5, 6, 2, 2) };
+            Sample::of(Family::Gpt2, tied_head, head)
+        }
+
+        fn of(family: Family, tied_head: bool, head: Head) -> Self {
+            let config = ModelConfig { family, tied_head, inner: 7, ..ModelConfig::gpt2(11, 5, 6, 2, 2) };
             let value = |i: usize| (i + 1) as f32;
-            let tensors = Layout::new(&config, head)
-                .parameters
-                .iter()
-                .map(|p| (p.name.clone(), p.shape.clone(), p.range().map(value).collect()))
+            let tensors = stored_tensors(&Layout::new(&config, head), family)
+                .into_iter()
+                .map(|tensor| (tensor.name, tensor.shape, tensor.range.map(value).collect()))
                 .collect();
             Sample { config, head, tensors }
         }
@@ -308,28 +321,52 @@ mod tests {
     }
 
     fn counted(model: &Network) -> bool {
-        model.parameters().iter().enumerate().all(|(i, &value)| value == (i + 1) as f32)
+        let stored = to_stored(model.parameters(), &model.layout, model.config.family);
+        stored.iter().enumerate().all(|(i, &value)| value == (i + 1) as f32)
     }
 
     #[test]
     fn every_kind_loads_with_and_without_prefix_and_in_any_order() {
-        for (tied, head) in [(true, Head::LanguageModel), (false, Head::LanguageModel), (true, Head::Scalar)]
-        {
-            for prefix in [true, false] {
-                let mut sample = Sample::new(tied, head);
+        let kinds = [(true, Head::LanguageModel), (false, Head::LanguageModel), (true, Head::Scalar)];
+        for (family, buffers) in [(Family::Gpt2, "attn"), (Family::GptNeo, "attn.attention")] {
+            for ((tied, head), prefix) in kinds.into_iter().flat_map(|kind| [(kind, true), (kind, false)]) {
+                let mut sample = Sample::of(family, tied, head);
                 sample.tensors.reverse();
                 if !prefix {
                     for tensor in &mut sample.tensors {
                         tensor.0 = tensor.0.trim_start_matches("transformer.").to_string();
                     }
                 }
-                sample.push("h.0.attn.bias", &[1, 1, 5, 5]);
-                sample.push("transformer.h.1.attn.masked_bias", &[]);
+                sample.push(&format!("h.0.{buffers}.bias"), &[1, 1, 5, 5]);
+                sample.push(&format!("transformer.h.1.{buffers}.masked_bias"), &[]);
                 let (model, warnings) = sample.load().unwrap();
                 assert!(counted(&model) && warnings.is_empty());
                 assert_eq!((model.head, model.config), (head, sample.config));
             }
         }
+    }
+
+    /// Each family has names of its own.
+    #[test]
+    fn a_tensor_of_the_other_family_is_refused() {
+        for (family, name) in [
+            (Family::Gpt2, "h.0.attn.attention.bias"),
+            (Family::GptNeo, "h.0.attn.bias"),
+            (Family::GptNeo, "h.0.attn.c_attn.bias"),
+        ] {
+            let mut sample = Sample::of(family, true, Head::LanguageModel);
+            sample.push(name, &[18]);
+            assert!(sample.error().contains(name), "{}", sample.error());
+        }
+        let mut neo = Sample::of(Family::GptNeo, true, Head::LanguageModel);
+        neo.config.family = Family::Gpt2;
+        assert!(neo.error().contains("c_attn.weight"), "{}", neo.error());
+        let mut neo = Sample::of(Family::GptNeo, true, Head::LanguageModel);
+        neo.edit("transformer.h.1.attn.attention.k_proj.weight", |values| values[5] = f32::NAN);
+        let error = neo.error();
+        assert!(error.contains("k_proj.weight") && error.contains("element 5"), "{error}");
+        neo.config.layers = 1 << 20;
+        assert!(neo.error().contains("num_layers"), "{}", neo.error());
     }
 
     #[test]
@@ -439,12 +476,14 @@ mod tests {
     proptest! {
         #[test]
         fn mutated_weights_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
-            let sample = Sample::new(true, Head::LanguageModel);
-            let mut weights = sample.weights();
-            let at = at.index(weights.len());
-            weights[at] = byte;
-            if cut { weights.truncate(at); }
-            let _ = load_model(sample.json().as_bytes(), &[("w", &weights)]);
+            for family in [Family::Gpt2, Family::GptNeo] {
+                let sample = Sample::of(family, true, Head::LanguageModel);
+                let mut weights = sample.weights();
+                let at = at.index(weights.len());
+                weights[at] = byte;
+                if cut { weights.truncate(at); }
+                let _ = load_model(sample.json().as_bytes(), &[("w", &weights)]);
+            }
         }
     }
 }

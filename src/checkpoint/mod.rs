@@ -1,7 +1,7 @@
 //! Floor 4: what is kept on disk, and how it is kept safely.
 //!
 //! Reading order: [`read_at`] (bytes, in memory or in a file), [`safetensors`] (the container) and its
-//! [`checksum`], [`config_json`] and [`hugging_face`] (a model from bytes), [`generation_config`]; then, with files:
+//! [`checksum`], [`config_json`], [`tensors`] and [`hugging_face`] (a model from bytes), [`generation_config`]; with files:
 //! [`atomic`] (never half a file), [`weight_files`] (which of them) and [`directory`] (a model directory, both ways),
 //! [`state`] (what a run resumes from), [`lock`] (one run per directory).
 
@@ -11,6 +11,7 @@ pub mod generation_config;
 pub mod hugging_face;
 pub mod read_at;
 pub mod safetensors;
+pub mod tensors;
 
 #[cfg(feature = "std")]
 pub mod atomic;

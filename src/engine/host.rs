@@ -63,7 +63,8 @@ impl<'a> TokenRows<'a> {
     }
 
     fn shape(&self, heads: Heads) -> Shape<'a> {
-        Shape { offsets: self.offsets, heads: heads.count, head_size: heads.size, window: heads.window }
+        let Heads { count, size, window, scaled } = heads;
+        Shape { offsets: self.offsets, heads: count, head_size: size, window, scaled }
     }
 }
 
@@ -196,7 +197,7 @@ macro_rules! host_engine {
                 (y, stats): (Name, Name),
                 x: Name,
                 w: &Self::Weights<'_>,
-                at: &Affine,
+                at: &Norm,
                 epsilon: f32,
             ) {
                 let [y, stats, x] = rows.get([y, stats, x]);
@@ -209,7 +210,7 @@ macro_rules! host_engine {
                 dy: Name,
                 (x, stats): (Name, Name),
                 w: &Self::Weights<'_>,
-                at: &Affine,
+                at: &Norm,
             ) {
                 let [dx, dy, x, stats] = rows.get([dx, dy, x, stats]);
                 $room::layer_norm::backward_input(dx, dy, x, stats, w.at(&at.weight));
@@ -220,14 +221,15 @@ macro_rules! host_engine {
                 dy: Name,
                 (x, stats): (Name, Name),
                 gradients: &mut Vec<f32>,
-                at: &Affine,
+                at: &Norm,
             ) {
                 let [dy, x, stats] = rows.get([dy, x, stats]);
-                let [dweight, dbias] = both(gradients, at);
+                let both = gradients.get_disjoint_mut([at.weight.clone(), at.bias.clone()]);
+                let [dweight, dbias] = both.expect("the layout has no overlaps");
                 $room::layer_norm::backward_parameters(dweight, dbias, dy, x, stats);
             }
 
-            fn linear(&self, rows: &mut TokenRows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Affine) {
+            fn linear(&self, rows: &mut TokenRows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Linear) {
                 let [y, x] = rows.get([y, x]);
                 $room::linear::forward(y, x, w, at);
             }
@@ -237,10 +239,10 @@ macro_rules! host_engine {
                 dx: Name,
                 dy: Name,
                 w: &Self::Weights<'_>,
-                at: &Affine,
+                at: &Linear,
             ) {
                 let [dx, dy] = rows.get([dx, dy]);
-                $room::linear::backward_input(w.precision(), dx, dy, w.at(&at.weight), at.bias.len());
+                $room::linear::backward_input(w.precision(), dx, dy, w.at(&at.weight), at.outputs);
             }
             fn linear_parameters(
                 &self,
@@ -249,12 +251,15 @@ macro_rules! host_engine {
                 x: Name,
                 precision: Precision,
                 gradients: &mut Vec<f32>,
-                at: &Affine,
+                at: &Linear,
             ) {
                 let offsets = rows.offsets;
                 let [dy, x] = rows.get([dy, x]);
-                let [dweight, dbias] = both(gradients, at);
-                $room::linear::backward_parameters(precision, dweight, dbias, dy, x, offsets);
+                let dweight = &mut gradients[at.weight.clone()];
+                $room::linear::backward_weight(precision, dweight, dy, x, at.outputs, offsets);
+                if let Some(bias) = &at.bias {
+                    $room::linear::backward_bias(&mut gradients[bias.clone()], dy);
+                }
             }
 
             fn attention(&self, rows: &mut TokenRows<'_>, heads: Heads) {
@@ -492,9 +497,3 @@ macro_rules! host_engine {
 
 host_engine!(Cpu, cpu);
 host_engine!(Plain, plain);
-
-/// The gradients of a weight and of its bias.
-fn both<'a>(gradients: &'a mut [f32], at: &Affine) -> [&'a mut [f32]; 2] {
-    let ranges = [at.weight.clone(), at.bias.clone()];
-    gradients.get_disjoint_mut(ranges).expect("the layout has no overlaps")
-}

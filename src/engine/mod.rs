@@ -128,7 +128,7 @@ pub trait Engine: Copy + Send + Sync + 'static {
         y_stats: (Name, Name),
         x: Name,
         w: &Self::Weights<'_>,
-        at: &Affine,
+        at: &Norm,
         epsilon: f32,
     );
     /// `dx += r (g - mean(g) - x^ mean(g x^))`, `g = dy * weight`, `x^ = (x - mean) r`; all (N, C).
@@ -139,7 +139,7 @@ pub trait Engine: Copy + Send + Sync + 'static {
         dy: Name,
         x_stats: (Name, Name),
         w: &Self::Weights<'_>,
-        at: &Affine,
+        at: &Norm,
     );
     /// `dweight += sum of dy x^`, `dbias += sum of dy`, over the rows in order.
     fn layer_norm_parameters(
@@ -148,11 +148,11 @@ pub trait Engine: Copy + Send + Sync + 'static {
         dy: Name,
         x_stats: (Name, Name),
         gradients: &mut Self::Buffer,
-        at: &Affine,
+        at: &Norm,
     );
 
-    /// `y = x W + b`; x (N, I), W (I, O), b (O), y (N, O).
-    fn linear(&self, rows: &mut Self::Rows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Affine);
+    /// `y = x W + b`; x (N, I), W (I, O), b (O), y (N, O). Without a bias `y = x W`.
+    fn linear(&self, rows: &mut Self::Rows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Linear);
     /// `dx = dy W^T`.
     fn linear_backward(
         &self,
@@ -160,9 +160,9 @@ pub trait Engine: Copy + Send + Sync + 'static {
         dx: Name,
         dy: Name,
         w: &Self::Weights<'_>,
-        at: &Affine,
+        at: &Linear,
     );
-    /// `dW += x^T dy`, `db += sum of dy`, over the rows in order.
+    /// `dW += x^T dy` and, of a layer with a bias, `db += sum of dy`, over the rows in order.
     fn linear_parameters(
         &self,
         rows: &mut Self::Rows<'_>,
@@ -170,12 +170,12 @@ pub trait Engine: Copy + Send + Sync + 'static {
         x: Name,
         precision: Precision,
         gradients: &mut Self::Buffer,
-        at: &Affine,
+        at: &Linear,
     );
 
     /// Causal attention of each sequence to itself: from `Qkv` (N, 3C) to `Attention` (N, C). Keeps `Q`, `K`, `V`
     /// and `HeadsStats`. For query t over the s it sees,
-    /// `out[t] = sum of softmax(q[t] . k[s] / sqrt(HS)) v[s]`.
+    /// `out[t] = sum of softmax(q[t] . k[s] / sqrt(HS)) v[s]`; of heads that are not scaled, without `sqrt(HS)`.
     fn attention(&self, rows: &mut Self::Rows<'_>, heads: Heads);
     /// From the gradient of `Attention`, which is in `DLn1`, to that of `Qkv`, which takes its place.
     fn attention_backward(&self, rows: &mut Self::Rows<'_>, heads: Heads);

@@ -111,6 +111,8 @@ pub struct Shape<'a> {
     pub head_size: usize,
     /// How many of the latest positions (its own included) a token sees.
     pub window: usize,
+    /// Whether scores are divided by `sqrt(HS)`.
+    pub scaled: bool,
 }
 
 impl Shape<'_> {
@@ -134,10 +136,15 @@ impl Shape<'_> {
         (t + 1).saturating_sub(self.window)..t + 1
     }
 
-    /// `1 / sqrt(HS)`, which every score is multiplied by.
+    /// What every score is multiplied by: see [`scale`].
     pub fn scale(&self) -> f32 {
-        1.0 / sqrt(self.head_size as f32)
+        scale(self.head_size, self.scaled)
     }
+}
+
+/// What scores of heads of that size are multiplied by: `1 / sqrt(HS)`, or 1, which changes no bit.
+pub(crate) fn scale(head_size: usize, scaled: bool) -> f32 {
+    if scaled { 1.0 / sqrt(head_size as f32) } else { 1.0 }
 }
 
 /// The MLP's nonlinearity; configurations write "gelu" and "gelu_tanh". GPT-2 and GPT-3 use
@@ -235,13 +242,31 @@ pub struct AdamConstants {
     pub average_rest: f32,
 }
 
-/// Where the weight and the bias of a layer lie among the parameters.
+/// Where a layer norm's gain and bias lie among the parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Affine {
-    /// The weight: (inputs, outputs) of a linear layer, (C) of a norm.
+pub struct Norm {
+    /// The gain, (C).
     pub weight: Range<usize>,
-    /// The bias, (outputs) or (C).
+    /// The bias, (C).
     pub bias: Range<usize>,
+}
+
+/// Where a linear layer lies among the parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Linear {
+    /// The weight, (inputs, outputs).
+    pub weight: Range<usize>,
+    /// O.
+    pub outputs: usize,
+    /// The bias, (outputs), of a layer that has one.
+    pub bias: Option<Range<usize>>,
+}
+
+impl Linear {
+    /// I.
+    pub fn inputs(&self) -> usize {
+        self.weight.len() / self.outputs
+    }
 }
 
 /// A weight matrix among the parameters, as a product `x W` has it: W (inputs, outputs).
@@ -266,6 +291,8 @@ pub struct Heads {
     pub size: usize,
     /// How many of the latest positions (its own included) a token sees.
     pub window: usize,
+    /// Whether scores are divided by `sqrt(HS)`.
+    pub scaled: bool,
 }
 
 /// What numbers the rows of an embedding.

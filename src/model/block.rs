@@ -1,4 +1,4 @@
-//! One pre-norm transformer block (GPT-2):
+//! One pre-norm transformer block (GPT-2, GPT-3, GPT-Neo):
 //!
 //! ```text
 //! x_middle = x + proj(attention(ln_1(x)))

@@ -19,9 +19,20 @@ pub enum AttentionPattern {
     },
 }
 
+/// Whose blocks a model has, in what GPT-2's and GPT-Neo's differ; and so the format of its directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// GPT-2's, and GPT-3's: queries, keys and values have biases, and scores are divided by `sqrt(HS)`.
+    Gpt2,
+    /// GPT-Neo's (Black et al., 2021): neither. Its layers alternate as GPT-3's do.
+    GptNeo,
+}
+
 /// A GPT's shape. Names in parentheses are those of Hugging Face's `config.json`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
+    /// Whether queries, keys and values have biases, and scores are scaled (`model_type`).
+    pub family: Family,
     /// `V`: number of tokens (`vocab_size`).
     pub vocab_size: usize,
     /// Longest sequence in tokens (`n_positions`).
@@ -38,7 +49,7 @@ pub struct ModelConfig {
     pub layer_norm_epsilon: f32,
     /// The MLP's nonlinearity (`activation_function`).
     pub activation: Activation,
-    /// Dense everywhere, or GPT-3's alternation.
+    /// Dense everywhere, or GPT-3's alternation (GPT-Neo's `attention_types` and `window_size`).
     pub attention: AttentionPattern,
     /// Whether the language-model head is the token embedding (`tie_word_embeddings`).
     pub tied_head: bool,
@@ -53,6 +64,7 @@ impl ModelConfig {
     /// A GPT-2-like configuration: `F = 4 C`, epsilon 1e-5, tanh GELU, dense attention, tied head.
     pub fn gpt2(vocab_size: usize, context: usize, width: usize, layers: usize, heads: usize) -> Self {
         ModelConfig {
+            family: Family::Gpt2,
             vocab_size,
             context,
             width,
@@ -83,14 +95,21 @@ impl ModelConfig {
 
     /// The heads of `layer`.
     pub fn attention_heads(&self, layer: usize) -> Heads {
-        Heads { count: self.heads, size: self.head_size(), window: self.window(layer) }
+        let scaled = self.family == Family::Gpt2;
+        Heads { count: self.heads, size: self.head_size(), window: self.window(layer), scaled }
+    }
+
+    /// Whether queries, keys and values have biases.
+    pub fn attention_bias(&self) -> bool {
+        self.family == Family::Gpt2
     }
 
     /// Number of parameters with an explicit head, the most there can be, in arithmetic that cannot overflow.
     pub fn parameter_count(&self) -> u128 {
         let [v, t, c, l, f] =
             [self.vocab_size, self.context, self.width, self.layers, self.inner].map(|size| size as u128);
-        2 * v * c + t * c + l * (4 * c * c + 2 * c * f + 9 * c + f) + 2 * c
+        let attention_bias = if self.attention_bias() { 3 * c } else { 0 };
+        2 * v * c + t * c + l * (4 * c * c + 2 * c * f + 6 * c + f + attention_bias) + 2 * c
     }
 
     /// Checks what a user can get wrong; `origin` names the file or section for the message.

@@ -14,7 +14,7 @@
 //! plus attention.
 
 use super::activations::activation_floats;
-use super::config::{ModelConfig, Precision};
+use super::config::{Family, ModelConfig, Precision};
 use super::layout::Head;
 use crate::engine::Device;
 
@@ -56,7 +56,8 @@ impl ModelConfig {
     /// Bytes of a learner, whose passes have up to `tokens` tokens: parameters, gradients, two moments, perhaps an
     /// average, and the activations of all layers.
     pub fn learner_bytes(&self, head: Head, tokens: usize, average: bool, device: Device) -> u128 {
-        let copies = if average { 5 } else { 4 };
+        // A GPT-Neo is saved from a copy of its parameters, in the order of its directory.
+        let copies = 4 + u128::from(average) + u128::from(self.family == Family::GptNeo);
         // A tied embedding's gradient is gathered in two shares.
         let lookup = match head {
             Head::LanguageModel if self.tied_head => self.vocab_size as u128 * self.width as u128,
@@ -119,7 +120,8 @@ mod tests {
 
     #[test]
     fn parameters_are_the_layouts() {
-        for config in [shape(), ModelConfig { tied_head: false, ..shape() }] {
+        let untied = ModelConfig { tied_head: false, ..shape() };
+        for config in [shape(), untied, ModelConfig { family: Family::GptNeo, ..shape() }] {
             for head in [Head::LanguageModel, Head::Scalar] {
                 assert_eq!(config.parameters(head), Layout::new(&config, head).len as u128);
             }
@@ -149,6 +151,10 @@ mod tests {
             shape().learner_bytes(Head::LanguageModel, 8, false, Device::Cpu),
             4 * (4 * n + 28 + pass + head)
         );
+        let neo = ModelConfig { family: Family::GptNeo, ..shape() };
+        let (n, pass) = (neo.parameters(Head::Scalar), activation_floats(&neo, 8, true));
+        assert_eq!(n, shape().parameters(Head::Scalar) - 2 * 3 * 4);
+        assert_eq!(neo.learner_bytes(Head::Scalar, 8, false, Device::Cpu), 4 * (5 * n + pass));
         // Three sequences of 5 tokens keep 2 * 2 * 4 numbers each; 384 + 28 weights are packed.
         assert_eq!(shape().sampling_bytes(3, 5, 32), 4 * (412 + 3 * 5 * 16));
         assert_eq!(shape().sampling_bytes(100, 5, 64), 4 * (412 + 64 * 5 * 16));

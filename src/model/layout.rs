@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::config::ModelConfig;
-use crate::engine::{Affine, WeightMatrix};
+use crate::engine::{Linear, Norm, WeightMatrix};
 
 /// What stands on top of the trunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,8 @@ pub enum Initialiser {
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
-    /// Hugging Face's key, prefix included: `transformer.h.0.attn.c_attn.weight`.
+    /// Hugging Face's key for GPT-2, prefix included: `transformer.h.0.attn.c_attn.weight`. (In a GPT-Neo directory some
+    /// have others.)
     pub name: String,
     /// Row-major shape. Weights are stored (inputs, outputs), as GPT-2's `Conv1D` has them.
     pub shape: Vec<usize>,
@@ -68,17 +69,17 @@ impl Parameter {
 #[derive(Debug, Clone, PartialEq)]
 pub struct BlockRanges {
     /// `ln_1`: weight (C), bias (C).
-    pub ln_1: Affine,
-    /// `attn.c_attn`: weight (C, 3C), queries, keys, values side by side; bias (3C).
-    pub attn: Affine,
+    pub ln_1: Norm,
+    /// `attn.c_attn`: weight (C, 3C), queries, keys, values side by side; bias (3C), which a GPT-Neo lacks.
+    pub attn: Linear,
     /// `attn.c_proj`: weight (C, C), bias (C).
-    pub attn_proj: Affine,
+    pub attn_proj: Linear,
     /// `ln_2`: weight (C), bias (C).
-    pub ln_2: Affine,
+    pub ln_2: Norm,
     /// `mlp.c_fc`: weight (C, F), bias (F).
-    pub fc: Affine,
+    pub fc: Linear,
     /// `mlp.c_proj`: weight (F, C), bias (C).
-    pub fc_proj: Affine,
+    pub fc_proj: Linear,
 }
 
 /// The table, and the offsets the model reads by name.
@@ -95,7 +96,7 @@ pub struct Layout {
     /// One entry per block.
     pub blocks: Vec<BlockRanges>,
     /// `transformer.ln_f`: weight (C), bias (C).
-    pub ln_f: Affine,
+    pub ln_f: Norm,
     /// The head's matrix: `wte` again when tied, `lm_head.weight (V, C)`, or `score.weight (1, C)`.
     pub head: Range<usize>,
 }
@@ -111,6 +112,7 @@ impl Layout {
         let (v, c, f) = (config.vocab_size, config.width, config.inner);
         let residual = Initialiser::Normal(INITIALIZER_RANGE / libm::sqrtf(2.0 * config.layers as f32));
         let weight = Initialiser::Normal(INITIALIZER_RANGE);
+        let attention_bias = config.attention_bias();
 
         let wte = table.push("transformer.wte.weight", &[v, c], weight);
         let wpe = table.push("transformer.wpe.weight", &[config.context, c], Initialiser::Normal(0.01));
@@ -119,11 +121,11 @@ impl Layout {
                 let prefix = format!("transformer.h.{layer}");
                 BlockRanges {
                     ln_1: table.norm(&format!("{prefix}.ln_1"), c),
-                    attn: table.linear(&format!("{prefix}.attn.c_attn"), c, 3 * c, weight),
-                    attn_proj: table.linear(&format!("{prefix}.attn.c_proj"), c, c, residual),
+                    attn: table.linear(&format!("{prefix}.attn.c_attn"), c, 3 * c, weight, attention_bias),
+                    attn_proj: table.linear(&format!("{prefix}.attn.c_proj"), c, c, residual, true),
                     ln_2: table.norm(&format!("{prefix}.ln_2"), c),
-                    fc: table.linear(&format!("{prefix}.mlp.c_fc"), c, f, weight),
-                    fc_proj: table.linear(&format!("{prefix}.mlp.c_proj"), f, c, residual),
+                    fc: table.linear(&format!("{prefix}.mlp.c_fc"), c, f, weight, true),
+                    fc_proj: table.linear(&format!("{prefix}.mlp.c_proj"), f, c, residual, true),
                 }
             })
             .collect();
@@ -142,16 +144,15 @@ impl Layout {
 
     /// The matrices of a language model that every token is multiplied with.
     pub fn matrices(&self, config: &ModelConfig) -> Vec<WeightMatrix> {
-        let (c, f) = (config.width, config.inner);
-        let matrix = |at: &Affine, inputs| {
-            let outputs = at.bias.len();
-            WeightMatrix { at: at.weight.clone(), inputs, outputs, transposed: false }
+        let matrix = |at: &Linear| WeightMatrix {
+            at: at.weight.clone(),
+            inputs: at.inputs(),
+            outputs: at.outputs,
+            transposed: false,
         };
-        let of_block = |at: &BlockRanges| {
-            [matrix(&at.attn, c), matrix(&at.attn_proj, c), matrix(&at.fc, c), matrix(&at.fc_proj, f)]
-        };
-        let head =
-            WeightMatrix { at: self.head.clone(), inputs: c, outputs: config.vocab_size, transposed: true };
+        let of_block = |at: &BlockRanges| [&at.attn, &at.attn_proj, &at.fc, &at.fc_proj].map(matrix);
+        let (at, inputs, outputs) = (self.head.clone(), config.width, config.vocab_size);
+        let head = WeightMatrix { at, inputs, outputs, transposed: true };
         self.blocks.iter().flat_map(of_block).chain([head]).collect()
     }
 
@@ -178,15 +179,23 @@ impl Table {
     }
 
     /// A layer norm of width `c`.
-    fn norm(&mut self, name: &str, c: usize) -> Affine {
+    fn norm(&mut self, name: &str, c: usize) -> Norm {
         let weight = self.push(&format!("{name}.weight"), &[c], Initialiser::One);
-        Affine { weight, bias: self.push(&format!("{name}.bias"), &[c], Initialiser::Zero) }
+        Norm { weight, bias: self.push(&format!("{name}.bias"), &[c], Initialiser::Zero) }
     }
 
-    /// A linear layer.
-    fn linear(&mut self, name: &str, inputs: usize, outputs: usize, initialiser: Initialiser) -> Affine {
+    /// A linear layer, with a bias or without.
+    fn linear(
+        &mut self,
+        name: &str,
+        inputs: usize,
+        outputs: usize,
+        initialiser: Initialiser,
+        bias: bool,
+    ) -> Linear {
         let weight = self.push(&format!("{name}.weight"), &[inputs, outputs], initialiser);
-        Affine { weight, bias: self.push(&format!("{name}.bias"), &[outputs], Initialiser::Zero) }
+        let bias = bias.then(|| self.push(&format!("{name}.bias"), &[outputs], Initialiser::Zero));
+        Linear { weight, outputs, bias }
     }
 
     fn push(&mut self, name: &str, shape: &[usize], initialiser: Initialiser) -> Range<usize> {

@@ -16,7 +16,7 @@ pub mod sampling;
 pub mod sequence;
 pub mod transformer;
 
-pub use config::{Activation, AttentionPattern, ModelConfig, Precision};
+pub use config::{Activation, AttentionPattern, Family, ModelConfig, Precision};
 pub use decode::Decoder;
 pub use gradients::Gradients;
 pub use layout::{Head, Layout};

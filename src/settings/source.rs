@@ -2,7 +2,7 @@
 
 use super::section::{any, at_least_one, below_one, none_or_at_least_one, positive, section};
 use crate::data::{InstructionTemplate, PromptForms};
-use crate::model::{Activation, AttentionPattern, ModelConfig, Precision};
+use crate::model::{Activation, AttentionPattern, Family, ModelConfig, Precision};
 
 section! {
     /// The shape of a model that is trained from random weights. A stage that starts from a model
@@ -38,6 +38,7 @@ impl ModelSettings {
     /// validated.
     pub fn config(&self, vocab_size: usize, precision: Precision) -> ModelConfig {
         ModelConfig {
+            family: Family::Gpt2,
             vocab_size,
             context: self.context,
             width: self.width,

@@ -1,4 +1,4 @@
-//! Every field of a model directory that `transformers` 5 acts on for GPT-2, and what becomes of it here. What would
+//! Every field of a model directory that `transformers` 5 acts on for GPT-2 and GPT-Neo, and what becomes of it here. What would
 //! change a number or a token is used, or refused by name; what we leave out on purpose is said in a note; the rest
 //! has no effect on what this program does, and says why. A field that no table knows is named in a note.
 
@@ -36,19 +36,13 @@ const OTHER_HEADS: &str = "it concerns heads that are not read here";
 const RECORD: &str = "it records where the model came from";
 const IN_GENERATION: &str = "transformers 5 reads it from generation_config.json only";
 
-/// `config.json`.
+/// `config.json`, of both families; what each has of its own is in [`GPT_2`] and [`GPT_NEO`].
 pub const CONFIG: Table = &[
     ("vocab_size", Used),
-    ("n_positions", Used),
     ("max_position_embeddings", Used),
-    ("n_ctx", Used),
-    ("n_embd", Used),
     ("hidden_size", Used),
-    ("n_layer", Used),
     ("num_hidden_layers", Used),
-    ("n_head", Used),
     ("num_attention_heads", Used),
-    ("n_inner", Used),
     ("activation_function", Used),
     ("layer_norm_epsilon", Used),
     ("tie_word_embeddings", Used),
@@ -58,11 +52,8 @@ pub const CONFIG: Table = &[
     ("pad_token_id", Used),
     ("eos_token_id", Used),
     // Ours.
-    ("attention_window", Used),
     ("precision", Used),
-    ("model_type", Only(&["\"gpt2\""], "only GPT-2 directories can be loaded")),
-    ("scale_attn_weights", Only(&["true"], ARITHMETIC)),
-    ("scale_attn_by_inverse_layer_idx", Only(&["false"], ARITHMETIC)),
+    ("model_type", Only(&["\"gpt2\"", "\"gpt_neo\""], "only GPT-2 and GPT-Neo directories can be loaded")),
     ("add_cross_attention", Only(&["false"], ARITHMETIC)),
     ("is_encoder_decoder", Only(&["false"], ARITHMETIC)),
     ("pruned_heads", Only(&["{}"], ARITHMETIC)),
@@ -83,15 +74,11 @@ pub const CONFIG: Table = &[
     ("problem_type", Only(&["\"regression\""], "a reward is one number")),
     ("torch_dtype", Noted(HALF_EXCEPT, HALF)),
     ("dtype", Noted(HALF_EXCEPT, HALF)),
-    ("reorder_and_upcast_attn", NoEffect("attention is f32 here")),
     ("bos_token_id", NoEffect("an empty prompt begins with the tokenizer's <|endoftext|>")),
-    ("sep_token_id", NoEffect("GPT-2 places no such token")),
-    ("cls_token_id", NoEffect("GPT-2 places no such token")),
-    ("decoder_start_token_id", NoEffect("GPT-2 has no decoder beside an encoder")),
+    ("sep_token_id", NoEffect("no such token is placed")),
+    ("cls_token_id", NoEffect("no such token is placed")),
+    ("decoder_start_token_id", NoEffect("there is no decoder beside an encoder")),
     ("label2id", NoEffect("a reward is one number")),
-    ("attn_pdrop", NoEffect(TRAINING)),
-    ("embd_pdrop", NoEffect(TRAINING)),
-    ("resid_pdrop", NoEffect(TRAINING)),
     ("initializer_range", NoEffect(TRAINING)),
     ("gradient_checkpointing", NoEffect(TRAINING)),
     ("summary_type", NoEffect(OTHER_HEADS)),
@@ -107,14 +94,12 @@ pub const CONFIG: Table = &[
     ("torchscript", NoEffect(INTERFACE)),
     ("chunk_size_feed_forward", NoEffect("rows of a product do not depend on each other")),
     ("use_bfloat16", NoEffect("it was TensorFlow's")),
-    ("is_decoder", NoEffect("GPT-2 is one always")),
-    ("tie_encoder_decoder", NoEffect("GPT-2 has no encoder")),
+    ("is_decoder", NoEffect("both families are one always")),
+    ("tie_encoder_decoder", NoEffect("there is no encoder")),
     ("cross_attention_hidden_size", NoEffect("without add_cross_attention there is none")),
     ("attn_implementation", NoEffect("all of them are one function")),
     ("_attn_implementation", NoEffect("all of them are one function")),
     ("_attn_implementation_autoset", NoEffect("all of them are one function")),
-    ("n_special", NoEffect("no version reads it")),
-    ("predict_special_tokens", NoEffect("no version reads it")),
     ("prefix", NoEffect("pipelines of older versions only")),
     ("task_specific_params", NoEffect("pipelines of older versions only")),
     ("finetuning_task", NoEffect(RECORD)),
@@ -147,6 +132,40 @@ pub const CONFIG: Table = &[
     ("num_beams", NoEffect(IN_GENERATION)),
     ("num_beam_groups", NoEffect(IN_GENERATION)),
     ("num_return_sequences", NoEffect(IN_GENERATION)),
+];
+
+/// What only a GPT-2's `config.json` has.
+pub const GPT_2: Table = &[
+    ("n_positions", Used),
+    ("n_ctx", Used),
+    ("n_embd", Used),
+    ("n_layer", Used),
+    ("n_head", Used),
+    ("n_inner", Used),
+    // Ours.
+    ("attention_window", Used),
+    ("scale_attn_weights", Only(&["true"], ARITHMETIC)),
+    ("scale_attn_by_inverse_layer_idx", Only(&["false"], ARITHMETIC)),
+    ("reorder_and_upcast_attn", NoEffect("attention is f32 here")),
+    ("attn_pdrop", NoEffect(TRAINING)),
+    ("embd_pdrop", NoEffect(TRAINING)),
+    ("resid_pdrop", NoEffect(TRAINING)),
+    ("n_special", NoEffect("no version reads it")),
+    ("predict_special_tokens", NoEffect("no version reads it")),
+];
+
+/// What only a GPT-Neo's `config.json` has.
+pub const GPT_NEO: Table = &[
+    ("num_layers", Used),
+    ("num_heads", Used),
+    ("intermediate_size", Used),
+    ("attention_types", Used),
+    ("attention_layers", Used),
+    ("window_size", Used),
+    ("attention_dropout", NoEffect(TRAINING)),
+    ("embed_dropout", NoEffect(TRAINING)),
+    ("resid_dropout", NoEffect(TRAINING)),
+    ("classifier_dropout", NoEffect(OTHER_HEADS)),
 ];
 
 const HALF_EXCEPT: &[&str] = &["\"float32\"", "\"float64\"", "\"auto\""];
@@ -183,9 +202,9 @@ pub const GENERATION_CONFIG: Table = &[
     ("epsilon_cutoff", Noted(&["0", "0.0"], NOT_DONE)),
     ("eta_cutoff", Noted(&["0", "0.0"], NOT_DONE)),
     ("repetition_penalty", Noted(&["1", "1.0"], NOT_DONE)),
-    ("encoder_repetition_penalty", NoEffect("GPT-2 has no encoder")),
+    ("encoder_repetition_penalty", NoEffect("there is no encoder")),
     ("no_repeat_ngram_size", Noted(&["0"], NOT_DONE)),
-    ("encoder_no_repeat_ngram_size", NoEffect("GPT-2 has no encoder")),
+    ("encoder_no_repeat_ngram_size", NoEffect("there is no encoder")),
     ("bad_words_ids", Noted(&["[]"], NOT_DONE)),
     ("force_words_ids", Noted(&["[]"], NOT_DONE)),
     ("constraints", Noted(&["[]"], NOT_DONE)),
@@ -202,7 +221,7 @@ pub const GENERATION_CONFIG: Table = &[
     ("token_healing", Noted(&["false"], NOT_DONE)),
     ("remove_invalid_values", NoEffect("numbers that are not finite are an error here")),
     ("renormalize_logits", NoEffect("a draw does not depend on it")),
-    ("decoder_start_token_id", NoEffect("GPT-2 has no decoder beside an encoder")),
+    ("decoder_start_token_id", NoEffect("there is no decoder beside an encoder")),
     ("use_cache", NoEffect(SPEED)),
     ("use_mtp", NoEffect(SPEED)),
     ("cache_implementation", NoEffect(SPEED)),
@@ -340,15 +359,15 @@ const BPE: &str = "only GPT-2's byte-level BPE is read";
 /// Unknown fields that a note names.
 const SHOWN: usize = 8;
 
-/// Looks every field up in its table: the notes that are due.
+/// Looks every field up in the tables of its file: the notes that are due.
 ///
 /// # Errors
 /// [`Error::Format`] that names a field whose value is refused.
-pub fn check(fields: &Map<String, Value>, table: Table, origin: &str) -> Result<Vec<String>> {
+pub fn check(fields: &Map<String, Value>, tables: &[Table], origin: &str) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     let mut unknown = Vec::new();
     for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
-        match table.iter().find(|(known, _)| known == name) {
+        match tables.iter().copied().flatten().find(|(known, _)| known == name) {
             None => unknown.push(shown(name)),
             Some((_, treatment)) => notes.extend(treatment.of(name, value, origin)?),
         }
@@ -404,31 +423,38 @@ mod tests {
     use alloc::collections::BTreeSet;
     use serde_json::json;
 
-    fn checked(table: Table, fields: Value) -> Result<Vec<String>> {
-        check(fields.as_object().unwrap(), table, "f")
+    fn checked(tables: &[Table], fields: Value) -> Result<Vec<String>> {
+        check(fields.as_object().unwrap(), tables, "f")
     }
 
     #[test]
     fn each_field_stands_in_its_table_once() {
-        for table in [CONFIG, GENERATION_CONFIG, TOKENIZER_CONFIG, TOKENIZER_JSON] {
-            let names: BTreeSet<&str> = table.iter().map(|row| row.0).collect();
-            assert_eq!(names.len(), table.len());
+        let tables: [&[Table]; 5] = [
+            &[CONFIG, GPT_2],
+            &[CONFIG, GPT_NEO],
+            &[GENERATION_CONFIG],
+            &[TOKENIZER_CONFIG],
+            &[TOKENIZER_JSON],
+        ];
+        for tables in tables.map(|tables| tables.concat()) {
+            let names: BTreeSet<&str> = tables.iter().map(|row| row.0).collect();
+            assert_eq!(names.len(), tables.len());
         }
     }
 
     #[test]
     fn values_are_taken_refused_or_noted() {
         let taken = json!({"n_ctx": 3, "scale_attn_weights": true, "dtype": "float32", "attn_pdrop": 0.1, "pruned_heads": null});
-        assert!(checked(CONFIG, taken).unwrap().is_empty());
-        let error = checked(CONFIG, json!({"scale_attn_weights": false})).unwrap_err().to_string();
+        assert!(checked(&[CONFIG, GPT_2], taken).unwrap().is_empty());
+        let error = checked(&[CONFIG, GPT_2], json!({"scale_attn_weights": false})).unwrap_err().to_string();
         assert!(error.starts_with("f: field \"scale_attn_weights\": expected true, found false"), "{error}");
-        let error = checked(CONFIG, json!({"quantization_config": {"bits": 4}})).unwrap_err().to_string();
+        let error = checked(&[CONFIG], json!({"quantization_config": {"bits": 4}})).unwrap_err().to_string();
         assert!(error.contains("expected nothing, found {\"bits\":4}"), "{error}");
-        let notes = checked(CONFIG, json!({"dtype": "bfloat16", "rope_theta": 1, "x": "y"})).unwrap();
+        let notes = checked(&[CONFIG], json!({"dtype": "bfloat16", "rope_theta": 1, "x": "y"})).unwrap();
         assert!(notes[0].starts_with("f: dtype is \"bfloat16\": transformers 5 computes in it"), "{notes:?}");
         assert_eq!(notes[1..], ["f: not known here and not used: \"rope_theta\", \"x\""]);
         let notes =
-            checked(GENERATION_CONFIG, json!({"top_k": 50, "temperature": 1.0, "num_beams": 2})).unwrap();
+            checked(&[GENERATION_CONFIG], json!({"top_k": 50, "temperature": 1.0, "num_beams": 2})).unwrap();
         assert_eq!(notes.len(), 2, "{notes:?}");
     }
 }

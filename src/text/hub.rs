@@ -128,13 +128,13 @@ impl Settings {
                 // It says the same.
                 settings.fields.remove("chat_template");
             }
-            settings.notes = fields::check(&settings.fields, TOKENIZER_CONFIG, file.name)?;
+            settings.notes = fields::check(&settings.fields, &[TOKENIZER_CONFIG], file.name)?;
         }
         // Where the first file lists the added tokens, transformers 5 leaves the two older ones unread.
         if settings.field("added_tokens_decoder").is_none() {
             if let Some(file) = files.special_tokens_map {
                 let map = object(file)?;
-                settings.notes.extend(fields::check(&map, TOKENIZER_CONFIG, file.name)?);
+                settings.notes.extend(fields::check(&map, &[TOKENIZER_CONFIG], file.name)?);
                 settings.map_name = file.name.to_string();
                 settings.of_map = map.keys().cloned().collect();
                 settings.fields.extend(map);

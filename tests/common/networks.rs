@@ -3,10 +3,10 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use instructgpt::engine::Engine;
-use instructgpt::model::{Activation, AttentionPattern, Head, ModelConfig, Network, Precision};
+use instructgpt::model::{Activation, AttentionPattern, Family, Head, ModelConfig, Network, Precision};
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 
-/// Dense and tied; banded with a head of its own, the other GELU and an odd inner width; bf16.
+/// Dense and tied; banded with a head of its own, the other GELU and an odd inner width; bf16; a GPT-Neo, in f32 and bf16.
 pub fn configurations() -> Vec<ModelConfig> {
     let dense = ModelConfig::gpt2(61, 40, 36, 2, 3);
     let mut banded = ModelConfig::gpt2(97, 50, 40, 3, 5);
@@ -18,7 +18,11 @@ pub fn configurations() -> Vec<ModelConfig> {
     let mut bf16 = ModelConfig::gpt2(61, 40, 35, 2, 5);
     bf16.inner = 51;
     bf16.precision = Precision::Bf16;
-    vec![dense, banded, bf16]
+    let mut neo = ModelConfig::gpt2(53, 40, 24, 3, 3);
+    neo.family = Family::GptNeo;
+    neo.attention = AttentionPattern::Alternating { window: 5 };
+    let neo_bf16 = ModelConfig { precision: Precision::Bf16, ..neo.clone() };
+    vec![dense, banded, bf16, neo, neo_bf16]
 }
 
 /// A network far from its initialisation, so that every term matters.

@@ -3,7 +3,7 @@
 
 use instructgpt::engine::activations::{COUNT, NAMES, TABLE, Widths};
 use instructgpt::engine::{
-    Activation, AdamConstants, AdamState, Affine, Batch, Choosing, Dropout, Engine, Heads, Index, Name,
+    Activation, AdamConstants, AdamState, Batch, Choosing, Dropout, Engine, Heads, Index, Linear, Name, Norm,
     Outputs, Plain, Precision, Target,
 };
 use instructgpt::num::rng::{Purpose, Rng, Stage};
@@ -34,8 +34,10 @@ impl Shape {
         self.heads.0 * self.heads.1
     }
 
+    /// Every other seed's are scaled.
     fn heads(&self) -> Heads {
-        Heads { count: self.heads.0, size: self.heads.1, window: self.window }
+        let scaled = self.seed.is_multiple_of(2);
+        Heads { count: self.heads.0, size: self.heads.1, window: self.window, scaled }
     }
 }
 
@@ -66,11 +68,11 @@ impl Numbers {
 struct Places {
     wte: std::ops::Range<usize>,
     wpe: std::ops::Range<usize>,
-    norm: Affine,
-    /// (C, 3C), (C, F) and (F, C).
-    attention: Affine,
-    fc: Affine,
-    fc_back: Affine,
+    norm: Norm,
+    /// (C, 3C), (C, F) and (F, C), the last without a bias.
+    attention: Linear,
+    fc: Linear,
+    fc_back: Linear,
     scalar: std::ops::Range<usize>,
     len: usize,
 }
@@ -85,9 +87,12 @@ impl Places {
         };
         let wte = take(shape.vocab * c);
         let wpe = take(context * c);
-        let mut affine =
-            |inputs: usize, outputs: usize| Affine { weight: take(inputs * outputs), bias: take(outputs) };
-        let (norm, attention, fc, fc_back) = (affine(1, c), affine(c, 3 * c), affine(c, f), affine(f, c));
+        let norm = Norm { weight: take(c), bias: take(c) };
+        let mut linear = |inputs: usize, outputs: usize, bias: bool| {
+            let weight = take(inputs * outputs);
+            Linear { weight, outputs, bias: bias.then(|| take(outputs)) }
+        };
+        let (attention, fc, fc_back) = (linear(c, 3 * c, true), linear(c, f, true), linear(f, c, false));
         Places { wte, wpe, norm, attention, fc, fc_back, scalar: take(c), len }
     }
 }

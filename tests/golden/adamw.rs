@@ -1,6 +1,6 @@
 //! `adamw.safetensors`: ten optimizer steps, of a whole model and of given gradients, in three settings.
 
-use instructgpt::engine::{AdamState, Affine, Cpu};
+use instructgpt::engine::{AdamState, Cpu, Norm};
 use instructgpt::loss::CrossEntropy;
 use instructgpt::model::layout::{Initialiser, Parameter};
 use instructgpt::model::{Head, Layout, Sequence, singly};
@@ -52,7 +52,7 @@ fn vector(fixture: &Fixture) {
         wte: 0..0,
         wpe: 0..0,
         blocks: vec![],
-        ln_f: Affine { weight: 0..0, bias: 0..0 },
+        ln_f: Norm { weight: 0..0, bias: 0..0 },
         head: 0..0,
     };
     let mut start = vec![];

@@ -18,27 +18,30 @@ mod transformer;
 
 use common::fixture::Fixture;
 use instructgpt::checkpoint::config_json::parse_config;
+use instructgpt::checkpoint::tensors::{from_stored, stored_tensors};
 use instructgpt::engine::Cpu;
 use instructgpt::model::{Head, Layout, Network};
 use instructgpt::optim::{AdamStyle, AdamW, Optimizer};
 use serde_json::Value;
 
-/// The network whose configuration is `config` and whose parameters begin with `prefix`. The layout's names
-/// must be the fixture's, all of them, and its shapes.
+/// The network whose configuration is `config` and whose parameters begin with `prefix`. The names of a directory's
+/// tensors must be the fixture's, all of them, and their shapes.
 fn model(fixture: &Fixture, config: &Value, head: Head, prefix: &str) -> Network {
     let (config, _) = parse_config(&serde_json::to_vec(config).unwrap(), "fixture").unwrap();
     let layout = Layout::new(&config, head);
     let is_parameter =
         |name: &&str| ["transformer.", "lm_head.", "score."].iter().any(|p| name.starts_with(p));
-    let mut ours: Vec<&str> = layout.parameters.iter().map(|row| row.name.as_str()).collect();
+    let stored = stored_tensors(&layout, config.family);
+    let mut ours: Vec<&str> = stored.iter().map(|tensor| tensor.name.as_str()).collect();
     ours.sort();
     assert_eq!(fixture.names_after(prefix).filter(is_parameter).collect::<Vec<_>>(), ours);
     let mut parameters = vec![0.0; layout.len];
-    for row in &layout.parameters {
-        let (shape, values) = fixture.f32(&format!("{prefix}{}", row.name));
-        assert_eq!(shape, row.shape, "shape of {}", row.name);
-        parameters[row.range()].copy_from_slice(&values);
+    for tensor in stored {
+        let (shape, values) = fixture.f32(&format!("{prefix}{}", tensor.name));
+        assert_eq!(shape, tensor.shape, "shape of {}", tensor.name);
+        parameters[tensor.range].copy_from_slice(&values);
     }
+    from_stored(&mut parameters, &layout, config.family);
     Network::new(Cpu, config, head, parameters)
 }
 

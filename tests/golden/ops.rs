@@ -2,7 +2,7 @@
 
 use instructgpt::engine::cpu::log_prob::Workspace;
 use instructgpt::engine::cpu::{attention, embedding, gelu, layer_norm, linear, log_prob};
-use instructgpt::engine::{Activation, Affine, Batch, Outputs, Precision, Shape, Target};
+use instructgpt::engine::{Activation, Batch, Linear, Outputs, Precision, Shape, Target};
 
 use crate::common::fixture::Fixture;
 use crate::cut;
@@ -40,7 +40,8 @@ fn linear() {
     let f = |name: &str| fixture.values(&format!("linear.{name}"));
     let (x, weight, bias, dy) = (f("x"), f("weight"), f("bias"), f("dy"));
     let (mut y, parameters) = (overwritten(dy.len()), [weight.as_slice(), &bias].concat());
-    let at = Affine { weight: 0..weight.len(), bias: weight.len()..parameters.len() };
+    let (start, end) = (weight.len(), parameters.len());
+    let at = Linear { weight: 0..start, outputs: bias.len(), bias: Some(start..end) };
     linear::forward(&mut y, &x, &linear::Weights::new(&parameters, Precision::F32), &at);
     fixture.check("linear.y", &y);
 
@@ -48,7 +49,8 @@ fn linear() {
         (overwritten(x.len()), vec![0.0; weight.len()], vec![0.0; bias.len()]);
     linear::backward_input(Precision::F32, &mut dx, &dy, &weight, dbias.len());
     let offsets = [0, dy.len() / dbias.len()];
-    linear::backward_parameters(Precision::F32, &mut dweight, &mut dbias, &dy, &x, &offsets);
+    linear::backward_weight(Precision::F32, &mut dweight, &dy, &x, dbias.len(), &offsets);
+    linear::backward_bias(&mut dbias, &dy);
     fixture.check("linear.dx", &dx);
     fixture.check("linear.dweight", &dweight);
     fixture.check("linear.dbias", &dbias);
@@ -124,7 +126,7 @@ fn attention(prefix: &str) {
     let banded = fixture.names().any(|other| other == name("window"));
     let window = if banded { fixture.indices(&name("window"))[0] } else { n };
     let hs = c / heads;
-    let shape = Shape { offsets: &offsets, heads, head_size: hs, window };
+    let shape = Shape { offsets: &offsets, heads, head_size: hs, window, scaled: true };
 
     // Head-major, as the block has it.
     let split = |rows: &[f32], width: usize, from: usize| {

@@ -1,15 +1,15 @@
 //! Random tiny models with random batches for every loss.
 
 use instructgpt::engine::{Cpu, Dropout};
-use instructgpt::model::{Activation, AttentionPattern, Head, Layout, ModelConfig, Network};
+use instructgpt::model::{Activation, AttentionPattern, Family, Head, Layout, ModelConfig, Network};
 use instructgpt::num::rng::{Purpose, Rng, Stage};
 
 use crate::gpt::Gpt;
 use crate::losses::{Constants, Episode, Pair, Ranking, response};
 
 /// How many cases there are: every combination of dense or banded, tied or explicit head, tanh or erf
-/// GELU, and one with sequences longer than the blocks of the attention's backward.
-pub const CASES: u64 = 9;
+/// GELU, one with sequences longer than the blocks of the attention's backward, and a banded GPT-Neo.
+pub const CASES: u64 = 10;
 
 /// A network, and what the losses are taken over.
 pub struct Case {
@@ -30,7 +30,7 @@ pub fn rng(case: u64, what: u64) -> Rng {
 
 fn config(case: u64) -> ModelConfig {
     let mut rng = rng(case, 0);
-    let long = case == CASES - 1;
+    let long = case == 8;
     let heads = 1 + rng.below(4);
     let head_size = if long { 19 } else { 1 + 3usize.div_ceil(heads) + rng.below(8) };
     let (vocab, context) = (7 + rng.below(50), if long { 70 } else { 12 + rng.below(20) });
@@ -38,6 +38,9 @@ fn config(case: u64) -> ModelConfig {
     config.inner = 3 + rng.below(50);
     if case & 1 == 1 || long {
         config.attention = AttentionPattern::Alternating { window: 1 + rng.below(if long { 40 } else { 6 }) };
+    }
+    if case == 9 {
+        config.family = Family::GptNeo;
     }
     config.tied_head = case & 2 == 0;
     config.activation = if case & 4 == 0 { Activation::GeluTanh } else { Activation::Gelu };

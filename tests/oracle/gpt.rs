@@ -5,7 +5,7 @@
 
 use instructgpt::engine::plain::dropout;
 use instructgpt::engine::{Address, Dropout};
-use instructgpt::model::{Activation, AttentionPattern, Layout, ModelConfig};
+use instructgpt::model::{Activation, AttentionPattern, Family, Layout, ModelConfig};
 
 use crate::scalar::{Scalar, sum};
 
@@ -64,7 +64,10 @@ impl<S: Scalar> Gpt<'_, S> {
             AttentionPattern::Alternating { window } if layer % 2 == 1 => (t + 1).saturating_sub(window),
             _ => 0,
         };
-        let scale = S::constant(1.0 / (hs as f64).sqrt());
+        let scale = S::constant(match self.config.family {
+            Family::Gpt2 => 1.0 / (hs as f64).sqrt(),
+            Family::GptNeo => 1.0,
+        });
         let mut out = vec![];
         for head in 0..self.config.heads {
             let q = |s: usize, d: usize| qkv[s][head * hs + d];
@@ -88,11 +91,13 @@ impl<S: Scalar> Gpt<'_, S> {
         (0..x.len()).map(|i| (x[i] - mean) / deviation * gamma[i] + beta[i]).collect()
     }
 
-    /// `x W + b`, with W stored (inputs, outputs).
+    /// `x W + b`, with W stored (inputs, outputs). A GPT-Neo's queries, keys and values have no bias.
     fn linear(&self, x: &[S], name: &str) -> Vec<S> {
-        let (weight, bias) =
-            (self.parameter(&format!("{name}.weight")), self.parameter(&format!("{name}.bias")));
-        let outputs = bias.len();
+        let weight = self.parameter(&format!("{name}.weight"));
+        let outputs = weight.len() / x.len();
+        let without = self.config.family == Family::GptNeo && name.ends_with("c_attn");
+        let zeros = vec![S::constant(0.0); outputs];
+        let bias = if without { &zeros } else { self.parameter(&format!("{name}.bias")) };
         (0..outputs)
             .map(|o| sum(x.iter().enumerate().map(|(i, &x)| x * weight[i * outputs + o])) + bias[o])
             .collect()

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 /// Arguments of `evaluate`.
 #[derive(Debug, Args)]
 pub struct EvaluateArgs {
-    /// Model directory (Hugging Face GPT-2 layout)
+    /// Model directory (Hugging Face's, GPT-2 or GPT-Neo)
     #[arg(long, value_name = "DIR", required_unless_present = "list")]
     pub model: Option<PathBuf>,
     /// Tasks, by the names that --list gives

@@ -17,7 +17,7 @@ use crate::engine::cpu::packed::row_times_panels;
 use crate::engine::cpu::reduce;
 use crate::engine::cpu::row_grain;
 use crate::engine::{Heads, Shape};
-use crate::num::math::{exp, sqrt};
+use crate::num::math::exp;
 use crate::num::par::{self, Rowwise};
 use crate::num::scratch::{self, Use};
 use crate::num::simd::{LANES, V16};
@@ -555,7 +555,7 @@ pub fn decode(
                 let Some(t) = rows.clone().next().map(|row| positions[row] as usize) else { continue };
                 let (out, queries) = (out.of(pair), &qkv[rows.start * 3 * c + h * hs..]);
                 if rows.len() == 1 {
-                    cache.attend(out, buffer, &queries[..hs], t, shape.window);
+                    cache.attend(out, buffer, &queries[..hs], t, shape);
                 } else {
                     let queries = Rows { data: queries, stride: 3 * c };
                     cache.attend_together(out, buffer, queries, t..t + rows.len(), shape, work);
@@ -612,15 +612,15 @@ impl HeadCache<'_> {
 
     /// `out = attention` of the query q (HS) at position t over the cached positions, bit for bit as
     /// [`forward`]; scores is working memory of at least the capacity rounded up to NR.
-    pub fn attend(&self, out: &mut [f32], scores: &mut [f32], q: &[f32], t: usize, window: usize) {
+    pub fn attend(&self, out: &mut [f32], scores: &mut [f32], q: &[f32], t: usize, shape: Shape) {
         let hs = q.len();
-        let lo = (t + 1).saturating_sub(window);
+        let lo = shape.visible(t).start;
         let first = lo / NR;
         let scores = &mut scores[..(t + 1).next_multiple_of(NR)];
         scores[first * NR..].fill(0.0);
         row_times_panels::<F32>(q, &self.keys[first * hs * NR..], 0, hs * NR, &mut scores[first * NR..]);
         let visible = &mut scores[lo..=t];
-        softmax(visible, 1.0 / sqrt(hs as f32), None);
+        softmax(visible, shape.scale(), None);
         out.fill(0.0);
         row_times_panels::<F32>(visible, &self.values[lo * NR..], 0, self.capacity * NR, out);
     }
@@ -671,12 +671,12 @@ mod tests {
         #[test]
         fn fast_equals_definition(
             lengths in prop::collection::vec(0usize..75, 1..4), heads in 1usize..4, hs in 1usize..40,
-            window in prop_oneof![1usize..9, 20usize..50, Just(1000)], threads in 1usize..4, seed: u64,
+            window in prop_oneof![1usize..9, 20usize..50, Just(1000)], scaled: bool, threads in 1usize..4, seed: u64,
         ) {
             let mut offsets = vec![0];
             lengths.iter().for_each(|t| offsets.push(offsets[offsets.len() - 1] + t));
             let n = offsets[lengths.len()];
-            let shape = Shape { offsets: &offsets, heads, head_size: hs, window };
+            let shape = Shape { offsets: &offsets, heads, head_size: hs, window, scaled };
             let [q, k, v, dout] = core::array::from_fn(|i| noise(seed ^ i as u64, heads * n * hs));
             let [mut out, mut dq, mut dk, mut dv] = core::array::from_fn(|_| vec![f32::NAN; q.len()]);
             let mut stats = vec![0.0; heads * n * 2];
@@ -697,14 +697,14 @@ mod tests {
         #[test]
         fn decoding_from_the_cache_equals_the_forward(
             lengths in prop::collection::vec(1usize..40, 1..4), heads in 1usize..4, hs in 1usize..70,
-            window in prop_oneof![1usize..40, Just(1000)], threads in 1usize..4, seed: u64,
+            window in prop_oneof![1usize..40, Just(1000)], scaled: bool, threads in 1usize..4, seed: u64,
         ) {
             // Every sequence in two calls.
             let mut offsets = vec![0];
             lengths.iter().for_each(|t| offsets.push(offsets[offsets.len() - 1] + t));
             let (n, c) = (offsets[lengths.len()], heads * hs);
             let qkv = noise(seed, n * 3 * c);
-            let shape = Shape { offsets: &offsets, heads, head_size: hs, window };
+            let shape = Shape { offsets: &offsets, heads, head_size: hs, window, scaled };
             let [mut q, mut k, mut v, mut out] = core::array::from_fn(|_| vec![f32::NAN; n * c]);
             for (part, from) in [&mut q, &mut k, &mut v].into_iter().zip([0, c, 2 * c]) {
                 split_heads(part, &qkv, 3 * c, from, shape);
@@ -714,7 +714,7 @@ mod tests {
             merge_heads(&mut expected, &out, c, 0, shape);
 
             let capacity = lengths.iter().max().unwrap() + 3;
-            let all = Heads { count: heads, size: hs, window };
+            let all = Heads { count: heads, size: hs, window, scaled };
             let slots: Vec<usize> = (0..lengths.len()).map(|sequence| 2 * sequence + 1).collect();
             // Another layer's and other slots' caches lie between.
             let mut cache = Cache::new(2, 2 * lengths.len(), all, capacity);
@@ -747,7 +747,7 @@ mod tests {
     fn heads_split_and_merge() {
         // Rows 12 wide, of which columns 4..10 are two heads of 3; sequences of 2, 0 and 3 tokens.
         let rows: Vec<f32> = (0..5 * 12).map(|x| x as f32).collect();
-        let shape = Shape { offsets: &[7, 9, 9, 12], heads: 2, head_size: 3, window: 9 };
+        let shape = Shape { offsets: &[7, 9, 9, 12], heads: 2, head_size: 3, window: 9, scaled: true };
         type Move = fn(&mut [f32], &[f32], usize, usize, Shape);
         let engines: [[Move; 2]; 2] =
             [[split_heads, merge_heads], [plain::attention::split_heads, plain::attention::merge_heads]];

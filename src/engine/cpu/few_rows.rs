@@ -1,6 +1,7 @@
-//! `C = bias + A B` for a few rows of A, with B read once and where it lies: for a product that is made a single
+//! `C = start + A B` for a few rows of A, with B read once and where it lies: for a product that is made a single
 //! time, of which packing B would be most of the work. The chains are [`super::gemm`]'s in f32.
 
+use crate::engine::Init;
 use crate::num::math::fma;
 use crate::num::par;
 
@@ -9,20 +10,25 @@ const UNIT: usize = 16;
 /// Rows of B that are taken at a time, so that C is loaded and stored the less often.
 const DEPTH: usize = 4;
 
-/// `C = bias + A B` with A (m, k), B (k, n) and C (m, n), all row-major; n is the length of `bias`.
+/// `C = start + A B` with A (m, k), B (k, n) and C (m, n), all row-major.
 ///
 /// # Panics
 /// If the lengths are not those of such shapes.
-pub fn multiply(a: &[f32], b: &[f32], bias: &[f32], c: &mut [f32]) {
-    let (n, m) = (bias.len(), c.len() / bias.len());
-    let k = b.len() / n;
+pub fn multiply(a: &[f32], b: &[f32], n: usize, start: Init, c: &mut [f32]) {
+    let (m, k) = (c.len() / n, b.len() / n);
     assert_eq!((m * k, k * n, m * n), (a.len(), b.len(), c.len()), "no product with {n} columns");
     // Split over columns, a run of them for each thread: shorter ones would be read the slower.
     let grain = n.div_ceil(UNIT).div_ceil(par::threads());
     par::for_each(par::columns(c, n, UNIT), grain, |first, part| {
         let mut rows = part.rows;
         let columns = first * UNIT..first * UNIT + rows.first().map_or(0, |row| row.len());
-        rows.iter_mut().for_each(|row| row.copy_from_slice(&bias[columns.clone()]));
+        for row in &mut rows {
+            match start {
+                Init::Zero => row.fill(0.0),
+                Init::Bias(bias) => row.copy_from_slice(&bias[columns.clone()]),
+                Init::Accumulate => {}
+            }
+        }
         for (step, b) in b.chunks(DEPTH * n).enumerate() {
             for (a, row) in a.chunks_exact(k).zip(&mut rows) {
                 let a = &a[step * DEPTH..];
@@ -46,8 +52,7 @@ pub fn multiply(a: &[f32], b: &[f32], bias: &[f32], c: &mut [f32]) {
 mod tests {
     use super::super::gemm::gemm;
     use super::*;
-    use crate::engine::{Init, Matrix, Precision};
-    use alloc::vec;
+    use crate::engine::{Matrix, Precision};
     use alloc::vec::Vec;
 
     #[test]
@@ -58,20 +63,14 @@ mod tests {
         for threads in [1, 2, 3] {
             for (m, n, k) in [(1, 1, 1), (1, 33, 7), (2, 16, 4), (3, 100, 9), (5, 64, 130), (0, 5, 3)] {
                 let (a, b, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
-                let (mut expected, mut found) = (vec![0.0; m * n], vec![9.0; m * n]);
-                gemm(
-                    Precision::F32,
-                    m,
-                    n,
-                    k,
-                    Matrix::new(&a, k),
-                    Matrix::new(&b, n),
-                    Init::Bias(&bias),
-                    &mut expected,
-                );
-                par::with_threads(threads, || multiply(&a, &b, &bias, &mut found));
-                let bits = |c: &[f32]| c.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-                assert_eq!(bits(&found), bits(&expected), "{m} {n} {k}");
+                for start in [Init::Zero, Init::Bias(&bias), Init::Accumulate] {
+                    let [mut expected, mut found] = [(); 2].map(|()| numbers(m * n, 4));
+                    let (left, right) = (Matrix::new(&a, k), Matrix::new(&b, n));
+                    gemm(Precision::F32, m, n, k, left, right, start, &mut expected);
+                    par::with_threads(threads, || multiply(&a, &b, n, start, &mut found));
+                    let bits = |c: &[f32]| c.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                    assert_eq!(bits(&found), bits(&expected), "{m} {n} {k}");
+                }
             }
         }
     }

@@ -7,7 +7,7 @@ use super::depth::Depth;
 use super::few_rows;
 use super::gemm::gemm;
 use super::packed::Packed;
-use crate::engine::{Affine, Init, Matrix, Precision, WeightMatrix};
+use crate::engine::{Init, Linear, Matrix, Precision, WeightMatrix};
 use crate::num::par;
 
 /// Parameters as products with them are made: as they lie, or with their matrices packed.
@@ -50,18 +50,16 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// `y = x W + b`; x (N, I), W (I, O) and b (O) at `at`, y (N, O). The bias starts the chain.
-pub fn forward(y: &mut [f32], x: &[f32], w: &Weights, at: &Affine) {
-    let (weight, bias) = (w.at(&at.weight), w.at(&at.bias));
-    let o = bias.len();
-    let (n, i) = (y.len() / o, weight.len() / o);
+/// `y = x W + b`; x (N, I), W (I, O) and b (O) at `at`, y (N, O). The bias starts the chain, or else 0.
+pub fn forward(y: &mut [f32], x: &[f32], w: &Weights, at: &Linear) {
+    let (weight, o, i) = (w.at(&at.weight), at.outputs, at.inputs());
+    let start = at.bias.as_ref().map_or(Init::Zero, |bias| Init::Bias(w.at(bias)));
+    let n = y.len() / o;
     assert_eq!((x.len(), weight.len()), (n * i, i * o), "x is not ({n}, {i}) or W not ({i}, {o})");
     match w.packed.get(&at.weight.start) {
-        Some(packed) => packed.multiply(x, Init::Bias(bias), y),
-        None if n <= FEW && w.precision == Precision::F32 => few_rows::multiply(x, weight, bias, y),
-        None => {
-            gemm(w.precision, n, o, i, Matrix::new(x, i), Matrix::new(weight, o), Init::Bias(bias), y);
-        }
+        Some(packed) => packed.multiply(x, start, y),
+        None if n <= FEW && w.precision == Precision::F32 => few_rows::multiply(x, weight, o, start, y),
+        None => gemm(w.precision, n, o, i, Matrix::new(x, i), Matrix::new(weight, o), start, y),
     }
 }
 
@@ -86,33 +84,31 @@ pub fn backward_input(precision: Precision, dx: &mut [f32], dy: &[f32], weight: 
     gemm(precision, n, i, o, Matrix::new(dy, o), Matrix::transposed(weight, o), Init::Zero, dx);
 }
 
-/// `dW += x^T dy`, `db += sum over rows of dy`. The rows
-/// are those of sequences that begin at `offsets` (B + 1).
-pub fn backward_parameters(
+/// `dW += x^T dy`. The rows are those of sequences that begin at `offsets` (B + 1).
+pub fn backward_weight(
     precision: Precision,
     dweight: &mut [f32],
-    dbias: &mut [f32],
     dy: &[f32],
     x: &[f32],
+    outputs: usize,
     offsets: &[usize],
 ) {
-    let o = dbias.len();
+    let o = outputs;
     let (n, i) = (dy.len() / o, dweight.len() / o);
     assert_eq!((dy.len(), x.len()), (n * o, n * i), "dy is not ({n}, {o}) or x not ({n}, {i})");
     let (x, rows) = (Matrix::transposed(x, i), Depth::runs(offsets));
     assert_eq!(rows.len(), n, "the sequences have {} rows, not {n}", rows.len());
     gemm(precision, i, o, rows, x, Matrix::new(dy, o), Init::Accumulate, dweight);
-    sum_rows(dbias, dy);
 }
 
-/// `sums += sum over rows of x`, each column a chain of additions in row order; x (N, O), sums (O).
-pub fn sum_rows(sums: &mut [f32], x: &[f32]) {
-    let o = sums.len();
+/// `db += sum over rows of dy`, each column a chain of additions in row order; dbias (O), dy (N, O).
+pub fn backward_bias(dbias: &mut [f32], dy: &[f32]) {
+    let o = dbias.len();
     // Split over columns: each keeps its own chain over all rows.
-    par::for_each(par::rows(sums, 1), 64, |first, sums| {
-        for row in x.chunks_exact(o) {
-            for (sum, &x) in sums.data.iter_mut().zip(&row[first..]) {
-                *sum += x;
+    par::for_each(par::rows(dbias, 1), 64, |first, dbias| {
+        for dy in dy.chunks_exact(o) {
+            for (db, &dy) in dbias.data.iter_mut().zip(&dy[first..]) {
+                *db += dy;
             }
         }
     });

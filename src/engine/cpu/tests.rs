@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::{
-    Activation, AdamConstants, Address, Affine, Dropout, Outputs, Precision, Target, WeightMatrix, plain,
+    Activation, AdamConstants, Address, Dropout, Linear, Outputs, Precision, Target, WeightMatrix, plain,
 };
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
@@ -93,14 +93,15 @@ proptest! {
     #[test]
     fn linear_equals_definition(
         lengths in prop::collection::vec(0usize..20, 1..4), inputs in 1usize..60, outputs in 1usize..90,
-        precision in precision(), threads in 1usize..4, seed: u64,
+        with_bias: bool, precision in precision(), threads in 1usize..4, seed: u64,
     ) {
         let offsets = offsets(&lengths);
         let n = offsets[lengths.len()];
         let (x, dy) = (noise(seed, n * inputs), noise(seed ^ 1, n * outputs));
         let parameters = noise(seed ^ 2, (inputs + 1) * outputs);
-        let at = Affine { weight: 0..inputs * outputs, bias: inputs * outputs..parameters.len() };
-        let (weight, bias) = (&parameters[at.weight.clone()], &parameters[at.bias.clone()]);
+        let (weight, bias) = (0..inputs * outputs, inputs * outputs..parameters.len());
+        let at = Linear { weight: weight.clone(), outputs, bias: with_bias.then_some(bias.clone()) };
+        let (weight, bias) = (&parameters[weight], &parameters[bias]);
         let matrix = WeightMatrix { at: at.weight.clone(), inputs, outputs, transposed: false };
         let head = WeightMatrix { at: at.weight.clone(), inputs: outputs, outputs: inputs, transposed: true };
         let buffers = [
@@ -121,7 +122,8 @@ proptest! {
                 let w = linear::Weights::packed(&parameters, precision, &[head]);
                 linear::logits(packed_logits, &dy, outputs, &w, &at.weight);
                 linear::backward_input(precision, dx, &dy, weight, outputs);
-                linear::backward_parameters(precision, dweight, dbias, &dy, &x, &offsets);
+                linear::backward_weight(precision, dweight, &dy, &x, outputs, &offsets);
+                linear::backward_bias(dbias, &dy);
             },
             |[y, packed_y, logits, packed_logits, dx, dweight, dbias]| {
                 let w = plain::linear::Weights::new(&parameters, precision);
@@ -130,7 +132,8 @@ proptest! {
                 packed_y.copy_from_slice(y);
                 packed_logits.copy_from_slice(logits);
                 plain::linear::backward_input(precision, dx, &dy, weight, outputs);
-                plain::linear::backward_parameters(precision, dweight, dbias, &dy, &x, &offsets);
+                plain::linear::backward_weight(precision, dweight, &dy, &x, outputs, &offsets);
+                plain::linear::backward_bias(dbias, &dy);
             });
         prop_assert_eq!(fast, defined);
     }

@@ -132,7 +132,13 @@ impl Cuda {
     fn attend(&self, kernel: Kernel, rows: &Rows, heads: Heads, buffers: &[Name]) {
         let mut arguments: Vec<Argument> = buffers.iter().map(|&name| rows.at(name)).collect();
         let [tiles, offsets] = [Part::Tiles, Part::Offsets].map(|part| rows.part(part));
-        arguments.extend([tiles, offsets, int(heads.size), window(heads), Float(scale(heads))]);
+        arguments.extend([
+            tiles,
+            offsets,
+            int(heads.size),
+            window(heads),
+            Float(scale(heads.size, heads.scaled)),
+        ]);
         self.run(kernel, [rows.batch.tiles, heads.count, heads.size.div_ceil(64)], &arguments);
     }
 
@@ -182,10 +188,6 @@ impl Cuda {
 /// How many of the latest positions a token sees, as the kernels are told.
 fn window(heads: Heads) -> Argument {
     Int(heads.window.min(1 << 30) as i32)
-}
-
-fn scale(heads: Heads) -> f32 {
-    Shape { offsets: &[0], heads: heads.count, head_size: heads.size, window: heads.window }.scale()
 }
 
 fn with_tanh(activation: Activation) -> Argument {
@@ -332,7 +334,7 @@ impl Engine for Cuda {
         (y, stats): (Name, Name),
         x: Name,
         w: &Weights<'_>,
-        at: &Affine,
+        at: &Norm,
         epsilon: f32,
     ) {
         let (n, c) = (rows.n, at.bias.len());
@@ -347,7 +349,7 @@ impl Engine for Cuda {
         dy: Name,
         (x, stats): (Name, Name),
         w: &Weights<'_>,
-        at: &Affine,
+        at: &Norm,
     ) {
         let (n, c) = (rows.n, at.bias.len());
         let [dx, dy, x, stats] = [dx, dy, x, stats].map(|name| rows.at(name));
@@ -360,7 +362,7 @@ impl Engine for Cuda {
         dy: Name,
         (x, stats): (Name, Name),
         gradients: &mut Buffer,
-        at: &Affine,
+        at: &Norm,
     ) {
         let (n, c) = (rows.n, at.bias.len());
         let [dgamma, dbeta] = [&at.weight, &at.bias].map(|range| Address(gradients.at(range.start)));
@@ -369,16 +371,14 @@ impl Engine for Cuda {
         self.run_aside(Kernel::layer_norm_parameters, blocks(c), &arguments);
     }
 
-    fn linear(&self, rows: &mut Rows<'_>, y: Name, x: Name, w: &Weights<'_>, at: &Affine) {
-        let outputs = at.bias.len();
-        let inputs = at.weight.len() / outputs;
+    fn linear(&self, rows: &mut Rows<'_>, y: Name, x: Name, w: &Weights<'_>, at: &Linear) {
+        let (inputs, outputs) = (at.inputs(), at.outputs);
         let (a, b) = (Operand::new(rows.at(x), inputs), Operand::new(w.at(&at.weight), outputs));
-        let start = Start::Bias(w.at(&at.bias));
+        let start = at.bias.as_ref().map_or(Start::Zero, |bias| Start::Bias(w.at(bias)));
         self.multiply(rows.at(y), &Product::new([rows.n, outputs, inputs], a, b, start, w.precision));
     }
-    fn linear_backward(&self, rows: &mut Rows<'_>, dx: Name, dy: Name, w: &Weights<'_>, at: &Affine) {
-        let outputs = at.bias.len();
-        let inputs = at.weight.len() / outputs;
+    fn linear_backward(&self, rows: &mut Rows<'_>, dx: Name, dy: Name, w: &Weights<'_>, at: &Linear) {
+        let (inputs, outputs) = (at.inputs(), at.outputs);
         let (a, b) = (Operand::new(rows.at(dy), outputs), Operand::transposed(w.at(&at.weight), outputs));
         self.multiply(rows.at(dx), &Product::new([rows.n, inputs, outputs], a, b, Start::Zero, w.precision));
     }
@@ -389,17 +389,19 @@ impl Engine for Cuda {
         x: Name,
         precision: Precision,
         gradients: &mut Buffer,
-        at: &Affine,
+        at: &Linear,
     ) {
-        let (n, outputs) = (rows.n, at.bias.len());
-        let inputs = at.weight.len() / outputs;
+        let (n, inputs, outputs) = (rows.n, at.inputs(), at.outputs);
         let (a, b) = (Operand::transposed(rows.at(x), inputs), Operand::new(rows.at(dy), outputs));
         let mut product = Product::new([inputs, outputs, n], a, b, Start::Accumulate, precision);
         product.runs(rows.batch.at(Part::Offsets), rows.offsets.len() - 1);
-        let [dweight, dbias] = [&at.weight, &at.bias].map(|range| Address(gradients.at(range.start)));
+        let gradient = |range: &Range<usize>| Address(gradients.at(range.start));
         let (kernel, grid) = product.shape(&self.0.info);
-        self.run_aside(kernel, grid, &product.arguments(dweight));
-        self.run_aside(Kernel::linear_bias, blocks(outputs), &[dbias, rows.at(dy), int(n), int(outputs)]);
+        self.run_aside(kernel, grid, &product.arguments(gradient(&at.weight)));
+        if let Some(bias) = &at.bias {
+            let arguments = [gradient(bias), rows.at(dy), int(n), int(outputs)];
+            self.run_aside(Kernel::linear_bias, blocks(outputs), &arguments);
+        }
     }
 
     fn attention(&self, rows: &mut Rows<'_>, heads: Heads) {
@@ -447,7 +449,7 @@ impl Engine for Cuda {
             let slots = Address(slots_at);
             let append = [keys, values, qkv, slots, sequences, positions, int(n), count, size, capacity];
             work.launch(Kernel::attention_append, blocks(n * c), BLOCK, &append);
-            let shape = [count, size, capacity, window(heads), Float(scale(heads))];
+            let shape = [count, size, capacity, window(heads), Float(scale(heads.size, heads.scaled))];
             let decode =
                 [&[out, keys, values, qkv, slots, sequences, offsets, positions], &shape[..]].concat();
             work.launch(Kernel::attention_decode, [n, heads.count, 1], 128, &decode);

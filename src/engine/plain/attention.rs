@@ -2,11 +2,11 @@
 //! locally banded layers). For one head and query position t, over the visible positions s in `lo(t)..=t`,
 //! `lo(t) = max(0, t + 1 - window)`:
 //! ```text
-//! score[t][s] = (chain over d of q[t][d] k[s][d]) * scale       scale = 1 / sqrt(HS)
+//! score[t][s] = (chain over d of q[t][d] k[s][d]) * scale       scale = 1 / sqrt(HS), or 1
 //! p[t][s]     = exp(score[t][s] - m[t]) * (1 / sum[t])          m = max, sum as in `reduce`, over lo..=t
 //! out[t][d]   = chain over s ascending of p[t][s] v[s][d]
 //! ```
-//! Hidden positions take no part: there is no mask arithmetic.
+//! GPT-2 and GPT-3 scale the scores, GPT-Neo does not. Hidden positions take no part: there is no mask arithmetic.
 //!
 //! Buffers are head-major within each sequence: for a sequence of T tokens `(NH, T, HS)`, and the sequences one
 //! after the other, written (N; NH, HS) below. A head of a sequence is contiguous, (T, HS).
@@ -170,7 +170,7 @@ pub fn decode(
         for (row, token) in rows_in_heads.zip(shape.rows(sequence)) {
             let (at, t) = (row * hs..(row + 1) * hs, positions[token] as usize);
             head.push(t, &k[at.clone()], &v[at.clone()]);
-            head.attend(&mut out[at.clone()], &q[at], t, shape.window);
+            head.attend(&mut out[at.clone()], &q[at], t, shape);
         }
     }
 }
@@ -207,8 +207,7 @@ impl HeadCache {
     }
 
     /// `out = attention` of the query q (HS) at position t over the cached positions: what [`forward`] does for it.
-    fn attend(&self, out: &mut [f32], q: &[f32], t: usize, window: usize) {
-        let shape = Shape { offsets: &[0, t + 1], heads: 1, head_size: q.len(), window };
+    fn attend(&self, out: &mut [f32], q: &[f32], t: usize, shape: Shape) {
         attend(out, q, &self.keys, &self.values, shape.visible(t), shape.scale());
     }
 }

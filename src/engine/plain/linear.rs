@@ -1,5 +1,5 @@
 //! `y = x W + b`, with W stored (inputs, outputs) as in GPT-2. In bf16 the operands of the three products are
-//! rounded, and nothing else: not the sums, the bias or its gradient.
+//! rounded, and nothing else: not the sums, the bias or its gradient. A layer may have no bias.
 //!
 //! ```text
 //! y[t][o] = b[o] + sum over i of x[t][i] W[i][o]
@@ -15,7 +15,7 @@
 use core::ops::Range;
 
 use super::gemm::chain;
-use crate::engine::{Affine, Precision, WeightMatrix};
+use crate::engine::{Linear, Precision, WeightMatrix};
 
 /// Parameters as products with them are made.
 pub struct Weights<'a> {
@@ -45,16 +45,17 @@ impl<'a> Weights<'a> {
     }
 }
 
-/// `y = x W + b`; x (N, I), W (I, O) and b (O) at `at`, y (N, O). The bias starts the chain.
-pub fn forward(y: &mut [f32], x: &[f32], w: &Weights, at: &Affine) {
-    let (weight, bias) = (w.at(&at.weight), w.at(&at.bias));
-    let outputs = bias.len();
-    let (n, inputs) = (y.len() / outputs, weight.len() / outputs);
+/// `y = x W + b`; x (N, I), W (I, O) and b (O) at `at`, y (N, O). The bias starts the chain, or else 0.
+pub fn forward(y: &mut [f32], x: &[f32], w: &Weights, at: &Linear) {
+    let (weight, bias) = (w.at(&at.weight), at.bias.as_ref().map(|bias| w.at(bias)));
+    let (outputs, inputs) = (at.outputs, at.inputs());
+    let n = y.len() / outputs;
     assert_eq!(x.len(), n * inputs, "x is not ({n}, {inputs})");
     for t in 0..n {
         for o in 0..outputs {
             let elements = |i: usize| (x[t * inputs + i], weight[i * outputs + o]);
-            y[t * outputs + o] = chain(w.precision, bias[o], &[0, inputs], elements);
+            let start = bias.map_or(0.0, |bias| bias[o]);
+            y[t * outputs + o] = chain(w.precision, start, &[0, inputs], elements);
         }
     }
 }
@@ -83,17 +84,16 @@ pub fn backward_input(precision: Precision, dx: &mut [f32], dy: &[f32], weight: 
     }
 }
 
-/// `dW += x^T dy`, `db += sum over rows of dy`; dweight (I, O), dbias (O), dy (N, O), x (N, I). The chains go on
-/// from what is there, row by row. The rows are those of sequences that begin at `offsets` (B + 1).
-pub fn backward_parameters(
+/// `dW += x^T dy`; dweight (I, O), dy (N, O), x (N, I). The chains go on from what is there, row by row. The rows are
+/// those of sequences that begin at `offsets` (B + 1).
+pub fn backward_weight(
     precision: Precision,
     dweight: &mut [f32],
-    dbias: &mut [f32],
     dy: &[f32],
     x: &[f32],
+    outputs: usize,
     offsets: &[usize],
 ) {
-    let outputs = dbias.len();
     let (n, inputs) = (dy.len() / outputs, dweight.len() / outputs);
     assert_eq!(x.len(), n * inputs, "x is not ({n}, {inputs})");
     for i in 0..inputs {
@@ -102,9 +102,13 @@ pub fn backward_parameters(
             dweight[i * outputs + o] = chain(precision, dweight[i * outputs + o], offsets, elements);
         }
     }
-    for t in 0..n {
-        for o in 0..outputs {
-            dbias[o] += dy[t * outputs + o];
+}
+
+/// `db += sum over rows of dy`, row by row; dbias (O), dy (N, O).
+pub fn backward_bias(dbias: &mut [f32], dy: &[f32]) {
+    for dy in dy.chunks_exact(dbias.len()) {
+        for (db, dy) in dbias.iter_mut().zip(dy) {
+            *db += dy;
         }
     }
 }

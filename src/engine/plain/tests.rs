@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::engine::{Activation, Address, Affine, Dropout, Heads, Outputs, Precision, Shape, Target};
+use crate::engine::{Activation, Address, Dropout, Heads, Linear, Outputs, Precision, Shape, Target};
 use crate::num::rng::{Purpose, Rng, Stage};
 
 fn noise(seed: u64, n: usize) -> Vec<f32> {
@@ -66,7 +66,8 @@ fn a_chain_goes_run_by_run() {
 /// `y = x W + b` with parameters of its own.
 fn affine(y: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32]) {
     let parameters = [weight, bias].concat();
-    let at = Affine { weight: 0..weight.len(), bias: weight.len()..parameters.len() };
+    let bias = Some(weight.len()..parameters.len());
+    let at = Linear { weight: 0..weight.len(), outputs: parameters.len() - weight.len(), bias };
     linear::forward(y, x, &linear::Weights::new(&parameters, Precision::F32), &at);
 }
 
@@ -76,6 +77,9 @@ fn linear_is_affine() {
     let mut y = [0.0; 6];
     affine(&mut y, &x, &weight, &bias);
     assert_eq!(y, [1.5, 2.0, 19.0, 3.5, 4.0, 37.0]);
+    let without = Linear { weight: 0..6, outputs: 3, bias: None };
+    linear::forward(&mut y, &x, &linear::Weights::new(&weight, Precision::F32), &without);
+    assert_eq!(y, [1.0, 2.0, 19.0, 3.0, 4.0, 37.0]);
 
     let (n, inputs, outputs) = (5, 4, 3);
     let (x, weight, bias) = (noise(1, n * inputs), noise(2, inputs * outputs), noise(3, outputs));
@@ -83,7 +87,8 @@ fn linear_is_affine() {
     let (mut dx, mut dweight, mut dbias) =
         (vec![f32::NAN; x.len()], vec![0.0; weight.len()], vec![0.0; outputs]);
     linear::backward_input(Precision::F32, &mut dx, &dy, &weight, outputs);
-    linear::backward_parameters(Precision::F32, &mut dweight, &mut dbias, &dy, &x, &[0, 2, n]);
+    linear::backward_weight(Precision::F32, &mut dweight, &dy, &x, outputs, &[0, 2, n]);
+    linear::backward_bias(&mut dbias, &dy);
     let of = |x: &[f32], weight: &[f32], bias: &[f32]| {
         let mut y = vec![0.0; n * outputs];
         affine(&mut y, x, weight, bias);
@@ -140,7 +145,7 @@ fn layer_norm_gradients() {
 #[test]
 fn attention_of_two_tokens_by_hand() {
     // scores of the second query: 0 and ln 3 (times scale 1), so its weights are 1/4 and 3/4.
-    let shape = Shape { offsets: &[0, 2], heads: 1, head_size: 1, window: 2 };
+    let shape = Shape { offsets: &[0, 2], heads: 1, head_size: 1, window: 2, scaled: true };
     let (q, k, v) = ([5.0, 1.0], [0.0, 3.0f32.ln()], [4.0, 8.0]);
     let (mut out, mut stats) = ([0.0; 2], [0.0; 4]);
     attention::forward(&mut out, &mut stats, &q, &k, &v, shape);
@@ -149,13 +154,20 @@ fn attention_of_two_tokens_by_hand() {
     // With a window of one it sees itself alone.
     attention::forward(&mut out, &mut stats, &q, &k, &v, Shape { window: 1, ..shape });
     assert_eq!(out, v);
+    // Heads of four numbers, whose scores are halved, or not.
+    let wide = |x: [f32; 2]| [x[0], 0.0, 0.0, 0.0, x[1], 0.0, 0.0, 0.0];
+    for (scaled, k) in [(true, [0.0, 9.0f32.ln()]), (false, [0.0, 3.0f32.ln()])] {
+        let (mut out, shape) = ([0.0; 8], Shape { head_size: 4, scaled, ..shape });
+        attention::forward(&mut out, &mut stats, &wide(q), &wide(k), &wide(v), shape);
+        assert!((out[4] - 7.0).abs() < 1e-6, "{out:?}");
+    }
 }
 
 #[test]
 fn attention_gradients() {
     let offsets = [0, 1, 6];
-    for window in [2, 9] {
-        let shape = Shape { offsets: &offsets, heads: 2, head_size: 3, window };
+    for (window, scaled) in [(2, true), (9, true), (9, false)] {
+        let shape = Shape { offsets: &offsets, heads: 2, head_size: 3, window, scaled };
         let [q, k, v, dout] = [1, 2, 3, 4].map(|seed| noise(seed, 6 * 2 * 3));
         let of = |q: &[f32], k: &[f32], v: &[f32]| {
             let (mut out, mut stats) = (vec![0.0; q.len()], vec![0.0; 6 * 2 * 2]);
@@ -174,11 +186,12 @@ fn attention_gradients() {
 #[test]
 fn a_cache_goes_on_from_any_position() {
     let (hs, tokens) = (3, 5);
-    let shape = Shape { offsets: &[0, tokens], heads: 1, head_size: hs, window: 4 };
+    let shape = Shape { offsets: &[0, tokens], heads: 1, head_size: hs, window: 4, scaled: true };
     let [q, k, v] = [1, 2, 3].map(|seed| noise(seed, tokens * hs));
     let (mut out, mut stats) = (vec![0.0; tokens * hs], vec![0.0; tokens * 2]);
     attention::forward(&mut out, &mut stats, &q, &k, &v, shape);
-    let mut cache = attention::Cache::new(2, 3, Heads { count: 1, size: hs, window: 4 }, tokens);
+    let mut cache =
+        attention::Cache::new(2, 3, Heads { count: 1, size: hs, window: 4, scaled: true }, tokens);
     let mut row = [0.0; 3];
     for t in [0, 1, 2, 1, 2, 3, 4] {
         let at = t * hs..(t + 1) * hs;
