@@ -3,7 +3,7 @@
 # run, and one that is killed again and again. Every row must have the known hashes (tests/tiny_run.sha256).
 #   sh tests/determinism.sh          everything: native, v3, v4 where the machine has AVX-512, x86-64 without FMA,
 #                                    a development build and one without any optimisation
-#   sh tests/determinism.sh quick    native, and v3 and v4 as above (what CI runs)
+#   sh tests/determinism.sh quick    native as a development build, and v3 and v4 as above (what CI runs)
 #   sh tests/determinism.sh bless    writes the known hashes anew, for a change of a definition that is meant
 set -eu
 cd "$(dirname "$0")/.."
@@ -67,8 +67,10 @@ build() { # name, target-cpu
 printf '%-34s' "build and how it ran"
 printf ' %-8s' pretrain sft reward init ppo ppo_ptx compared metrics results samples
 echo
-cargo build --release --quiet
-native=${CARGO_TARGET_DIR:-target}/release/instructgpt
+# What CI runs stands on the optimised development build that the tests have made.
+case $mode in quick) build=debug profile= ;; *) build=release profile=--release ;; esac
+cargo build --quiet $profile
+native=${CARGO_TARGET_DIR:-target}/$build/instructgpt
 run "native, 1 thread" "$native" --threads 1
 [ "$mode" != bless ] || exit 0
 for threads in 2 3 7; do

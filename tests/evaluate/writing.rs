@@ -214,13 +214,13 @@ fn a_command_judges_continuations() {
 fn a_judge_that_fails_is_one_clear_error() {
     let place = place();
     for (command, part) in [
-        ("exit 7", "expected an exit code of 0, found exit status: 7"),
+        ("exit 7", "`exit 7`: expected a program that succeeds, found exit status: 7"),
         (
             "head -n 1 | sed -E 's/.*\"id\":([0-9]+).*/{\"id\":\\1,\"score\":0}/'",
             "for each of 3 texts, found 1",
         ),
-        ("cat", "line 1: expected a line of JSON with an id"),
-        ("tr -d '{'", "line 1: expected a line of JSON with an id"),
+        ("cat", "line 1 of its output: expected a line of JSON with an id"),
+        ("tr -d '{'", "line 1 of its output: expected a line of JSON with an id"),
     ] {
         let outcome = place.evaluate("realtoxicityprompts", "prompts.jsonl", "out", &["--scorer", command]);
         assert_eq!(outcome.code, 1, "{outcome:?}");
