@@ -144,7 +144,7 @@ def report(peers, everything):
             rows.setdefault(group(answer.case), {}).setdefault(peer.name, []).append(answer)
     order = list(dict.fromkeys(group(case.id) for case in instructgpt_vectors.cases(level="FO")))
     notes, table = [], []
-    for row in order:
+    for row in (row for row in order if row in rows):
         cells = [cell(rows.get(row, {}).get(peer.name, []), notes, peer) for peer in peers]
         table.append(f"| {row} | " + " | ".join(cells) + " |")
     right = sum(a.verdict == "right" for answers in everything for a in answers)
@@ -154,9 +154,9 @@ def report(peers, everything):
         f"Vectors {instructgpt_vectors.version()}, levels F and O, made by `reference/conformance.py`; this file is its output. Each cell is a",
         "function of a program, called on the inputs of the cases of that row: **right** within the tolerances, or the name of the",
         "bug whose numbers it gives (`fixtures/cases.json` says what each is), or another definition. A number leads to the",
-        "reason below. An empty cell: the program has no such function, or none that can be called by itself. Outputs that a function",
-        "does not give, such as a clip fraction, are passed over. The names are of",
-        f"numbers, and no verdict on a program: some of these choices are deliberate. Of {sum(map(len, everything))} answers {right} are right.",
+        "reason below. An empty cell: the program has no such function, or none that was called by itself. Outputs that a function",
+        "does not give, such as a clip fraction, are passed over. The names are of numbers, and no verdict on a program: some of these",
+        f"choices are deliberate. Of {sum(map(len, everything))} answers {right} are right.",
         "",
         "| program | version | functions from |",
         "|---|---|---|",
@@ -166,6 +166,8 @@ def report(peers, everything):
         "| | " + " | ".join(peer.name for peer in peers) + " |",
         "|---|" + "---|" * len(peers),
         *table,
+        "",
+        "No function of these programs answers " + ", ".join(row for row in order if row not in rows) + ".",
         "",
         "## Reasons",
         "",

@@ -861,7 +861,8 @@ PAIRS = reason(
     "F/reward_loss/*", "The loss knows pairs only. All untied pairs of the batch were given at once, so prompts with more responses weigh "
     "more; from a batch of one prompt it would be equation 1.", "openai/following-instructions-human-feedback#2")
 UNBIASED = (
-    "F/padded/whiten F/estimates", "The variance of whitening divides by n - 1, as in TRL's first PPO, where lm-human-preferences divides by n.")
+    "F/padded/whiten F/estimates", "The variance of whitening divides by n - 1. TRL's pull request had lm-human-preferences' n at first, and was asked to "
+    "use `trl.core`'s function instead.")
 ONE = ("F/whiten/one/unbiased/*", "A single token gives NaN: its variance is divided by 0. (The same failure in ROLL, where it was reported.)",
        "alibaba/ROLL#475")
 AFTER = (
@@ -923,9 +924,9 @@ PEERS = [
          ("torchtune/rlhf/rewards.py", "torchtune/rlhf/loss/ppo.py", "torchtune/rlhf/sequence_processing.py",
           "recipes/ppo_full_finetune_single_device.py"), torchtune,
          (reason(*ONE),
-          reason("F/padded/whiten", "The variance of whitening divides by n - 1, as in TRL's first PPO.", "huggingface/trl/pull/1540"),
+          reason("F/padded/whiten", "The variance of whitening divides by n - 1, as in TRL, from which the function comes.", "huggingface/trl/pull/1540"),
           reason("F/estimates", "`shift_mean=True` adds the mean back here, where elsewhere it leaves it off, and `estimate_advantages` calls it "
-                 "so: advantages keep their mean, and n - 1 divides. It came with the pull request; nobody seems to have reported it.",
+                 "so: advantages keep their mean, and n - 1 divides. It came with the pull request; no report of it was found.",
                  "meta-pytorch/torchtune/pull/1005"),
           reason("F/padded/kl_rewards", "The score goes one column past the last real token, as in TRL, but not in a response of one token. The "
                  "reviewers of the recipe asked what this is for.", "meta-pytorch/torchtune/pull/1005"),
