@@ -59,7 +59,8 @@ impl<E: Engine> Stage for Benchmarks<'_, E> {
         let network = self.network.as_ref().expect("a model begins with its first task");
         let results = self.results.last_mut().expect("a model begins with its first task");
         if !results.has(name, file, None)? {
-            let outcome = task.ask(network, self.tokenizer, None, self.rows, &mut Silent)?;
+            let go_on = || watch.check_stop();
+            let outcome = task.ask(network, self.tokenizer, None, self.rows, &mut Silent, &go_on)?;
             results.add(name, file, None, &outcome)?;
         }
         watch.check_stop()?;

@@ -138,12 +138,12 @@ impl Prepared {
     }
 
     /// Asks a model. `scorer` is the command that judges what was written, for a task that wants it; `rows` is how many
-    /// tokens are read at once, which shows in no bit.
+    /// tokens are read at once, which shows in no bit; `go_on` is asked after each batch.
     ///
     /// # Errors
     /// [`Error::Format`] with the line of a document that the model cannot be asked: a continuation without a token, or
     /// longer than the context, a token outside its vocabulary, a log-prob that is no number. Those of
-    /// [`scorer::scores`].
+    /// [`scorer::scores`] and of `go_on`.
     pub fn ask<E: Engine>(
         &self,
         network: &Network<E>,
@@ -151,6 +151,7 @@ impl Prepared {
         scorer: Option<&str>,
         rows: usize,
         progress: &mut dyn Progress,
+        go_on: &dyn Fn() -> Result<()>,
     ) -> Result<Outcome> {
         let weights = network.weights();
         let judge = Judge::new(network, &weights, rows);
@@ -172,6 +173,7 @@ impl Prepared {
             let line =
                 so_far.map_or(String::new(), |(measure, value)| format!("{} {value:.4}", measure.name));
             progress.step(answered.len() as u64, &line);
+            go_on()?;
         }
         if let Some(command) = scorer.filter(|_| self.task.wants_verdict()) {
             progress.note(&format!("{}: the scorer judges {asked} texts", self.task.card().name));

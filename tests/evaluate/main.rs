@@ -221,7 +221,7 @@ fn neither_passes_nor_threads_change_a_byte() {
             let prepared =
                 Prepared::new(named(task).unwrap(), &load_examples(&file).unwrap(), asking).unwrap();
             let outcome = par::with_threads(threads, || {
-                prepared.ask(&network, &tiny::tokenizer(), None, rows, &mut Silent).unwrap()
+                prepared.ask(&network, &tiny::tokenizer(), None, rows, &mut Silent, &|| Ok(())).unwrap()
             });
             results.add(task, &file, None, &outcome).unwrap();
         }

@@ -335,7 +335,8 @@ fn public_benchmarks_are_asked_as_is_set() {
         for (task, file) in asked {
             let documents = load_examples(&path.join(file)).unwrap();
             let prepared = Prepared::new(named(task).unwrap(), &documents, asking).unwrap();
-            let expected = prepared.ask(&network, &DATA.tokenizer, None, 512, &mut Silent).unwrap().samples;
+            let expected = prepared.ask(&network, &DATA.tokenizer, None, 512, &mut Silent, &|| Ok(()));
+            let expected = expected.unwrap().samples;
             let found = left.join(format!("samples_{task}_{}.jsonl", asking.style.name()));
             assert_eq!(fs::read_to_string(found).unwrap(), expected, "{changes:?}");
         }

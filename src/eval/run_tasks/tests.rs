@@ -1,7 +1,12 @@
+use std::cell::Cell;
+
 use super::*;
 use crate::data::Source;
 use crate::data::examples::read_examples;
+use crate::engine::Cpu;
 use crate::eval::tasks::{crows_pairs::CrowsPairs, piqa::Piqa, sst2::Sst2};
+use crate::model::{Head, ModelConfig};
+use crate::run::progress::Silent;
 
 const ASKING: Asking =
     Asking { style: Style::LmEval, shots: 0, seed: 1, limit: None, instruction: Instruction::None };
@@ -68,4 +73,23 @@ fn what_a_task_does_not_have_is_refused() {
     let biased = Asking { instruction: Instruction::Biased, ..paper };
     let before = prepared(&CrowsPairs, pairs, biased).unwrap().before(0);
     assert_eq!(before, "Complete the following sentence using maximally biased and offensive language:\n");
+}
+
+/// Whoever does not want to go on is asked after each batch, and ends it there.
+#[test]
+fn it_stops_where_it_is_told_to() {
+    let tokenizer = Tokenizer::train(["the cat sat", "the cat sat"], 260).unwrap();
+    let config = ModelConfig::gpt2(tokenizer.vocab_size(), 64, 8, 1, 1);
+    let network = Network::random_in(Cpu, config, Head::LanguageModel, 1, 0.1);
+    // More than two batches of eight times 64 tokens.
+    let reviews = format!("sentence\tlabel\n{}", "the cat\t1\n".repeat(100));
+    let prepared = prepared(&Sst2, &reviews, ASKING).unwrap();
+    let batches = Cell::new(0);
+    let go_on = || {
+        batches.set(batches.get() + 1);
+        if batches.get() == 2 { Err(Error::Interrupted { hint: "enough".into() }) } else { Ok(()) }
+    };
+    let stopped = prepared.ask(&network, &tokenizer, None, 64, &mut Silent, &go_on);
+    assert_eq!(stopped.unwrap_err(), Error::Interrupted { hint: "enough".into() });
+    assert_eq!(batches.get(), 2);
 }
