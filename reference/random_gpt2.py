@@ -1,6 +1,6 @@
 """A GPT-2 directory with random weights and GPT-2's own tokenizer, as `transformers` writes it.
 
-    python reference/random_gpt2.py --bpe DIR --out MODEL [--size tiny|124M] [--seed 1]
+    python reference/random_gpt2.py --bpe DIR --out MODEL [--size tiny|small|124M] [--seed 1]
 
 `--bpe` has `encoder.json` (or `vocab.json`) and `vocab.bpe` (or `merges.txt`). The deviation of the weights is
 1/sqrt(width), so that what a matrix gives is about as large as what it is given and no layer is without effect. The model
@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 import transformers
 
-# Layers, width, heads, context. The tiny one's context is short, so that long prompts are cut.
-SIZES = {"tiny": (4, 128, 4, 256), "124M": (12, 768, 12, 1024)}
+# Layers, width, heads, context. The tiny one's context is short, so that long prompts are cut; the small one has room for
+# answers that are written.
+SIZES = {"tiny": (4, 128, 4, 256), "small": (4, 128, 4, 1024), "124M": (12, 768, 12, 1024)}
 
 
 def tokenizer(bpe):
