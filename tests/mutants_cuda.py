@@ -45,7 +45,7 @@ MUTANTS = [
     ("attention_band", "attention", "return t + 1 > window ? t + 1 - window : 0;", "return t > window ? t - window : 0;"),
     ("attention_barrier", "attention", "int depth = hs - d0 < SLICE ? hs - d0 : SLICE;\n        __syncthreads();", "int depth = hs - d0 < SLICE ? hs - d0 : SLICE;"),
     ("attention_mask_by_zero", "attention", "[&](int i, int r) { return sees(i, s0 + r); });", "[&](int i, int r) { return p_tile[4 * ty + i][r] *= sees(i, s0 + r), true; });"),
-    ("max_of_half_the_lanes", "math", "for (int half = LANES / 2;", "for (int half = LANES / 4;"),
+    ("max_of_half_the_lanes", "math", "for (int l = 0; l < LANES; l++) max", "for (int l = 0; l < LANES / 2; l++) max"),
     ("attention_delta_tail", "attention", "d < (hs / LANES + 1) * LANES", "d < hs / LANES * LANES"),
     ("attention_weights_barrier", "attention", "value_gradient, weights, dout + query_row * hs, queries, hs, tile.column, a_slice, takes);\n        __syncthreads();", "value_gradient, weights, dout + query_row * hs, queries, hs, tile.column, a_slice, takes);"),
     ("attention_late_readers", "attention", "tile.first + tile.rows - 1 + window, end", "tile.first + window, end"),

@@ -142,7 +142,7 @@ extern "C" __global__ void __launch_bounds__(256)
                 if (sees(i, s0 + tx + 16 * j)) m[i] = greater(m[i], s[i][j]);
     }
 #pragma unroll
-    for (int i = 0; i < 4; i++) m[i] = lanes_max(m[i]);
+    for (int i = 0; i < 4; i++) m[i] = lanes_max(m[i], first_seen(tile.first + 4 * ty + i, window) % LANES);
 
     // 2. The sum of the exponentials. Adding lanes by halves does not ask where lane 0 is.
     for (int s0 = start; s0 < end; s0 += SIDE) {
@@ -351,7 +351,7 @@ extern "C" __global__ void __launch_bounds__(128)
         scores(s0);
         for (int i = lane; i < held_from(s0); i += LANES) m = greater(m, held[i]);
     }
-    m = lanes_max(m);
+    m = lanes_max(m, 0);
     float sum = 0.0f;
     for (int s0 = first; s0 < end; s0 += HELD) {
         scores(s0);

@@ -33,7 +33,7 @@ __device__ __forceinline__ Softmax softmax(float *logits, int vocab, float tempe
         greatest = greater(greatest, logits[v]);
     }
     Softmax s;
-    s.max = lanes_max(greatest);
+    s.max = lanes_max(greatest, 0);
     float sum = 0.0f, weighted = 0.0f;
     for (int v = lane; v < vocab; v += LANES) {
         float shifted = logits[v] - s.max, e = exp_(shifted);

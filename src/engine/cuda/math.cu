@@ -136,12 +136,13 @@ __device__ __forceinline__ float halving_sum(float lane) {
 
 __device__ __forceinline__ float greater(float a, float b) { return b > a ? b : a; }
 
-// The greatest of the lanes. Of +0 and -0 it may be either: it is subtracted from numbers that are exponents, or
-// logits of which another one is zero too, and its sign shows in none of them.
-__device__ __forceinline__ float lanes_max(float lane) {
+// The greatest of the lanes, taken in order from lane 0, which stands in the row's thread `first`: of +0 and -0 it is
+// the first.
+__device__ __forceinline__ float lanes_max(float lane, int first) {
     u32 mask = row_mask();
-    for (int half = LANES / 2; half > 0; half /= 2) lane = greater(lane, __shfl_xor_sync(mask, lane, half));
-    return lane;
+    float max = -INFINITY_;
+    for (int l = 0; l < LANES; l++) max = greater(max, __shfl_sync(mask, lane, (l + first) % LANES, LANES));
+    return max;
 }
 
 // Thread's number in a grid of one dimension.
