@@ -75,12 +75,13 @@ impl<E: Engine> Stage for Benchmarks<'_, E> {
             let mut of_task = Map::new();
             for (model, results) in names.iter().zip(&self.results) {
                 add(&mut of_task, model, results, name);
-                let cut = &results.of("truncated", name)["requests"];
-                if cut != 0 {
-                    notes.push(format!(
-                        "{name}: prompts too long for {model}, which lost their beginnings: {cut}"
-                    ));
-                }
+            }
+            // All models have one tokenizer and one context, so all lost the same.
+            let cut = self.results.first().map(|results| results.of("truncated", name)["requests"].clone());
+            if let Some(cut) = cut.filter(|cut| *cut != 0) {
+                notes.push(format!(
+                    "{name}: prompts too long for the models, which lost their beginnings: {cut}"
+                ));
             }
             if of_task.is_empty() {
                 notes.push(format!("{name}: written, but not judged, as that takes a command of yours"));

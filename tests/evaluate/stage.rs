@@ -81,7 +81,7 @@ fn a_run_leaves_what_evaluate_leaves() {
     let notes = results["benchmarks"]["notes"].to_string();
     assert!(notes.contains("realtoxicityprompts: written, but not judged"), "{notes}");
     assert!(
-        notes.contains("drop: prompts too long for pretrained, which lost their beginnings: 1"),
+        notes.contains("drop: prompts too long for the models, which lost their beginnings: 1"),
         "{notes}"
     );
     let table = results["tables"].as_array().unwrap().iter().find(|table| {
