@@ -205,7 +205,7 @@ def check_padded(draw):
             losses.policy_loss(packed(x), packed(y), packed(z), 0.2)[0])
     compare("padded value loss = the packed one", padded.value_loss(x, y, z, mask, 0.2),
             losses.value_loss(packed(x), packed(y), packed(z), 0.2))
-    compare("the mean = numpy's masked one", padded.masked_mean(x, mask), float(np.ma.masked_array(x, mask == 0).mean()))
+    compare("the mean = numpy's masked one", padded.masked_mean(x, mask), np.float64(np.ma.masked_array(x, mask == 0).mean()))
     for cut in ([0, 4], [0, 1, 4], [0, 1, 2, 3, 4]):
         compare(f"  and in micro-batches {cut}", padded.accumulated_mean(x, mask, cut), padded.masked_mean(x, mask))
     compare("sequence KL = a sum by hand", padded.sequence_kl(x, y, mask),
