@@ -9,6 +9,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 
 use serde_json::{Map, Value, json};
@@ -350,8 +351,11 @@ pub fn config_json(config: &ModelConfig, head: Head, end_of_text: Option<u32>) -
             value["attention_types"] = json!([[["global"], config.layers]]);
         }
         (Family::GptNeo, AttentionPattern::Alternating { window }) => {
-            let (pairs, odd) = (config.layers / 2, config.layers % 2);
-            value["attention_types"] = json!([[["global", "local"], pairs], [["global"], odd]]);
+            let mut types = vec![json!([["global", "local"], config.layers / 2])];
+            if config.layers % 2 == 1 {
+                types.push(json!([["global"], 1]));
+            }
+            value["attention_types"] = json!(types);
             value["window_size"] = json!(window);
         }
     }

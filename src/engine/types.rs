@@ -136,7 +136,7 @@ impl Shape<'_> {
         (t + 1).saturating_sub(self.window)..t + 1
     }
 
-    /// What every score is multiplied by: see [`scale`].
+    /// What every score is multiplied by: `1 / sqrt(HS)`, or 1.
     pub fn scale(&self) -> f32 {
         scale(self.head_size, self.scaled)
     }
