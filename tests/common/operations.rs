@@ -234,7 +234,7 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
                 gave.push(vec![found.map_or(u32::MAX, |at| at as u32)]);
             };
             find(vec![0.5; 9000]);
-            for at in [0, 15, 16, 4095, 4096, 8999] {
+            for at in [0, 15, 16, 4095, 4096, 8967, 8999] {
                 let mut values = vec![f32::MAX; 9000];
                 (values[at], values[8999]) = (f32::NAN, f32::NEG_INFINITY);
                 find(values);
