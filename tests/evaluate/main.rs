@@ -11,6 +11,9 @@ mod writing;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use instructgpt::data::examples::load_examples;
 use instructgpt::eval::run_tasks::{Asking, Prepared};
@@ -83,6 +86,25 @@ impl Place {
 fn done(outcome: Outcome) -> Outcome {
     assert_eq!(outcome.code, 0, "{outcome:?}");
     outcome
+}
+
+/// Starts a command again and again and kills it, each time after a little more time, until it ends by itself.
+fn kill_until_it_gets_through(arguments: &[&str]) {
+    let mut kills = 0;
+    loop {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_instructgpt"));
+        let mut child = command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        sleep(Duration::from_secs_f64(0.002 * 1.2f64.powi(kills)));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "after {kills} kills: {status}");
+            break;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        kills += 1;
+    }
+    println!("{kills} kills");
+    assert!(kills > 2, "too few to mean anything: {kills}");
 }
 
 /// The log-likelihood of a continuation and its number of tokens, by the definition: the longest common prefix.

@@ -4,15 +4,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::tiny::{self, instructgpt};
 use crate::writing::place;
-use crate::{PIQA, Place, done};
+use crate::{PIQA, Place, done, kill_until_it_gets_through};
 
 const CONFIG: &str = r#"
 [model]
@@ -104,26 +101,8 @@ fn a_killed_run_goes_on_after_the_tasks_that_are_complete() {
     let place = configured();
     done(run(&place, "whole", &["--threads", "1"]));
     let expected = left(&place, "whole");
-    let mut kills = 0;
-    for life in 0.. {
-        let [config, out] = ["run.toml", "killed"].map(|name| place.path(name));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_instructgpt"))
-            .args(["run", &config, "--out", &out, "--resume"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        sleep(Duration::from_secs_f64(0.03 * 1.2f64.powi(life)));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "after {kills} kills: {status}");
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-    }
-    println!("{kills} kills");
-    assert!(kills > 1, "too few to mean anything: {kills}");
+    let [config, out] = ["run.toml", "killed"].map(|name| place.path(name));
+    kill_until_it_gets_through(&["run", &config, "--out", &out, "--resume"]);
     assert!(left(&place, "killed") == expected);
 }
 

@@ -1,11 +1,7 @@
 //! Threads and kills change no byte of any result, of tasks of both kinds.
 
-use std::process::{Command, Stdio};
-use std::thread::sleep;
-use std::time::Duration;
-
 use crate::writing::place;
-use crate::{PIQA, Place, done};
+use crate::{PIQA, Place, done, kill_until_it_gets_through};
 
 const TASKS: &str =
     "squadv2,piqa,drop,quac,wmt15-fr-en,truthfulqa_gen,realtoxicityprompts,cnn_dailymail,tldr,lambada";
@@ -52,26 +48,8 @@ fn kills_change_no_byte() {
     let options = ["--style", "paper", "--scorer", judge];
     done(place.evaluate(&paper(), ".", "whole", &options));
     let expected = place.files("whole");
-    let mut kills = 0;
-    for life in 0.. {
-        let [model, data, out] = ["lm", ".", "killed"].map(|name| place.path(name));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_instructgpt"))
-            .args(["evaluate", "--model", &model, "--task", &paper(), "--data", &data, "--out", &out])
-            .args(options)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        sleep(Duration::from_secs_f64(0.02 * 1.2f64.powi(life)));
-        if let Some(status) = child.try_wait().unwrap() {
-            assert!(status.success(), "after {kills} kills: {status}");
-            break;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        kills += 1;
-    }
-    println!("{kills} kills");
-    assert!(kills > 2, "too few to mean anything: {kills}");
+    let [model, data, out] = ["lm", ".", "killed"].map(|name| place.path(name));
+    let arguments = ["evaluate", "--model", &model, "--task", &paper(), "--data", &data, "--out", &out];
+    kill_until_it_gets_through(&[&arguments[..], &options].concat());
     assert!(place.files("killed") == expected);
 }
