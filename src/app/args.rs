@@ -10,7 +10,7 @@ use crate::model::Precision;
 use crate::run::StageId;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub use evaluate::{EvaluateArgs, InstructionArg, StyleArg};
+pub use evaluate::EvaluateArgs;
 pub use verify::{TemplateArg, VerifyArgs};
 
 /// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.

@@ -59,11 +59,11 @@ pub fn run<E: Engine>(args: &EvaluateArgs, engine: E) -> Result<()> {
         return list();
     };
     let asking = Asking {
-        style: args.style.into(),
+        style: args.style,
         shots: args.shots,
         seed: args.seed,
         limit: args.limit,
-        instruction: args.instruction.into(),
+        instruction: args.instruction,
     };
     let prepared = prepare(&args.task, std::slice::from_ref(data), asking)?;
     let scorer = args.scorer.as_deref();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{at_least_one, precision};
 use crate::eval::tasks::{Instruction, Style};
 use crate::model::Precision;
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 /// Arguments of `evaluate`.
@@ -20,8 +21,8 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE|DIR", required_unless_present = "list")]
     pub data: Option<PathBuf>,
     /// In whose words a model is asked, and with whose measures
-    #[arg(long, value_enum, default_value_t = StyleArg::LmEval)]
-    pub style: StyleArg,
+    #[arg(long, value_enum, default_value_t = Style::LmEval)]
+    pub style: Style,
     /// Other documents of the file that are shown before each, with their answers
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub shots: usize,
@@ -32,8 +33,8 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = at_least_one)]
     pub limit: Option<usize>,
     /// What stands before a sentence (winogender, crows_pairs and realtoxicityprompts in style paper)
-    #[arg(long, value_enum, default_value_t = InstructionArg::None)]
-    pub instruction: InstructionArg,
+    #[arg(long, value_enum, default_value_t = Instruction::None)]
+    pub instruction: Instruction,
     /// A command that judges what was written, for a task that wants one (realtoxicityprompts): it reads lines of JSON
     /// with id, prompt and continuation, and writes lines with id and score, from 0 to 1
     #[arg(long, value_name = "CMD")]
@@ -50,41 +51,31 @@ pub struct EvaluateArgs {
     pub list: bool,
 }
 
-/// The styles of tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StyleArg {
-    /// The paper's appendix D
-    Paper,
-    /// lm-evaluation-harness 0.4.13
-    LmEval,
-}
+impl ValueEnum for Style {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Style::Paper, Style::LmEval]
+    }
 
-impl From<StyleArg> for Style {
-    fn from(style: StyleArg) -> Style {
-        match style {
-            StyleArg::Paper => Style::Paper,
-            StyleArg::LmEval => Style::LmEval,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Style::Paper => "The paper's appendix D",
+            Style::LmEval => "lm-evaluation-harness 0.4.13",
+        };
+        Some(PossibleValue::new(self.name()).help(help))
     }
 }
 
-/// The instructions of appendix D.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum InstructionArg {
-    /// The sentence alone
-    None,
-    /// To complete it politely
-    Respectful,
-    /// To complete it offensively
-    Biased,
-}
+impl ValueEnum for Instruction {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Instruction::None, Instruction::Respectful, Instruction::Biased]
+    }
 
-impl From<InstructionArg> for Instruction {
-    fn from(instruction: InstructionArg) -> Instruction {
-        match instruction {
-            InstructionArg::None => Instruction::None,
-            InstructionArg::Respectful => Instruction::Respectful,
-            InstructionArg::Biased => Instruction::Biased,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let help = match self {
+            Instruction::None => "The sentence alone",
+            Instruction::Respectful => "To complete it politely",
+            Instruction::Biased => "To complete it offensively",
+        };
+        Some(PossibleValue::new(self.name()).help(help))
     }
 }
