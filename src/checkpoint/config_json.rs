@@ -2,10 +2,10 @@
 //!
 //! What would change the arithmetic is either understood or an error, never ignored:
 //! [`CONFIG`] lists every field. Here are those that are used.
-//! GPT-3's banded attention has no key in a GPT-2's file: we write and read an extra one,
-//! `attention_window`. `transformers` ignores it and attends densely, so such a model gives other
-//! results there. (A GPT-Neo's file has keys for it.) The precision of a model's products, `precision`, is another: the parameters are f32 whatever it
-//! is, and `transformers` computes with these.
+//! GPT-3's banded attention has no key in a GPT-2's file (a GPT-Neo's has some): we write and read an extra one,
+//! `attention_window`. `transformers` ignores it and attends densely, so such a model gives other results there. The
+//! precision of a model's products, `precision`, is another: the parameters are f32 whatever it is, and `transformers`
+//! computes with these.
 
 use alloc::format;
 use alloc::string::{String, ToString};

@@ -29,7 +29,7 @@ pub struct Pair {
     pub cut: usize,
 }
 
-/// Why a pair cannot be judged.
+/// Why a model cannot be asked about a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfit {
     /// The continuation is no text.
@@ -87,15 +87,15 @@ pub fn pair(
     }
 }
 
-/// Positions that all slots hold together: some hundred megabytes of keys and values for GPT-2 124M.
-const HELD: usize = 1 << 12;
+/// Positions that all slots hold together, or a whole context of more: 300 MB of keys and values for GPT-2 124M.
+pub const HELD: usize = 1 << 12;
 /// Sequences that are read side by side at most.
 const SLOTS: usize = 64;
 
 /// Asks a network for likelihoods. It remembers what it has read: of a sequence that begins as one before it, only the
 /// rest is read (prefix caching). So the choices of a document share the reading of their prompt, and documents that of
 /// a primer.
-pub struct Judge<'a, 'w, E: Engine> {
+pub struct Reader<'a, 'w, E: Engine> {
     network: &'a Network<E>,
     weights: &'a E::Weights<'w>,
     decoder: Decoder<'a, 'w, E>,
@@ -107,12 +107,12 @@ pub struct Judge<'a, 'w, E: Engine> {
     work: E::Head,
 }
 
-impl<'a, 'w, E: Engine> Judge<'a, 'w, E> {
-    /// A judge that reads up to `rows` tokens at once, but never less than a whole sequence.
+impl<'a, 'w, E: Engine> Reader<'a, 'w, E> {
+    /// A reader of up to `rows` tokens at once, but never less than a whole sequence.
     pub fn new(network: &'a Network<E>, weights: &'a E::Weights<'w>, rows: usize) -> Self {
         let ModelConfig { vocab_size, width, context, .. } = network.config;
         let capacity = context.min(HELD / SLOTS);
-        Judge {
+        Reader {
             network,
             weights,
             decoder: Decoder::new(network, weights, SLOTS, capacity),
@@ -188,7 +188,7 @@ impl<'a, 'w, E: Engine> Judge<'a, 'w, E> {
         }
         let (log_probs, entropies) = self.decoder.log_probs(&sequences, &targets, &mut self.work);
         let mut first = 0;
-        let judge = |(_, pair): &(usize, &Pair)| {
+        let likelihood = |(_, pair): &(usize, &Pair)| {
             let tokens = pair.tokens.len() - pair.context;
             let of = first..first + tokens;
             first = of.end;
@@ -200,7 +200,7 @@ impl<'a, 'w, E: Engine> Judge<'a, 'w, E> {
             });
             Likelihood { log_prob, tokens, greedy }
         };
-        pairs.iter().map(judge).collect()
+        pairs.iter().map(likelihood).collect()
     }
 }
 
@@ -326,9 +326,9 @@ mod tests {
             .collect();
         let weights = network.weights();
         for (rows, threads) in [(1, 1), (20, 2), (1000, 3)] {
-            let mut judge = Judge::new(&network, &weights, rows);
+            let mut reader = Reader::new(&network, &weights, rows);
             for (groups, expected) in groups.iter().zip(&expected) {
-                let found = par::with_threads(threads, || judge.likelihoods(groups));
+                let found = par::with_threads(threads, || reader.likelihoods(groups));
                 assert_eq!(found.len(), groups.len());
                 for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
                     assert_eq!(found.log_prob.to_bits(), expected.log_prob.to_bits());
@@ -344,18 +344,18 @@ mod tests {
     fn beginnings_are_read_once() {
         let network = network(32);
         let weights = network.weights();
-        let mut judge = Judge::new(&network, &weights, 100);
+        let mut reader = Reader::new(&network, &weights, 100);
         let pair = |tokens: &[u32], context| Pair { tokens: tokens.to_vec(), context, cut: 0 };
         let first = pair(&[1, 2, 3, 4, 5], 3);
-        judge.likelihoods(&[vec![first.clone()]]);
+        reader.likelihoods(&[vec![first.clone()]]);
         for (next, shared) in [
             (pair(&[1, 2, 3, 4, 6, 7], 4), 3),
             (pair(&[1, 2, 3, 4, 6, 7], 2), 1),
             (pair(&[1, 2, 9], 2), 1),
             (pair(&[9, 2, 3], 2), 0),
         ] {
-            judge.likelihoods(&[vec![first.clone()]]);
-            assert_eq!(judge.shared(0, &next), shared, "{next:?}");
+            reader.likelihoods(&[vec![first.clone()]]);
+            assert_eq!(reader.shared(0, &next), shared, "{next:?}");
         }
     }
 
@@ -373,12 +373,12 @@ mod tests {
         }
         let mut pairs: Vec<Pair> =
             (1..9).map(|context| Pair { tokens: tokens.clone(), context, cut: 0 }).collect();
-        let mut judge = Judge::new(&network, &weights, 8);
-        assert!(judge.likelihoods(&[pairs.clone()])[0].iter().all(|found| found.greedy));
+        let mut reader = Reader::new(&network, &weights, 8);
+        assert!(reader.likelihoods(&[pairs.clone()])[0].iter().all(|found| found.greedy));
         for pair in &mut pairs {
             pair.tokens[8] = (pair.tokens[8] + 1) % 200;
         }
-        assert!(judge.likelihoods(&[pairs])[0].iter().all(|found| !found.greedy));
+        assert!(reader.likelihoods(&[pairs])[0].iter().all(|found| !found.greedy));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::loglikelihood::{Judge, Likelihood, Pair, Unfit, pair};
+use super::loglikelihood::{Likelihood, Pair, Reader, Unfit, pair};
 use super::samples::{Answer, Answered, sample};
 use super::scorer::{self, Text};
 use super::tasks::measures::{Figure, Scored, figures, first};
@@ -154,8 +154,7 @@ impl Prepared {
         go_on: &dyn Fn() -> Result<()>,
     ) -> Result<Outcome> {
         let weights = network.weights();
-        let judge = Judge::new(network, &weights, rows);
-        let model = &mut Model { network, tokenizer, judge, rows, cut: (0, 0) };
+        let model = &mut Model { network, weights: &weights, tokenizer, reader: None, rows, cut: (0, 0) };
         let asked = self.asking.limit.unwrap_or(usize::MAX).min(self.items.len());
         progress.stage(self.task.card().name, asked as u64);
         let (mut answered, mut scored) = (Vec::with_capacity(asked), Vec::new());
@@ -207,7 +206,7 @@ impl Prepared {
             }
         }
         pairs.iter().flatten().for_each(|pair| model.count(pair.cut));
-        let likelihoods = model.judge.likelihoods(&pairs);
+        let likelihoods = model.likelihoods(&pairs);
         let of = |((index, contexts), likelihoods): ((usize, Vec<String>), Vec<Likelihood>)| {
             self.check_finite(index, &likelihoods)?;
             Ok(Answered { contexts, answer: Answer::Choices(likelihoods) })
@@ -238,7 +237,7 @@ impl Prepared {
             }
         }
         let texts = write(model.network, model.tokenizer, &starts);
-        let likelihoods = model.judge.likelihoods(&pairs);
+        let likelihoods = model.likelihoods(&pairs);
         let mut answered = Vec::with_capacity(texts.len());
         for (((index, context), text), found) in range.zip(contexts).zip(texts).zip(likelihoods) {
             self.check_finite(index, &found)?;
@@ -373,8 +372,10 @@ impl Prepared {
 /// The model that is asked.
 struct Model<'a, 'w, E: Engine> {
     network: &'a Network<E>,
+    weights: &'a E::Weights<'w>,
     tokenizer: &'a Tokenizer,
-    judge: Judge<'a, 'w, E>,
+    /// None before the first likelihood: it holds keys and values.
+    reader: Option<Reader<'a, 'w, E>>,
     /// Tokens that are read at once.
     rows: usize,
     /// Prompts that were too long, and the tokens that they lost.
@@ -382,6 +383,15 @@ struct Model<'a, 'w, E: Engine> {
 }
 
 impl<E: Engine> Model<'_, '_, E> {
+    /// Of each pair, group by group.
+    fn likelihoods(&mut self, groups: &[Vec<Pair>]) -> Vec<Vec<Likelihood>> {
+        if groups.iter().all(Vec::is_empty) {
+            return vec![Vec::new(); groups.len()];
+        }
+        let reader = || Reader::new(self.network, self.weights, self.rows);
+        self.reader.get_or_insert_with(reader).likelihoods(groups)
+    }
+
     fn count(&mut self, cut: usize) {
         self.cut = (self.cut.0 + usize::from(cut > 0), self.cut.1 + cut);
     }

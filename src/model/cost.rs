@@ -70,9 +70,14 @@ impl ModelConfig {
     /// `tokens` tokens of which at most `together` are in work at a time.
     pub fn sampling_bytes(&self, sequences: usize, tokens: usize, together: usize) -> u128 {
         let number = if self.precision == Precision::Bf16 { 2 } else { 4 };
-        let [v, c, l] = [self.vocab_size, self.width, self.layers].map(|size| size as u128);
+        let [v, c] = [self.vocab_size, self.width].map(|size| size as u128);
         let rows = sequences.min(together) as u128 * tokens as u128;
-        number * (self.block_weights() as u128 + v * c) + 4 * rows * 2 * l * c
+        number * (self.block_weights() as u128 + v * c) + self.cache_bytes(rows)
+    }
+
+    /// Bytes of the keys and values of so many positions, in all layers.
+    pub fn cache_bytes(&self, positions: u128) -> u128 {
+        4 * 2 * positions * self.layers as u128 * self.width as u128
     }
 
     /// Numbers that a pass works on.
@@ -158,5 +163,6 @@ mod tests {
         // Three sequences of 5 tokens keep 2 * 2 * 4 numbers each; 384 + 28 weights are packed.
         assert_eq!(shape().sampling_bytes(3, 5, 32), 4 * (412 + 3 * 5 * 16));
         assert_eq!(shape().sampling_bytes(100, 5, 64), 4 * (412 + 64 * 5 * 16));
+        assert_eq!(shape().cache_bytes(5), 4 * 5 * 16);
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::named::wanted;
 use super::planner::Planner;
 use crate::error::{Error, Result};
+use crate::eval::loglikelihood::HELD;
 use crate::eval::run_tasks::{Asking, Length, Prepared, ROOM};
 use crate::eval::task_files;
 use crate::eval::tasks::Instruction;
@@ -91,7 +92,8 @@ impl Planner<'_> {
             }
             let together = s.device.decoded_together();
             let memory = model.reader_bytes(Head::LanguageModel, s.micro_batch_tokens, s.device)
-                + model.sampling_bytes(ROOM.div_ceil(model.context), model.context, together);
+                + model.sampling_bytes(ROOM.div_ceil(model.context), model.context, together)
+                + model.cache_bytes(HELD.max(model.context) as u128);
             largest = largest.max(memory);
         }
         // One after the other is in memory.

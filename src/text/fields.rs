@@ -1,6 +1,6 @@
-//! Every field of a model directory that `transformers` 5 acts on for GPT-2 and GPT-Neo, and what becomes of it here. What would
-//! change a number or a token is used, or refused by name; what we leave out on purpose is said in a note; the rest
-//! has no effect on what this program does, and says why. A field that no table knows is named in a note.
+//! Every field of a model directory that `transformers` 5 acts on for GPT-2 and GPT-Neo, and what becomes of it here.
+//! What would change a number or a token is used, or refused by name; what we leave out on purpose is said in a note;
+//! the rest has no effect on what this program does, and says why. A field that no table knows is named in a note.
 
 use alloc::format;
 use alloc::string::{String, ToString};

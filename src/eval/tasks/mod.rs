@@ -75,7 +75,7 @@ impl Instruction {
 /// What a task is, for people.
 #[derive(Debug, Clone, Copy)]
 pub struct Card {
-    /// Its name, that of lm-evaluation-harness where it has the task.
+    /// Its name; where lm-evaluation-harness has the task, its name there or the beginning of it.
     pub name: &'static str,
     /// What it measures.
     pub measures: &'static str,
