@@ -47,7 +47,7 @@ fn every_bug_is_recognised_as_itself_and_no_other() {
                 let far = case.outputs.iter().any(|(name, quantity)| {
                     let (a, b) = (mine[name].floats(), theirs[name].floats());
                     let most = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-                    most > 4.0 * quantity.tolerance.unwrap()
+                    a.len() != b.len() || most > 4.0 * quantity.tolerance.unwrap()
                 });
                 assert!(far, "{}: {bug} and {other} are too near each other", case.id);
             }
@@ -226,6 +226,18 @@ fn a_program_is_asked_in_json_lines() {
         .collect();
     let run = ask(&skipped, "cat ANSWERS");
     assert!(text(&run.stdout).contains(" 1 missing"), "{}", text(&run.stdout));
+    // Python's word for what is no number is none of JSON's, and a verdict all the same.
+    let ema = vectors.of("ema").next().unwrap();
+    let number = outputs(&vectors, ema, None)["after"].floats()[0].to_string();
+    let of_ema = lines.iter().position(|line| line.contains(&format!("\"{}\"", ema.id))).unwrap();
+    let mut nan = lines.clone();
+    nan[of_ema] = nan[of_ema].replacen(&number, "NaN", 1);
+    let run = ask(&nan, "cat ANSWERS");
+    let said = text(&run.stdout);
+    assert!(
+        said.contains("after: off at [0]: NaN instead of") && said.contains(" 1 off, 0 missing"),
+        "{said}"
+    );
     // What it is asked is what the cases say.
     let asked = folder.path().join("asked");
     ask(&lines, &format!("cat > '{}'; cat ANSWERS", asked.display()));

@@ -51,7 +51,7 @@ fn answer(
 ) -> core::result::Result<(String, Arrays), (String, String)> {
     let form =
         || Err(("{\"id\":..,\"outputs\":{..}} or {\"id\":..,\"skip\":..}".to_string(), line.to_string()));
-    let Ok(Value::Object(said)) = serde_json::from_str(line) else { return form() };
+    let Ok(Value::Object(said)) = serde_json::from_str(&in_quotes(line)) else { return form() };
     let id = said.get("id").and_then(Value::as_str).unwrap_or_default();
     let Some(case) = cases.iter().find(|case| case.id == id) else {
         return Err(("the id of a case that was asked".into(), line.into()));
@@ -71,10 +71,60 @@ fn answer(
             let names: Vec<&str> = case.outputs.keys().map(String::as_str).collect();
             return Err((format!("outputs of {id}: {}", names.join(", ")), name.clone()));
         }
-        let array = Array::from_json(value);
+        let array = Array::from_answer(value);
         let array = array
             .ok_or_else(|| (format!("{id}, {name}: numbers in lists of one shape"), value.to_string()))?;
         arrays.insert(name.clone(), array);
     }
     Ok((id.to_string(), arrays))
+}
+
+/// The words that Python writes for what is no number in quotes, so that a line is JSON.
+fn in_quotes(line: &str) -> String {
+    let (mut text, mut rest) = (String::with_capacity(line.len()), line);
+    while let Some(first) = rest.chars().next() {
+        let word = ["NaN", "-Infinity", "Infinity"].into_iter().find(|word| rest.starts_with(word));
+        let length = match (first, word) {
+            ('"', _) => string(rest),
+            (_, Some(word)) => {
+                text += &format!("\"{word}\"");
+                rest = &rest[word.len()..];
+                continue;
+            }
+            _ => first.len_utf8(),
+        };
+        text += &rest[..length];
+        rest = &rest[length..];
+    }
+    text
+}
+
+/// The length of the string that begins a text, both of its quotes included; the whole text if it does not end.
+fn string(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(1) {
+        match c {
+            '"' if !escaped => return at + 1,
+            '\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    text.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_put_in_quotes_and_strings_are_left_alone() {
+        for (line, expected) in [
+            ("{\"y\":[NaN, -Infinity,Infinity]}", "{\"y\":[\"NaN\", \"-Infinity\",\"Infinity\"]}"),
+            ("{\"NaN\":\"\\\"NaN\\\\\",\"é\":1}", "{\"NaN\":\"\\\"NaN\\\\\",\"é\":1}"),
+            ("\"NaN", "\"NaN"),
+            ("", ""),
+        ] {
+            assert_eq!(in_quotes(line), expected);
+        }
+    }
 }
