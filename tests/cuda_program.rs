@@ -155,14 +155,18 @@ fn commands_give_the_same_output_on_any_device() {
     let question = "{\"goal\":\"the cat\",\"sol1\":\"sat\",\"sol2\":\"the mat\",\"label\":0}\n";
     fs::write(path("piqa.jsonl"), question.repeat(3)).unwrap();
     fs::write(path("lambada.jsonl"), "{\"text\":\"the cat sat on the mat\"}\n".repeat(3)).unwrap();
+    let article = "{\"article\":\"the cat sat on the mat\",\"highlights\":\"a cat\"}\n";
+    fs::write(path("cnn_dailymail.jsonl"), article.repeat(3)).unwrap();
+    let tasks = "piqa,lambada,cnn_dailymail";
     let evaluated = |name: &str| {
         let out = path(&format!("on {name}"));
-        let arguments =
-            ["evaluate", "--model", &lm, "--task", "piqa,lambada", "--data", &path(""), "--out", &out];
+        let arguments = ["evaluate", "--model", &lm, "--task", tasks, "--data", &path(""), "--out", &out];
         let table =
             succeeds(&program(device, &[&arguments[..], &["--device", name, "--shots", "1"]].concat(), &[]));
-        let files = ["results_lm-eval.json", "samples_piqa_lm-eval.jsonl", "samples_lambada_lm-eval.jsonl"];
-        (table, files.map(|file| fs::read_to_string(Path::new(&out).join(file)).unwrap()))
+        let samples = tasks.split(',').map(|task| format!("samples_{task}_lm-eval.jsonl"));
+        let files = samples.chain(["results_lm-eval.json".into()]);
+        let text = |file: String| fs::read_to_string(Path::new(&out).join(file)).unwrap();
+        (table, files.map(text).collect::<Vec<_>>())
     };
     assert_eq!(evaluated("cuda"), evaluated("cpu"));
     let doctor = succeeds(&program(device, &["doctor"], &[]));
