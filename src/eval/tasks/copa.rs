@@ -1,6 +1,6 @@
 //! COPA: which of two sentences is the more plausible cause or effect? (Roemmele et al., 2011; SuperGLUE.)
 
-use super::{Card, Choice, Item, Likelihood, Score, Style, Task, choose_after, choosing, foundry, label};
+use super::{Card, Item, Style, Task, choose_after, foundry, label};
 use crate::data::fields::Fields;
 use crate::error::Result;
 
@@ -42,10 +42,6 @@ impl Task for Copa {
             _ => format!(" {}", first_small(choice)),
         });
         choose_after(document, prompt, " ", &choices, label(document, "label", &["choice1", "choice2"])?)
-    }
-
-    fn score(&self, choices: &[Choice], answers: &[Likelihood], _: Style) -> Vec<Score> {
-        choosing::scores(choices, answers)
     }
 }
 

@@ -1,6 +1,6 @@
 //! HellaSwag: which of four endings goes on with a scene? (Zellers et al., 2019.)
 
-use super::{Card, Choice, Item, Likelihood, Score, Style, Task, choose_after, choosing, foundry};
+use super::{Card, Item, Style, Task, choose_after, foundry};
 use crate::data::fields::Fields;
 use crate::error::Result;
 
@@ -40,10 +40,6 @@ impl Task for HellaSwag {
         let endings: Vec<String> =
             document.required_texts("endings")?.iter().map(|text| cleaned(text)).collect();
         choose_after(document, prompt, " ", &endings, document.whole_number("label")?)
-    }
-
-    fn score(&self, choices: &[Choice], answers: &[Likelihood], _: Style) -> Vec<Score> {
-        choosing::scores(choices, answers)
     }
 }
 

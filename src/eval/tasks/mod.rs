@@ -183,9 +183,9 @@ pub trait Task: Sync {
     /// As [`Task::items`].
     fn item(&self, document: &Fields, style: Style) -> Result<Item>;
 
-    /// Judges the answers to an item's choices, in their order.
-    fn score(&self, _choices: &[Choice], _answers: &[Likelihood], _style: Style) -> Vec<Score> {
-        unreachable!("a task without choices")
+    /// Judges the answers to an item's choices, in their order: mostly by whether the likeliest is right.
+    fn score(&self, choices: &[Choice], answers: &[Likelihood], _style: Style) -> Vec<Score> {
+        choosing::scores(choices, answers)
     }
 
     /// Judges what was written.

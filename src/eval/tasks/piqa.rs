@@ -1,6 +1,6 @@
 //! PIQA: which of two ways reaches a goal of daily life? (Bisk et al., 2020.)
 
-use super::{Card, Choice, Item, Likelihood, Score, Style, Task, choose_after, choosing, foundry, label};
+use super::{Card, Item, Style, Task, choose_after, foundry, label};
 use crate::data::fields::Fields;
 use crate::error::Result;
 
@@ -39,10 +39,6 @@ impl Task for Piqa {
             }
         };
         choose_after(document, format!("Question: {goal}\nAnswer:"), " ", &choices, right)
-    }
-
-    fn score(&self, choices: &[Choice], answers: &[Likelihood], _: Style) -> Vec<Score> {
-        choosing::scores(choices, answers)
     }
 }
 

@@ -1,6 +1,6 @@
 //! RTE: does a passage entail a sentence? (Dagan et al., 2006, and later; GLUE and SuperGLUE.)
 
-use super::{Card, Choice, Item, Likelihood, Score, Style, Task, choose_after, choosing, label};
+use super::{Card, Item, Style, Task, choose_after, label};
 use crate::data::fields::Fields;
 use crate::error::Result;
 
@@ -43,10 +43,6 @@ impl Task for Rte {
         };
         let right = label(document, "label", &["entailment", "not_entailment"])?;
         choose_after(document, prompt, " ", &choices.map(String::from), right)
-    }
-
-    fn score(&self, choices: &[Choice], answers: &[Likelihood], _: Style) -> Vec<Score> {
-        choosing::scores(choices, answers)
     }
 }
 

@@ -1,6 +1,6 @@
 //! SST-2: is a snippet of a film review positive or negative? (Socher et al., 2013; GLUE.)
 
-use super::{Card, Choice, Item, Likelihood, Score, Style, Task, choose_after, choosing, label};
+use super::{Card, Item, Style, Task, choose_after, label};
 use crate::data::fields::Fields;
 use crate::error::Result;
 
@@ -45,10 +45,6 @@ impl Task for Sst2 {
         };
         let right = label(document, "label", &LABELS)?;
         choose_after(document, prompt, " ", &LABELS.map(String::from), right)
-    }
-
-    fn score(&self, choices: &[Choice], answers: &[Likelihood], _: Style) -> Vec<Score> {
-        choosing::scores(choices, answers)
     }
 }
 

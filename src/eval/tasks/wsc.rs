@@ -5,10 +5,7 @@
 //! G.13, which the paper's format follows; the most tokens of an answer are our choice. Examples are documents whose answer
 //! is yes, as only of them it is known what belongs there.
 
-use super::{
-    Card, Choice, Item, Likelihood, Score, Style, Task, Writing, Written, choose_after, choosing, label,
-    write,
-};
+use super::{Card, Item, Score, Style, Task, Writing, Written, choose_after, choosing, label, write};
 use crate::data::fields::Fields;
 use crate::error::Result;
 
@@ -76,10 +73,6 @@ impl Task for Wsc {
         let prompt = format!("Passage: {passage}\nQuestion: {question}\nAnswer:");
         let choices = ["no", "yes"].map(String::from);
         choose_after(document, prompt, " ", &choices, right)
-    }
-
-    fn score(&self, choices: &[Choice], answers: &[Likelihood], _: Style) -> Vec<Score> {
-        choosing::scores(choices, answers)
     }
 
     fn judge(&self, writing: &Writing, written: &Written, _: Style) -> Vec<Score> {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Card, Choice, Item, Likelihood, Score, Style, Task, choosing, item, label, no_such_choice};
+use super::{Card, Choice, Item, Style, Task, item, label, no_such_choice};
 use crate::data::fields::Fields;
 use crate::error::Result;
 
@@ -53,10 +53,6 @@ impl Task for Wsc273 {
         };
         let choices = contexts.iter().enumerate().map(choice).collect();
         item(document, right.to_string(), choices, Some(format!("{}{rest}", contexts[right])))
-    }
-
-    fn score(&self, choices: &[Choice], answers: &[Likelihood], _: Style) -> Vec<Score> {
-        choosing::scores(choices, answers)
     }
 }
 
