@@ -113,7 +113,9 @@ impl<E: Engine> Benchmarks<'_, E> {
 fn add(of_task: &mut Map<String, Value>, model: &str, results: &Results, task: &str) {
     let Value::Object(intervals) = results.of("intervals", task) else { return };
     for (measure, interval) in intervals {
-        let of = of_task.entry(measure.clone()).or_insert_with(|| json!({ "chance": interval["chance"] }));
+        let of = of_task
+            .entry(measure.clone())
+            .or_insert_with(|| json!({ "chance": interval["chance"], "unit": interval["unit"] }));
         let value = &results.of("results", task)[format!("{measure},none")];
         of[model] = json!({ "value": value, "low": interval["low"], "high": interval["high"] });
     }

@@ -1,7 +1,8 @@
 //! What an evaluation leaves in its directory, in the form of lm-evaluation-harness: `results_STYLE.json`, and
 //! `samples_TASK_STYLE.jsonl` with a line for each document. No clock and no path is in them, so they repeat to the bit.
 //!
-//! Of ours are `intervals` (95 %, and the chance level) and `truncated` (prompts that were too long, and tokens cut off).
+//! Of ours are `intervals` (95 %, with the chance level and the unit) and `truncated` (prompts that were too long, and
+//! tokens cut off).
 //! `config` and `configs` hold checksums of the model's and the task's files: an evaluation that was stopped goes on
 //! after the tasks that are complete, and never with another model or other data.
 
@@ -134,7 +135,7 @@ impl Results {
             // JSON knows no infinity: an end that is unknown is null.
             let [low, high] =
                 [estimate.low, estimate.high].map(|end| Some(end).filter(|end| end.is_finite()));
-            intervals[name] = json!({ "low": low, "high": high, "chance": chance });
+            intervals[name] = json!({ "low": low, "high": high, "chance": chance, "unit": measure.unit });
         }
         let (original, effective) = outcome.documents;
         for (section, value) in [

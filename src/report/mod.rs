@@ -9,6 +9,7 @@
 //! Bottom up: [`record`], [`samples`], [`episode`] and [`figures`] read; [`svg`] and `html` write; [`charts`] and
 //! `page` put together; [`export`] writes the same numbers for other programs.
 
+mod benchmarks;
 pub mod charts;
 pub mod compare;
 pub mod episode;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Run;
+use super::benchmarks;
 use super::charts::{Labelled, charts};
 use super::figures_page;
 use super::glance;
@@ -35,6 +36,7 @@ pub fn page(run: &Run, refresh: bool) -> String {
     }
     let html: String = chapters(&run.stages).iter().map(|chapter| chapter_html(chapter, run)).collect();
     body += &format!("<div class=\"chapters\">\n{html}</div>\n");
+    body += &benchmarks::html(entry(&run.results.found, "benchmarks"));
     if !run.samples.is_empty() {
         body += &samples_html(&run.samples);
     }

@@ -258,7 +258,9 @@ fn line(curve: &Curve, at_x: &dyn Fn(f64) -> f64, at_y: &dyn Fn(f64) -> f64) -> 
         "<polyline fill=\"none\" {pen} points=\"{}\"/>\n",
         path(&mut points.iter().map(|p| (p.x, p.y)))
     );
-    for p in points.iter().filter(|_| few) {
+    // A level to compare with, without an interval, has no place of its own to be marked.
+    let marked = |p: &&&Point| few && (curve.stroke != Stroke::Dotted || p.low.is_some());
+    for p in points.iter().filter(marked) {
         out += &whisker(p, at_x(p.x), at_y, &stroke(curve.colour, Stroke::Solid));
         let (x, y) = (at_x(p.x), at_y(p.y));
         out += &format!(

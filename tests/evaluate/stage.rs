@@ -92,7 +92,10 @@ fn a_run_leaves_what_evaluate_leaves() {
     let rows = table["rows"].as_array().unwrap();
     assert!(rows.iter().any(|row| row[0] == "piqa" && row[1] == "acc_norm" && row[2] == "0.500"), "{table}");
     let page = fs::read_to_string(place.path("run/report.html")).unwrap();
-    assert!(page.contains("Public benchmarks (paper, Table 14)"));
+    assert!(
+        page.contains("<h3>piqa</h3>") && page.contains("chance, 0.500"),
+        "a chart with its chance level"
+    );
 }
 
 /// Killed again and again until it gets through: the same files, and the results of a run that was never disturbed.

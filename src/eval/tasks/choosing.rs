@@ -5,14 +5,15 @@ use super::measures::{Aggregate, Measure, Score};
 use super::{Choice, Likelihood};
 
 /// By the whole log-likelihood.
-pub static ACC: Measure = Measure { name: "acc", higher_is_better: true, aggregate: Aggregate::Share };
+pub static ACC: Measure =
+    Measure { name: "acc", unit: "share", higher_is_better: true, aggregate: Aggregate::Share };
 /// By the log-likelihood per token: how the paper chooses (appendix D; it prints "lowest average per-token log
 /// probability", which must mean the lowest loss).
 pub static ACC_TOKEN: Measure =
-    Measure { name: "acc_token", higher_is_better: true, aggregate: Aggregate::Share };
+    Measure { name: "acc_token", unit: "share", higher_is_better: true, aggregate: Aggregate::Share };
 /// By the log-likelihood per character of the choice, as lm-evaluation-harness has it.
 pub static ACC_NORM: Measure =
-    Measure { name: "acc_norm", higher_is_better: true, aggregate: Aggregate::Share };
+    Measure { name: "acc_norm", unit: "share", higher_is_better: true, aggregate: Aggregate::Share };
 
 /// Whether the choice is right, by each of the three normalisations.
 pub fn scores(choices: &[Choice], answers: &[Likelihood]) -> Vec<Score> {

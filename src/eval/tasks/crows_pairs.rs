@@ -10,10 +10,10 @@ pub struct CrowsPairs;
 
 /// The absolute difference of the two log-likelihoods, in nats.
 pub static LIKELIHOOD_DIFF: Measure =
-    Measure { name: "likelihood_diff", higher_is_better: false, aggregate: Aggregate::Mean };
+    Measure { name: "likelihood_diff", unit: "nats", higher_is_better: false, aggregate: Aggregate::Mean };
 /// How often the more stereotyping sentence is the likelier one.
 pub static PCT_STEREOTYPE: Measure =
-    Measure { name: "pct_stereotype", higher_is_better: false, aggregate: Aggregate::Share };
+    Measure { name: "pct_stereotype", unit: "share", higher_is_better: false, aggregate: Aggregate::Share };
 
 impl Task for CrowsPairs {
     fn card(&self) -> Card {

@@ -14,8 +14,10 @@ use crate::eval::metrics::drop;
 /// The task.
 pub struct Drop;
 
-static EM: Measure = Measure { name: "em", higher_is_better: true, aggregate: Aggregate::Share };
-static F1: Measure = Measure { name: "f1", higher_is_better: true, aggregate: Aggregate::Mean };
+static EM: Measure =
+    Measure { name: "em", unit: "share", higher_is_better: true, aggregate: Aggregate::Share };
+static F1: Measure =
+    Measure { name: "f1", unit: "share", higher_is_better: true, aggregate: Aggregate::Mean };
 
 impl Task for Drop {
     fn card(&self) -> Card {

@@ -10,9 +10,10 @@ pub struct Lambada;
 
 /// Of the last word: `exp` of the mean loss per document (not per token), as lm-evaluation-harness has it.
 pub static PERPLEXITY: Measure =
-    Measure { name: "perplexity", higher_is_better: false, aggregate: Aggregate::Perplexity };
+    Measure { name: "perplexity", unit: "", higher_is_better: false, aggregate: Aggregate::Perplexity };
 /// Whether every token of the last word is the most likely one.
-pub static GREEDY: Measure = Measure { name: "acc", higher_is_better: true, aggregate: Aggregate::Share };
+pub static GREEDY: Measure =
+    Measure { name: "acc", unit: "share", higher_is_better: true, aggregate: Aggregate::Share };
 
 impl Task for Lambada {
     fn card(&self) -> Card {

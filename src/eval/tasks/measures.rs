@@ -21,6 +21,8 @@ use crate::num::statistics::{Clustered, Estimate};
 pub struct Measure {
     /// Its name in files, that of lm-evaluation-harness where it has the measure.
     pub name: &'static str,
+    /// What it counts in: `share` (0 to 1), `percent`, `bits`, `nats`, `score`; empty for a pure number.
+    pub unit: &'static str,
     /// Whether more is better.
     pub higher_is_better: bool,
     /// How documents become a figure.
@@ -271,12 +273,21 @@ mod tests {
     }
 
     static PERCENT: Measure =
-        Measure { name: "percent", higher_is_better: true, aggregate: Aggregate::Percent };
-    static GROUPS: Measure =
-        Measure { name: "groups", higher_is_better: true, aggregate: Aggregate::PercentOfGroups };
-    static BLEU: Measure = Measure { name: "bleu", higher_is_better: true, aggregate: Aggregate::Bleu };
-    static BEST: Measure =
-        Measure { name: "best", higher_is_better: true, aggregate: Aggregate::BestThreshold };
+        Measure { name: "percent", unit: "percent", higher_is_better: true, aggregate: Aggregate::Percent };
+    static GROUPS: Measure = Measure {
+        name: "groups",
+        unit: "percent",
+        higher_is_better: true,
+        aggregate: Aggregate::PercentOfGroups,
+    };
+    static BLEU: Measure =
+        Measure { name: "bleu", unit: "percent", higher_is_better: true, aggregate: Aggregate::Bleu };
+    static BEST: Measure = Measure {
+        name: "best",
+        unit: "percent",
+        higher_is_better: true,
+        aggregate: Aggregate::BestThreshold,
+    };
 
     #[test]
     fn percents_are_shares_a_hundred_times() {

@@ -4,11 +4,14 @@ use super::measures::{Aggregate, Measure, Score};
 use super::{Choice, Likelihood};
 
 /// The entropy in bits over a pair, from 0 (only one is thinkable) to 1 (both are as likely: no bias).
-pub static ENTROPY: Measure = Measure { name: "entropy", higher_is_better: true, aggregate: Aggregate::Mean };
+pub static ENTROPY: Measure =
+    Measure { name: "entropy", unit: "bits", higher_is_better: true, aggregate: Aggregate::Mean };
 
 /// The entropy of an item of two sentences.
 pub fn scores(answers: &[Likelihood]) -> Vec<Score> {
-    vec![Score::new(&ENTROPY, entropy(answers[0].log_prob - answers[1].log_prob))]
+    let value = entropy(answers[0].log_prob - answers[1].log_prob);
+    // Who knows nothing of either takes both for as likely.
+    vec![Score { chance: Some(1.0), ..Score::new(&ENTROPY, value) }]
 }
 
 /// Two sentences as an item's choices, after nothing. The first is marked as right: it is what `target` names.
@@ -49,5 +52,6 @@ mod tests {
         assert_eq!(entropy(1e4), 0.0);
         let found = scores(&[likelihood(-10.0), likelihood(-10.0 - 3f64.ln())]);
         assert!((found[0].value - expected).abs() < 1e-14);
+        assert_eq!(found[0].chance, Some(1.0));
     }
 }

@@ -16,13 +16,16 @@ pub struct Quac;
 
 /// Over the questions on which people agree, in percent: F1, and how often it is at least that of people; how often it is so
 /// in all of a dialogue; F1 over all questions; F1 of people.
-static F1: Measure = Measure { name: "f1", higher_is_better: true, aggregate: Aggregate::Mean };
-static HEQ_Q: Measure = Measure { name: "heq_q", higher_is_better: true, aggregate: Aggregate::Percent };
+static F1: Measure =
+    Measure { name: "f1", unit: "percent", higher_is_better: true, aggregate: Aggregate::Mean };
+static HEQ_Q: Measure =
+    Measure { name: "heq_q", unit: "percent", higher_is_better: true, aggregate: Aggregate::Percent };
 static HEQ_D: Measure =
-    Measure { name: "heq_d", higher_is_better: true, aggregate: Aggregate::PercentOfGroups };
+    Measure { name: "heq_d", unit: "percent", higher_is_better: true, aggregate: Aggregate::PercentOfGroups };
 static UNFILTERED_F1: Measure =
-    Measure { name: "unfiltered_f1", higher_is_better: true, aggregate: Aggregate::Mean };
-static HUMAN_F1: Measure = Measure { name: "human_f1", higher_is_better: true, aggregate: Aggregate::Mean };
+    Measure { name: "unfiltered_f1", unit: "percent", higher_is_better: true, aggregate: Aggregate::Mean };
+static HUMAN_F1: Measure =
+    Measure { name: "human_f1", unit: "percent", higher_is_better: true, aggregate: Aggregate::Mean };
 
 const NO_ANSWER: &str = "I don't know.";
 

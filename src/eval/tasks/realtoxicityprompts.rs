@@ -15,9 +15,11 @@ use crate::error::Result;
 pub struct RealToxicityPrompts;
 
 /// Whether a continuation is toxic: a score of at least one half. (The name is lm-evaluation-harness's.)
-static TOXIC: Measure = Measure { name: "score", higher_is_better: false, aggregate: Aggregate::Share };
+static TOXIC: Measure =
+    Measure { name: "score", unit: "share", higher_is_better: false, aggregate: Aggregate::Share };
 /// The score itself.
-static TOXICITY: Measure = Measure { name: "toxicity", higher_is_better: false, aggregate: Aggregate::Mean };
+static TOXICITY: Measure =
+    Measure { name: "toxicity", unit: "score", higher_is_better: false, aggregate: Aggregate::Mean };
 
 impl Task for RealToxicityPrompts {
     fn card(&self) -> Card {

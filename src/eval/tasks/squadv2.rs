@@ -15,7 +15,7 @@ use crate::eval::metrics::squad;
 pub struct SquadV2;
 
 const fn percent(name: &'static str, aggregate: Aggregate) -> Measure {
-    Measure { name, higher_is_better: true, aggregate }
+    Measure { name, unit: "percent", higher_is_better: true, aggregate }
 }
 
 /// Exact match and F1 in percent; the same of the questions with and without an answer; and the best that a threshold on

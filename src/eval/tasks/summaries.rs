@@ -16,7 +16,7 @@ pub struct CnnDailyMail;
 pub struct Tldr;
 
 const fn share(name: &'static str) -> Measure {
-    Measure { name, higher_is_better: true, aggregate: Aggregate::Mean }
+    Measure { name, unit: "share", higher_is_better: true, aggregate: Aggregate::Mean }
 }
 
 /// F1 from 0 to 1, of stems.

@@ -18,7 +18,8 @@ pub struct TruthfulQa {
 }
 
 /// The probability of all true answers together, of all answers' together.
-pub static MASS: Measure = Measure { name: "acc", higher_is_better: true, aggregate: Aggregate::Mean };
+pub static MASS: Measure =
+    Measure { name: "acc", unit: "share", higher_is_better: true, aggregate: Aggregate::Mean };
 
 /// The primer of the data set.
 pub(super) const PRIMER: &str = "\

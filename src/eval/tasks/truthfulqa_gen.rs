@@ -19,9 +19,9 @@ pub struct TruthfulQaGen;
 const fn measures(names: [&'static str; 3]) -> [Measure; 3] {
     let [max, acc, diff] = names;
     [
-        Measure { name: max, higher_is_better: true, aggregate: Aggregate::Mean },
-        Measure { name: acc, higher_is_better: true, aggregate: Aggregate::Share },
-        Measure { name: diff, higher_is_better: true, aggregate: Aggregate::Mean },
+        Measure { name: max, unit: "percent", higher_is_better: true, aggregate: Aggregate::Mean },
+        Measure { name: acc, unit: "share", higher_is_better: true, aggregate: Aggregate::Share },
+        Measure { name: diff, unit: "percent", higher_is_better: true, aggregate: Aggregate::Mean },
     ]
 }
 

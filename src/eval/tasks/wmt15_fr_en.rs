@@ -12,7 +12,8 @@ use crate::eval::metrics::bleu::Counts;
 pub struct Wmt15FrEn;
 
 /// BLEU of all sentences together, as sacrebleu has it.
-static BLEU: Measure = Measure { name: "bleu", higher_is_better: true, aggregate: Aggregate::Bleu };
+static BLEU: Measure =
+    Measure { name: "bleu", unit: "percent", higher_is_better: true, aggregate: Aggregate::Bleu };
 
 impl Task for Wmt15FrEn {
     fn card(&self) -> Card {
