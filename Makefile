@@ -160,8 +160,12 @@ bench-trl: build .venv-trl/done
 # GPT-2's tokenizer is looked for in $(DATA)/gpt2-bpe.
 eval-check: build .venv-eval/done
 	.venv-eval/bin/python reference/random_gpt2.py --bpe $(DATA)/gpt2-bpe --out target/random_gpt2/tiny
+	.venv-eval/bin/python reference/random_gpt2.py --bpe $(DATA)/gpt2-bpe --out target/random_gpt2/small --size small
 	.venv-eval/bin/python reference/random_gpt2.py --bpe $(DATA)/gpt2-bpe --out target/random_gpt2/124M --size 124M
-	.venv-eval/bin/python reference/check_eval.py --model target/random_gpt2/tiny --data $(DATA) --shots 0 2 --limit 300
+	.venv-eval/bin/python reference/check_eval.py --model target/random_gpt2/tiny --data $(DATA) --shots 0 2 --limit 300 \
+		--kind choosing
+	.venv-eval/bin/python reference/check_eval.py --model target/random_gpt2/small --data $(DATA) --shots 0 2 --limit 100 \
+		--kind writing
 	.venv-eval/bin/python reference/bench_eval.py --model target/random_gpt2/124M \
 		--lambada $(shell find $(DATA) -name lambada_openai.jsonl | head -1)
 

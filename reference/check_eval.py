@@ -207,6 +207,8 @@ MADE = {
             ("The Bears scored 3 points and then 14 more.", "How many points did the Bears score?", "17", "", []),
             ("Ann and Bob met in 1912.", "Who met?", "", "", ["Ann", "Bob"]),
             ("Ann and Bob met in 1912.", "When did they meet?", "", "1912", []),
+            ("The town had 1,204 people in 1850 and 2,408 in 1900.", "How many times as many were there?", "2", "", []),
+            ("Rain fell on Monday, snow on Friday.", "On which day did it snow?", "", "", ["Friday"]),
         ]
     ],
     "squadv2": [
@@ -216,6 +218,8 @@ MADE = {
             ("The Normans gave their name to Normandy.", "What did they give their name to?", ["Normandy", "a region"]),
             ("The Normans gave their name to Normandy.", "Who gave Paris its name?", []),
             ("Rollo swore fealty to King Charles III.", "To whom did Rollo swear?", ["King Charles III", "Charles III"]),
+            ("Oxygen is an element with the symbol O.", "What is its symbol?", ["O", "the symbol O"]),
+            ("The river is the longest of Île-de-France.", "Where is it the longest?", ["Île-de-France"]),
         ])
     ],
     # Passages with two blanks before the last word, a line's end, a quotation mark, letters beyond ASCII.
@@ -230,16 +234,17 @@ MADE = {
 class Task:
     """A task of ours: its name in lm-evaluation-harness, names of its file, and how its documents are read."""
 
-    def __init__(self, name, theirs, files, documents, shots=True):
-        self.name, self.theirs, self.files, self.documents, self.shots = name, theirs, files, documents, shots
+    def __init__(self, name, theirs, files, documents, shots=True, writes=False):
+        self.name, self.theirs, self.files, self.documents = name, theirs, files, documents
+        self.shots, self.writes = shots, writes
 
 
 # Where their definitions are: looking through all fourteen thousand takes a minute.
 FOLDERS = ["winogender", "crows_pairs", "truthfulqa", "hellaswag", "glue", "super_glue", "wsc273", "lambada", "piqa", "drop",
            "squadv2"]
 
-# `shots`: whether both have examples. Theirs have none where a task's definition says 0; ours none where a document has
-# no right answer.
+# `shots`: whether both have examples, and the same. Theirs have none where a task's definition says 0; ours none where a
+# document has no right answer; theirs of drop have the names of the answer's fields in the place of the answer.
 TASKS = [
     Task("winogender", "winogender_all", ["all_sentences.tsv"], winogender),
     Task("crows_pairs", "crows_pairs_english", ["crows_pairs_anonymized.csv"], crows_pairs, shots=False),
@@ -253,9 +258,9 @@ TASKS = [
     Task("lambada", "lambada_openai", ["lambada_openai.jsonl", "lambada_made.jsonl", "lambada_greedy.jsonl"], lambada),
     Task("piqa", "piqa", ["piqa.jsonl"], piqa),
     Task("copa", "copa", ["copa.jsonl"], lines),
-    Task("truthfulqa_gen", "truthfulqa_gen", ["TruthfulQA.csv"], truthfulqa_gen, shots=False),
-    Task("drop", "drop", ["drop.jsonl"], lines),
-    Task("squadv2", "squadv2", ["squadv2.jsonl"], lines),
+    Task("truthfulqa_gen", "truthfulqa_gen", ["TruthfulQA.csv"], truthfulqa_gen, shots=False, writes=True),
+    Task("drop", "drop", ["drop.jsonl"], lines, shots=False, writes=True),
+    Task("squadv2", "squadv2", ["squadv2.jsonl"], lines, writes=True),
 ]
 
 
@@ -477,6 +482,8 @@ def main():
     parser.add_argument("--model", required=True, help="a model directory")
     parser.add_argument("--data", type=Path, required=True, help="a folder, searched with all below it")
     parser.add_argument("--task", nargs="+", choices=[task.name for task in TASKS], help="without it: all")
+    parser.add_argument("--kind", choices=["choosing", "writing"], help="only those that choose, or that write: a model for "
+                        "these needs the room for what they write, at least 512 positions")
     parser.add_argument("--shots", type=int, nargs="+", default=[0], help="examples before each document")
     parser.add_argument("--limit", type=int, help="only the first documents of each file")
     parser.add_argument("--binary", default="target/release/instructgpt")
@@ -495,7 +502,7 @@ def main():
         make_files(made, model, [d["text"] for path in lambada_files for d in lambada(path)])
         number = 0
         for task in TASKS:
-            if task.name not in (a.task or known):
+            if task.name not in (a.task or known) or a.kind and task.writes != (a.kind == "writing"):
                 continue
             for file in files_of(task, a.data, made):
                 documents = task.documents(file)

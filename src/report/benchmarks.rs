@@ -8,8 +8,10 @@ use super::html::{escape, folded};
 use super::measures::title;
 use super::svg::{Curve, Plot, Stroke, element};
 
-/// How far apart measures of one model stand, so that their intervals can be told apart: models stand 1 apart.
+/// How far apart measures of one model stand at most, so that their intervals can be told apart: models stand 1 apart.
 const APART: f64 = 0.12;
+/// The room that all measures of a model have.
+const ROOM: f64 = 0.6;
 
 /// The section of what the stage `benchmarks` found; nothing if a run has no such stage. Measures of a task that share
 /// unit and chance level are one chart; what has no chance level is folded away.
@@ -37,8 +39,8 @@ pub fn html(found: &Value) -> String {
     let grid = |charts: &str| format!("<div class=\"grid\">\n{charts}</div>\n");
     let mut out = String::from("<h2>Public benchmarks (paper, Table 14)</h2>\n");
     if !known.is_empty() {
-        out += "<p class=\"quiet\">Whiskers are 95 % intervals. One that crosses the dotted line cannot be told from \
-                chance. The table above has the numbers.</p>\n";
+        out += "<p class=\"quiet\">The dotted line is what pure chance gives. Whiskers are 95 % intervals: one that \
+                crosses the line cannot be told from chance. The table above has the numbers.</p>\n";
         out += &grid(&known);
     }
     if !unknown.is_empty() {
@@ -56,6 +58,7 @@ fn chart(
     models: &[&str],
 ) -> String {
     let middle = (measures.len() as f64 - 1.0) / 2.0;
+    let apart = APART.min(ROOM / measures.len() as f64);
     let (mut keys, mut curves): (Vec<Key>, Vec<Curve>) = (Vec::new(), Vec::new());
     if let Some(y) = chance {
         // From edge to edge.
@@ -68,7 +71,7 @@ fn chart(
     for (colour, (measure, of)) in measures.iter().enumerate() {
         let point = |(place, model): (usize, &&str)| {
             let number = |key: &str| of[*model][key].as_f64();
-            let x = place as f64 + APART * (colour as f64 - middle);
+            let x = place as f64 + apart * (colour as f64 - middle);
             Some(Point { x, y: number("value")?, low: number("low"), high: number("high") })
         };
         let points = models.iter().enumerate().filter_map(point).collect();
