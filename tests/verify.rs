@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::LazyLock;
 
-use instructgpt::fixtures::{Array, Arrays, Case, Level, Values, Vectors};
+use instructgpt::fixtures::{Array, Arrays, Case, FILES, Level, Values, Vectors};
 use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -316,4 +316,38 @@ fn the_files_are_those_of_the_repository() {
         assert!(fs::read(&path).unwrap() == fs::read(&ours).unwrap(), "{}", path.display());
     }
     assert!(out.join("cases.json").exists());
+}
+
+/// The schema is what other programs hold the cases to.
+#[test]
+fn the_cases_follow_their_schema_which_refuses_what_lacks_a_source_or_a_tolerance() {
+    let file = |name: &str| {
+        let (_, bytes) = FILES.iter().find(|(file, _)| *file == name).expect("a file of the vectors");
+        serde_json::from_slice::<Value>(bytes).unwrap()
+    };
+    let (schema, cases) = (file("cases.schema.json"), file("cases.json"));
+    jsonschema::draft202012::meta::validate(&schema).expect("the schema is one");
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    let errors: Vec<String> =
+        schema.iter_errors(&cases).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+
+    let mut few = cases;
+    few["cases"].as_array_mut().unwrap().truncate(2);
+    assert!(schema.is_valid(&few));
+    let output = few["cases"][0]["outputs"].as_object().unwrap().keys().next().unwrap().clone();
+    let refused = |change: &dyn Fn(&mut Value)| {
+        let mut changed = few.clone();
+        change(&mut changed);
+        assert_ne!(changed, few);
+        !schema.is_valid(&changed)
+    };
+    let lacks = |of: &mut Value, key: &str| drop(of.as_object_mut().unwrap().remove(key));
+    assert!(refused(&|cases| lacks(&mut cases["cases"][0], "source")));
+    assert!(refused(&|cases| cases["cases"][0]["source"] = "".into()));
+    assert!(refused(&|cases| lacks(&mut cases["cases"][0]["outputs"][&output], "tolerance")));
+    assert!(refused(&|cases| cases["cases"][0]["outputs"][&output]["tolerance"] = (-1).into()));
+    assert!(refused(&|cases| cases["cases"][0]["outputs"] = serde_json::json!({})));
+    assert!(refused(&|cases| cases["cases"][0]["flag"] = 1.into()));
+    assert!(refused(&|cases| lacks(cases, "version")));
 }
