@@ -1,8 +1,9 @@
 #!/bin/sh
-# One table of hashes: what the tiny run leaves, for threads, micro-batch sizes, instruction sets, builds, a second
-# run, and one that is killed again and again. Every row must have the known hashes (tests/tiny_run.sha256).
+# One table of hashes: what the tiny run leaves, for threads, micro-batch sizes, instruction sets, machines, builds, a
+# second run, and one that is killed again and again. Every row must have the known hashes (tests/tiny_run.sha256).
 #   sh tests/determinism.sh          everything: native, v3, v4 where the machine has AVX-512, x86-64 without FMA,
-#                                    a development build and one without any optimisation
+#                                    a development build and one without any optimisation; aarch64 under qemu and
+#                                    WebAssembly under node, where there are the tools (each says what it lacks)
 #   sh tests/determinism.sh quick    native as a development build, and v3 and v4 as above (what CI runs)
 #   sh tests/determinism.sh bless    writes the known hashes anew, for a change of a definition that is meant
 set -eu
@@ -64,6 +65,38 @@ build() { # name, target-cpu
     echo "target/determinism/$1/release/instructgpt"
 }
 
+has_target() { # whether the compiler has a target's standard library: rustup target add TARGET
+    [ -d "$(rustc --print target-libdir --target "$1")" ]
+}
+
+aarch64() { # the same program for 64-bit Arm, emulated
+    qemu=$(command -v qemu-aarch64-static || command -v qemu-aarch64 || true)
+    if [ -z "$qemu" ] || ! command -v aarch64-linux-gnu-gcc >/dev/null || ! has_target aarch64-unknown-linux-gnu; then
+        echo "aarch64: skipped, it takes qemu-user-static, gcc-aarch64-linux-gnu and rustup's aarch64-unknown-linux-gnu"
+        return
+    fi
+    RUSTFLAGS='' CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc cargo build --release --quiet \
+        --target aarch64-unknown-linux-gnu --target-dir target/determinism/aarch64
+    # Where the linker's C library lies, as the program is linked to it.
+    printf '#!/bin/sh\nexec %s -L /usr/aarch64-linux-gnu %s "$@"\n' "$qemu" \
+        target/determinism/aarch64/aarch64-unknown-linux-gnu/release/instructgpt >"$work/aarch64"
+    chmod +x "$work/aarch64"
+    run "aarch64, under qemu" "$work/aarch64"
+}
+
+wasm32() { # the library in WebAssembly, without SIMD, FMA or threads: examples/repeat.rs on a run's config.toml
+    if ! command -v node >/dev/null || ! has_target wasm32-wasip1; then
+        echo "wasm32: skipped, it takes node and rustup's wasm32-wasip1"
+        return
+    fi
+    RUSTFLAGS='' cargo build --release --quiet --no-default-features --features std --example repeat \
+        --target wasm32-wasip1 --target-dir target/determinism/wasm32
+    "$native" run configs/tiny.toml --out "$work/native" >/dev/null 2>"$work/log"
+    node --no-warnings tests/wasi.mjs target/determinism/wasm32/wasm32-wasip1/release/examples/repeat.wasm \
+        "$work/native/config.toml" "$out" 2>"$work/log" || { cat "$work/log"; exit 1; }
+    row "wasm32, under node"
+}
+
 printf '%-34s' "build and how it ran"
 printf ' %-8s' pretrain sft reward init ppo ppo_ptx compared metrics results samples
 echo
@@ -95,6 +128,10 @@ if [ "$mode" != quick ]; then
     run "development build" "${CARGO_TARGET_DIR:-target}/debug/instructgpt"
     CARGO_PROFILE_DEV_OPT_LEVEL=0 cargo build --quiet --target-dir target/determinism/unoptimised
     run "development build, unoptimised" target/determinism/unoptimised/debug/instructgpt
+fi
+if [ "$mode" != quick ]; then
+    aarch64
+    wasm32
 fi
 if [ "$differ" -ne 0 ]; then
     echo "determinism: $differ rows differ from tests/tiny_run.sha256" >&2

@@ -65,8 +65,13 @@ fn temporary_name(path: &Path) -> Result<PathBuf> {
         return Err(Error::io(path.display(), "create", "not a file name"));
     };
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!(".{}.{}-{count}{TEMPORARY_SUFFIX}", name.to_string_lossy(), std::process::id());
+    let name = format!(".{}.{}-{count}{TEMPORARY_SUFFIX}", name.to_string_lossy(), process_id());
     Ok(directory_of(path).join(name))
+}
+
+/// This process' number among those of the system; 0 in WebAssembly, which knows no others.
+pub(super) fn process_id() -> u32 {
+    if cfg!(target_family = "wasm") { 0 } else { std::process::id() }
 }
 
 /// Removes what [`write_atomic`] left in `directory` (if `recursive`, also in those inside it) when the

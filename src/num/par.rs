@@ -211,9 +211,12 @@ pub fn threads() -> usize {
 }
 
 /// Runs `body` on a pool of `threads` threads (0: one per core). Everything inside, down to the smallest
-/// split, uses that pool.
+/// split, uses that pool. WebAssembly has no threads to give: all runs on the caller's.
 #[cfg(feature = "std")]
 pub fn with_threads<R: Send>(threads: usize, body: impl FnOnce() -> R + Send) -> R {
+    if cfg!(target_family = "wasm") {
+        return body();
+    }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build()
