@@ -244,7 +244,8 @@ FOLDERS = ["winogender", "crows_pairs", "truthfulqa", "hellaswag", "glue", "supe
            "squadv2"]
 
 # `shots`: whether both have examples, and the same. Theirs have none where a task's definition says 0; ours none where a
-# document has no right answer; theirs of drop have the names of the answer's fields in the place of the answer.
+# document has no right answer; theirs of drop have the names of the answer's fields in the place of the answer,
+# and theirs of squadv2 end in a TypeError.
 TASKS = [
     Task("winogender", "winogender_all", ["all_sentences.tsv"], winogender),
     Task("crows_pairs", "crows_pairs_english", ["crows_pairs_anonymized.csv"], crows_pairs, shots=False),
@@ -260,7 +261,7 @@ TASKS = [
     Task("copa", "copa", ["copa.jsonl"], lines),
     Task("truthfulqa_gen", "truthfulqa_gen", ["TruthfulQA.csv"], truthfulqa_gen, shots=False, writes=True),
     Task("drop", "drop", ["drop.jsonl"], lines, shots=False, writes=True),
-    Task("squadv2", "squadv2", ["squadv2.jsonl"], lines, writes=True),
+    Task("squadv2", "squadv2", ["squadv2.jsonl"], lines, shots=False, writes=True),
 ]
 
 

@@ -17,7 +17,7 @@ CASES = json.loads((FIXTURES / "cases.json").read_text())
 
 def copy_vectors(folder):
     values = [value for case in CASES["cases"] for value in [*case["inputs"].values(), *case["outputs"].values()]]
-    files = {value["file"] for value in values if "file" in value} | {"cases.json", "cases.schema.json", "bugs.safetensors"}
+    files = {value["file"] for value in values if "file" in value} | {"cases.json", "cases.schema.json", "bugs.safetensors", "bits.safetensors"}
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(files):
         shutil.copyfile(FIXTURES / file, folder / file)

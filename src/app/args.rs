@@ -11,7 +11,7 @@ use crate::run::StageId;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use evaluate::EvaluateArgs;
-pub use verify::{TemplateArg, VerifyArgs};
+pub use verify::{Profile, TemplateArg, VerifyArgs};
 
 /// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.
 #[derive(Debug, Parser)]

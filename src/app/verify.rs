@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::args::{TemplateArg, VerifyArgs};
+use super::args::{Profile, TemplateArg, VerifyArgs};
 use super::jsonl::Output;
 use super::{conversation, template};
 use crate::checkpoint::atomic::{read_file, write_atomic};
@@ -31,7 +31,10 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     if let Some(folder) = &args.write {
         return write(folder);
     }
-    let asked = |case: &&Case| args.level.is_empty() || args.level.contains(&case.level);
+    let bits = args.profile == Profile::Bits;
+    let asked = |case: &&Case| {
+        (args.level.is_empty() || args.level.contains(&case.level)) && (!bits || vectors.has_bits(case))
+    };
     let cases: Vec<&Case> = vectors.cases.iter().filter(asked).collect();
     let answers = match (&args.vectors, &args.command) {
         (Some(path), None) => from_file(path, &vectors)?,
@@ -39,9 +42,10 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         _ => unreachable!("the grammar wants one of them"),
     };
     let none = Arrays::new();
+    let judge = if bits { Vectors::judge_bits } else { Vectors::judge };
     let judged: Vec<(&Case, Judgement)> = cases
         .into_iter()
-        .map(|case| (case, vectors.judge(case, answers.get(&case.id).unwrap_or(&none))))
+        .map(|case| (case, judge(&vectors, case, answers.get(&case.id).unwrap_or(&none))))
         .collect();
     if let Some(path) = &args.junit {
         write_atomic(path, |file| file.write_all(junit(&judged).as_bytes()))?;
@@ -110,7 +114,7 @@ fn counts(judged: &[(&Case, Judgement)]) -> [(&'static str, usize); 4] {
     let of = |names: &[&str]| judged.iter().filter(|(_, j)| names.contains(&j.worst().1.name())).count();
     [
         ("exact", of(&["exact"])),
-        ("within", of(&["within"])),
+        ("within", of(&["within", "bits"])),
         ("off", of(&["off", "shape"])),
         ("missing", of(&["missing"])),
     ]
@@ -121,6 +125,10 @@ fn summary(vectors: &Vectors, judged: &[(&Case, Judgement)]) -> Value {
         let mut said = json!({ "verdict": verdict.name() });
         match verdict {
             Verdict::Within(share) => said["tolerances"] = json!(share),
+            Verdict::OtherBits { count, at, found, expected } => {
+                said["other_bits"] = json!(count);
+                (said["at"], said["found"], said["expected"]) = (json!(at), json!(found), json!(expected));
+            }
             Verdict::Off { times, at, found, expected } => {
                 // JSON has no number for what is none.
                 let number = |x: &f64| if x.is_finite() { json!(x) } else { json!(x.to_string()) };

@@ -8,7 +8,8 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -151,10 +152,12 @@ impl Fixture {
         (MARGIN * noise).max(FLOOR)
     }
 
-    /// Asserts that `got` is the tensor `name`, within its tolerance.
+    /// Asserts that `got` is the tensor `name`, within its tolerance, and has the bits of our arithmetic, where they are
+    /// stored.
     pub fn check(&self, name: &str, got: &[f32]) {
         let expected = self.values(name);
         assert_close(&format!("{}: {name}", self.name), got, &expected, self.tolerance(name));
+        self.check_bits(name, got);
     }
 
     /// [`Fixture::check`] for weights after optimizer steps of at most `rate`, of which [`STEP`] is allowed.
@@ -171,7 +174,44 @@ impl Fixture {
         }
         let tolerance = self.tolerance(name).max(STEP * f64::from(rate) / largest(&expected));
         assert_close(&format!("{}: {name}", self.name), &got, &expected, tolerance);
+        self.check_bits(name, &got);
     }
+
+    /// Asserts the bits of `bits.safetensors`, or keeps them for [`recorded`].
+    fn check_bits(&self, name: &str, got: &[f32]) {
+        let key = format!("{}.safetensors:{name}", self.name);
+        if let Some(recorded) = RECORDED.lock().unwrap().as_mut() {
+            recorded.insert(key, (self.f32(name).0, got.to_vec()));
+        } else if let Some((_, expected)) = BITS.get(&key) {
+            let other = got.iter().zip(expected).position(|(got, bits)| got.to_bits() != bits.to_bits());
+            let of = |i: usize| format!("{key} [{i}]: {:e} instead of {:e}", got[i], expected[i]);
+            assert!(other.is_none(), "other bits than fixtures/bits.safetensors has: {}", of(other.unwrap()));
+        }
+    }
+}
+
+/// Shape and values by `FILE:TENSOR`.
+pub type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// `bits.safetensors`: what our arithmetic gives for the outputs of the cases, to the bit.
+pub static BITS: LazyLock<Tensors> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/bits.safetensors");
+    let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let parsed = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |(name, view): (&str, safetensors::tensor::TensorView)| {
+        (name.to_string(), (view.shape().to_vec(), numbers(view.data(), f32::from_le_bytes)))
+    };
+    parsed.iter().map(tensor).collect()
+});
+
+/// What the checks were given, while [`recorded`] runs.
+static RECORDED: Mutex<Option<Tensors>> = Mutex::new(None);
+
+/// All that `tests` check, in the place of a comparison of its bits.
+pub fn recorded(tests: &[fn()]) -> Tensors {
+    *RECORDED.lock().unwrap() = Some(Tensors::new());
+    tests.iter().for_each(|test| test());
+    RECORDED.lock().unwrap().take().unwrap()
 }
 
 /// The largest magnitude; 1 if there is none but 0.

@@ -12,6 +12,9 @@ use crate::{check_each, check_each_updated, cut, model, optimizer};
 const RUNS: [(&str, AdamStyle); 3] =
     [("plain", AdamStyle::PyTorch), ("decay", AdamStyle::PyTorch), ("tf", AdamStyle::TensorFlow)];
 
+/// All that check numbers.
+pub const TESTS: [fn(); 1] = [a_model_in_three_settings];
+
 #[test]
 fn a_model_in_three_settings() {
     let fixture = Fixture::load("adamw");

@@ -8,6 +8,7 @@ mod accumulation;
 mod common;
 
 mod adamw;
+mod bits;
 mod bpe;
 mod ops;
 mod ppo_functions;

@@ -8,6 +8,10 @@ use instructgpt::optim::AdamW;
 
 use crate::common::fixture::Fixture;
 
+/// All that check numbers.
+pub const TESTS: [fn(); 7] =
+    [kl_rewards, advantages_and_returns, whitening, policy_losses, value_losses, adaptive_kl, moving_average];
+
 /// The episodes of the file's arrays.
 fn episodes(fixture: &Fixture) -> Vec<std::ops::Range<usize>> {
     fixture.indices("offsets").windows(2).map(|pair| pair[0]..pair[1]).collect()

@@ -15,6 +15,9 @@ use instructgpt::train::rollouts::Rollouts;
 use crate::common::fixture::Fixture;
 use crate::{check_each, check_each_updated, cut, model, optimizer};
 
+/// All that check numbers.
+pub const TESTS: [fn(); 1] = [one_iteration];
+
 #[test]
 fn one_iteration() {
     let fixture = Fixture::load("ppo_iteration");

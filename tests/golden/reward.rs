@@ -10,6 +10,9 @@ use crate::accumulation::Accumulation;
 use crate::common::fixture::Fixture;
 use crate::{check_each, cut, model};
 
+/// All that check numbers.
+pub const TESTS: [fn(); 3] = [the_loss_of_given_rewards, the_loss_of_extreme_rewards, a_reward_model];
+
 /// Loss and gradient of given rewards.
 fn function(prefix: &str) {
     let fixture = Fixture::load("reward");

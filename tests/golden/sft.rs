@@ -7,6 +7,9 @@ use crate::accumulation::Accumulation;
 use crate::common::fixture::Fixture;
 use crate::{check_each, cut, model};
 
+/// All that check numbers.
+pub const TESTS: [fn(); 1] = [supervised_fine_tuning];
+
 #[test]
 fn supervised_fine_tuning() {
     let fixture = Fixture::load("sft");

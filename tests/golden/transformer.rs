@@ -9,6 +9,9 @@ use crate::accumulation::Accumulation;
 use crate::common::fixture::Fixture;
 use crate::{cut, model};
 
+/// All that check numbers.
+pub const TESTS: [fn(); 4] = [dense, banded, gpt_neo, bf16];
+
 fn transformer(name: &str, precision: Precision) {
     let fixture = Fixture::load(name);
     let (tokens, offsets) = (fixture.tokens("tokens"), fixture.indices("offsets"));

@@ -100,6 +100,22 @@ def test_what_is_wrong_is_said():
         c.assert_close(c.wrong("kl-sign"))
 
 
+def test_bits_are_right_answers_and_asked_for_to_the_bit():
+    with_bits = [c for c in cases() if c.bits is not None]
+    assert 80 < len(with_bits) < len(list(cases())) and {c.level for c in with_bits} == set(levels())
+    for c in with_bits:
+        assert c.check(c.bits).ok and {v.kind for v in c.check(c.bits, bits=True).verdicts.values()} == {"exact"}
+    linear = case("O/linear")
+    mine = linear.bits
+    mine["dx"][1, 1] = np.nextafter(mine["dx"][1, 1], np.float32(9))
+    assert linear.check(mine).ok
+    found = linear.check(mine, bits=True).verdicts
+    assert found["dx"].kind == "bits" and "of other bits in 1, first at [1, 1]" in str(found["dx"]) and found["y"].ok
+    assert case("F/kl_rewards").check(case("F/kl_rewards").wrong("kl-sign"), bits=True).bug == "kl-sign"
+    with pytest.raises(ValueError, match="no bits"):
+        case("F/padded/gae").check(case("F/padded/gae").outputs, bits=True)
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="no level Z"):
         list(cases(level="FZ"))

@@ -20,6 +20,9 @@ pub struct VerifyArgs {
     /// of PPO-ptx), T (tokenizer) [default: all]
     #[arg(long, value_name = "LEVEL[,LEVEL ..]", value_delimiter = ',', value_parser = level)]
     pub level: Vec<Level>,
+    /// What passes
+    #[arg(long, value_enum, default_value_t = Profile::Tolerance, conflicts_with_all = ["template", "write"])]
+    pub profile: Profile,
     /// Say it in JSON
     #[arg(long, conflicts_with_all = ["template", "write"])]
     pub json: bool,
@@ -32,6 +35,15 @@ pub struct VerifyArgs {
     /// Write the cases and their files into a folder
     #[arg(long, value_name = "DIR", conflicts_with = "level")]
     pub write: Option<PathBuf>,
+}
+
+/// What an output must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Profile {
+    /// Within the tolerance of the right one
+    Tolerance,
+    /// This program's own, to the bit of float32, for those who implement its arithmetic; of the cases that it computes
+    Bits,
 }
 
 /// Whose arrays a template has.

@@ -73,7 +73,8 @@ def cases(level=None, function=None, id=None):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one output: "exact" (the stored float32 values), "within" the tolerance, "off", "missing", or wrong "shape"."""
+    """Of one output: "exact" (the stored float32 values), "within" the tolerance, "off", "missing", or wrong "shape"; where bits
+    are asked for, "bits" if it is within the tolerance and not to the bit."""
 
     output: str
     kind: str
@@ -185,6 +186,19 @@ class Case:
         """{name: the right array}."""
         return {name: np.asarray(self._value(value)) for name, value in self._entry["outputs"].items()}
 
+    @property
+    def bits(self):
+        """{name: array}: the outputs as the arithmetic of the program `instructgpt` gives them, to the bit of float32; None where
+        it has no such function."""
+        stored, found = _tensors("bits.safetensors"), {}
+        for name, value in self._entry["outputs"].items():
+            right = np.asarray(self._value(value))
+            array = right if right.dtype == np.int64 else stored.get(f"{value.get('file')}:{value.get('tensor')}")
+            if array is None:
+                return None
+            found[name] = array.copy()
+        return found
+
     def wrong(self, bug):
         """{name: array}: all outputs as a bug of this case gives them."""
         if bug not in self.bugs:
@@ -211,9 +225,12 @@ class Case:
         where = f" at [{', '.join(map(str, place))}]" if place else ""
         return Verdict(name, "off", times, f"{how}{where}: {got[place]} instead of {expected[place]}")
 
-    def check(self, outputs):
-        """A `Result` for {name: array} of all outputs; an output alone may stand for itself if the case has only one."""
-        right = self.outputs
+    def check(self, outputs, bits=False):
+        """A `Result` for {name: array} of all outputs; an output alone may stand for itself if the case has only one. `bits`: right
+        is only what has the bits of `instructgpt`'s arithmetic."""
+        right, stored = self.outputs, self.bits if bits else {}
+        if stored is None:
+            raise ValueError(f"{self.id} has no bits: the program has no such function")
         if not isinstance(outputs, dict):
             if len(right) != 1:
                 raise TypeError(f"{self.id} has the outputs {', '.join(right)}: give a dictionary of them")
@@ -223,8 +240,22 @@ class Case:
             raise ValueError(f"{self.id} has no output {', '.join(sorted(unknown))}; it has {', '.join(right)}")
         got = {name: _array(value) for name, value in outputs.items() if value is not None}
         verdicts = {name: self._verdict(name, got.get(name), expected) for name, expected in right.items()}
+        for name, expected in stored.items():
+            if verdicts[name].ok:
+                verdicts[name] = self._of_bits(name, got[name], expected)
         result = Result(self.id, verdicts)
         return result if result.ok else Result(self.id, verdicts, self._named(got))
+
+    @staticmethod
+    def _of_bits(name, got, expected):
+        if _same(got, expected):
+            return Verdict(name, "exact")
+        rounded = got.astype(expected.dtype)
+        other = (rounded.view(np.uint32) != expected.view(np.uint32)).reshape(expected.shape)
+        place = np.unravel_index(int(np.argmax(other)), other.shape)
+        where = f" at [{', '.join(map(str, place))}]" if place else ""
+        return Verdict(name, "bits", 0.0, f"within the tolerance, but of other bits in {int(other.sum())}, first{where}: "
+                       f"{rounded[place]} instead of {expected[place]}")
 
     def _named(self, got):
         """The bug whose outputs these are, every one within the tolerances."""
