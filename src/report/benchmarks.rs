@@ -13,6 +13,14 @@ const APART: f64 = 0.12;
 /// The room that all measures of a model have.
 const ROOM: f64 = 0.6;
 
+/// Measures of a task that share a chart.
+struct Alike<'a> {
+    unit: &'a str,
+    chance: Option<f64>,
+    /// Each by its name, with the figures of every model.
+    measures: Vec<(&'a str, &'a Value)>,
+}
+
 /// The section of what the stage `benchmarks` found; nothing if a run has no such stage. Measures of a task that share
 /// unit and chance level are one chart; what has no chance level is folded away.
 pub fn html(found: &Value) -> String {
@@ -20,17 +28,17 @@ pub fn html(found: &Value) -> String {
         found["models"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let (mut known, mut unknown) = (String::new(), String::new());
     for (task, measures) in found["figures"].as_object().into_iter().flatten() {
-        let mut alike: Vec<(&Value, &Value, Vec<(&str, &Value)>)> = Vec::new();
+        let mut charts: Vec<Alike> = Vec::new();
         for (measure, of) in measures.as_object().into_iter().flatten() {
-            let (unit, chance) = (&of["unit"], &of["chance"]);
-            match alike.iter_mut().find(|group| (group.0, group.1) == (unit, chance)) {
-                Some(group) => group.2.push((measure, of)),
-                None => alike.push((unit, chance, vec![(measure, of)])),
+            let (unit, chance) = (of["unit"].as_str().unwrap_or_default(), of["chance"].as_f64());
+            match charts.iter_mut().find(|chart| (chart.unit, chart.chance) == (unit, chance)) {
+                Some(chart) => chart.measures.push((measure, of)),
+                None => charts.push(Alike { unit, chance, measures: vec![(measure, of)] }),
             }
         }
-        for (unit, chance, measures) in alike {
-            let out = if chance.is_null() { &mut unknown } else { &mut known };
-            *out += &chart(task, unit.as_str().unwrap_or_default(), chance.as_f64(), &measures, &models);
+        for chart in charts {
+            let out = if chart.chance.is_some() { &mut known } else { &mut unknown };
+            *out += &chart.figure(task, &models);
         }
     }
     if models.is_empty() || known.is_empty() && unknown.is_empty() {
@@ -49,46 +57,43 @@ pub fn html(found: &Value) -> String {
     out
 }
 
-/// The measures of a task as lines from model to model, in the order in which they were trained.
-fn chart(
-    task: &str,
-    unit: &str,
-    chance: Option<f64>,
-    measures: &[(&str, &Value)],
-    models: &[&str],
-) -> String {
-    let middle = (measures.len() as f64 - 1.0) / 2.0;
-    let apart = APART.min(ROOM / measures.len() as f64);
-    let (mut keys, mut curves): (Vec<Key>, Vec<Curve>) = (Vec::new(), Vec::new());
-    if let Some(y) = chance {
-        // From edge to edge.
-        let points =
-            [-0.5, models.len() as f64 - 0.5].map(|x| Point { x, y, low: None, high: None }).to_vec();
-        let colour = measures.len();
-        keys.push((format!("chance, {y:.3}"), colour, Stroke::Dotted));
-        curves.push(Curve { points, colour, stroke: Stroke::Dotted });
-    }
-    for (colour, (measure, of)) in measures.iter().enumerate() {
-        let point = |(place, model): (usize, &&str)| {
-            let number = |key: &str| of[*model][key].as_f64();
-            let x = place as f64 + apart * (colour as f64 - middle);
-            Some(Point { x, y: number("value")?, low: number("low"), high: number("high") })
+impl Alike<'_> {
+    /// The measures of a task as lines from model to model, in the order in which they were trained.
+    fn figure(&self, task: &str, models: &[&str]) -> String {
+        let Alike { unit, chance, ref measures } = *self;
+        let middle = (measures.len() as f64 - 1.0) / 2.0;
+        let apart = APART.min(ROOM / measures.len() as f64);
+        let (mut keys, mut curves): (Vec<Key>, Vec<Curve>) = (Vec::new(), Vec::new());
+        if let Some(y) = chance {
+            // From edge to edge.
+            let points =
+                [-0.5, models.len() as f64 - 0.5].map(|x| Point { x, y, low: None, high: None }).to_vec();
+            let colour = measures.len();
+            keys.push((format!("chance, {y:.3}"), colour, Stroke::Dotted));
+            curves.push(Curve { points, colour, stroke: Stroke::Dotted });
+        }
+        for (colour, (measure, of)) in measures.iter().enumerate() {
+            let point = |(place, model): (usize, &&str)| {
+                let number = |key: &str| of[*model][key].as_f64();
+                let x = place as f64 + apart * (colour as f64 - middle);
+                Some(Point { x, y: number("value")?, low: number("low"), high: number("high") })
+            };
+            let points = models.iter().enumerate().filter_map(point).collect();
+            keys.push((measure.to_string(), colour, Stroke::Solid));
+            curves.push(Curve { points, colour, stroke: Stroke::Solid });
+        }
+        let labels = Some(models.iter().map(|model| title(model)).collect());
+        let x = Axis { name: "model".into(), labels, ..Axis::default() };
+        let name = if measures.len() == 1 { measures[0].0 } else { "" };
+        let y = match name {
+            "" => Axis { name: unit.into(), ..Axis::default() },
+            _ => Axis { name: name.into(), unit: unit.into(), ..Axis::default() },
         };
-        let points = models.iter().enumerate().filter_map(point).collect();
-        keys.push((measure.to_string(), colour, Stroke::Solid));
-        curves.push(Curve { points, colour, stroke: Stroke::Solid });
+        let plot = Plot { x: &x, y: &y, curves: &curves, kind: Kind::Lines, xs: None, ys: None };
+        let about = format!("{task} of every model of the run, with 95 % intervals and the chance level");
+        let svg = element(SIZE.0, SIZE.1, task, &about, &plot.draw(SIZE.0, SIZE.1));
+        format!("<figure><h3>{}</h3>{svg}<figcaption>{}</figcaption></figure>\n", escape(task), legend(&keys))
     }
-    let labels = Some(models.iter().map(|model| title(model)).collect());
-    let x = Axis { name: "model".into(), labels, ..Axis::default() };
-    let name = if measures.len() == 1 { measures[0].0 } else { "" };
-    let y = match name {
-        "" => Axis { name: unit.into(), ..Axis::default() },
-        _ => Axis { name: name.into(), unit: unit.into(), ..Axis::default() },
-    };
-    let plot = Plot { x: &x, y: &y, curves: &curves, kind: Kind::Lines, xs: None, ys: None };
-    let about = format!("{task} of every model of the run, with 95 % intervals and the chance level");
-    let svg = element(SIZE.0, SIZE.1, task, &about, &plot.draw(SIZE.0, SIZE.1));
-    format!("<figure><h3>{}</h3>{svg}<figcaption>{}</figcaption></figure>\n", escape(task), legend(&keys))
 }
 
 #[cfg(test)]
