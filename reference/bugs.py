@@ -38,7 +38,7 @@ def padded(old, new):
     return ("padded.py", old, new)
 
 
-WHITENING = "huggingface/trl/pull/1540 alibaba/ROLL#475"
+WHITENING = "huggingface/trl/pull/1540"
 MEANS = "huggingface/trl#2596 huggingface/transformers#24725 verl-project/verl#593 verl-project/verl/pull/906"
 SCORE_AFTER = "huggingface/trl#3750 huggingface/trl#1893 deepspeedai/DeepSpeedExamples/pull/672"
 
@@ -199,6 +199,8 @@ BUGS = [
     bug("unbiased-variance", "the variance divided by n - 1 where n is asked for", "F/whiten/*/population/* F/padded/whiten F/estimates",
         ("losses.py", "max(len(x) - 1, 1) if unbiased else len(x)", "max(len(x) - 1, 1)"),
         padded("** 2).sum() / count", "** 2).sum() / (count - 1)"), seen=WHITENING),
+    bug("whiten-one-is-nan", "a single token's variance divided by n - 1, which is 0: not a number", "F/whiten/one/*",
+        ("losses.py", "max(len(x) - 1, 1) if unbiased else len(x)", "len(x) - 1"), seen="alibaba/ROLL#475"),
     bug("population-variance", "the variance divided by n where n - 1 is asked for", "F/whiten/*/unbiased/*",
         ("losses.py", "max(len(x) - 1, 1) if unbiased else len(x)", "len(x)")),
     bug("whiten-mean-shifted", "the mean taken off where it should be kept (rewards)", "F/whiten/*/mean_kept",

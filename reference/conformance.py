@@ -87,7 +87,8 @@ def judged(case, outputs):
 def case_within(case, given, wrong):
     for name, value in given.items():
         got = np.asarray(value.detach().numpy() if hasattr(value, "detach") else value, dtype=np.float64)
-        if got.shape != wrong[name].shape or not (np.abs(got - wrong[name]) <= case.tolerances[name]).all():
+        near = lambda: (np.abs(got - wrong[name]) <= case.tolerances[name]) | (np.isnan(got) & np.isnan(wrong[name]))
+        if got.shape != wrong[name].shape or not near().all():
             return False
     return True
 

@@ -123,10 +123,11 @@ def _array(value):
 
 
 def _times(got, expected, tolerance):
-    """The largest difference in tolerances; infinite where an integer differs or a number is none."""
-    difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
-    if not difference.size:
+    """The largest difference in tolerances; infinite where an integer differs or only one is a number. (A bug's may be none.)"""
+    got, expected = got.astype(np.float64), expected.astype(np.float64)
+    if not got.size:
         return 0.0
+    difference = np.where(np.isnan(got) & np.isnan(expected), 0.0, np.abs(got - expected))
     largest = float(np.where(np.isnan(difference), np.inf, difference).max())
     return largest / tolerance if tolerance else (math.inf if largest else 0.0)
 
