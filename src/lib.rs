@@ -7,7 +7,7 @@
 //!
 //! | floor | module | what it holds |
 //! |---|---|---|
-//! | 0 | [`num`] | vectors, elementary functions, addressed random numbers, the one parallel split |
+//! | 0 | [`num`], [`ranks`] | vectors, elementary functions, addressed random numbers, the one parallel split; several processes for one run |
 //! | 1 | [`engine`] | the operations, forward and backward: [`engine::plain`] defines them (begin there), [`engine::cpu`] is fast |
 //! | 2 | [`model`] | the parameter layout, the block's ten calls, [`model::Network`], what a [`model::Loss`] is, decoding |
 //! | 3 | [`loss`], [`optim`] | cross-entropy, the reward loss, PPO's pure functions; AdamW, schedules, [`optim::Learner`] |
@@ -51,6 +51,7 @@ pub mod loss;
 pub mod model;
 pub mod num;
 pub mod optim;
+pub mod ranks;
 pub mod text;
 
 #[cfg(feature = "app")]

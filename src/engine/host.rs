@@ -111,6 +111,12 @@ macro_rules! host_engine {
             fn values<'a>(&self, buffer: &'a Vec<f32>) -> Cow<'a, [f32]> {
                 Cow::Borrowed(buffer)
             }
+            fn read(&self, buffer: &Vec<f32>, at: &Range<usize>) -> Vec<f32> {
+                buffer[at.clone()].to_vec()
+            }
+            fn write(&self, buffer: &mut Vec<f32>, at: &Range<usize>, values: &[f32]) {
+                buffer[at.clone()].copy_from_slice(values);
+            }
             fn clear(&self, buffer: &mut Vec<f32>) {
                 $room::clear(buffer);
             }

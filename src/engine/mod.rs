@@ -66,6 +66,10 @@ pub trait Engine: Copy + Send + Sync + 'static {
     fn buffer(&self, values: Vec<f32>) -> Self::Buffer;
     /// What a buffer holds.
     fn values<'a>(&self, buffer: &'a Self::Buffer) -> Cow<'a, [f32]>;
+    /// What a buffer holds at `at`.
+    fn read(&self, buffer: &Self::Buffer, at: &Range<usize>) -> Vec<f32>;
+    /// `buffer[at] = values`.
+    fn write(&self, buffer: &mut Self::Buffer, at: &Range<usize>, values: &[f32]);
     /// `buffer = 0`.
     fn clear(&self, buffer: &mut Self::Buffer);
     /// `sum[at] += part`, elementwise.

@@ -251,6 +251,13 @@ pub struct Norm {
     pub bias: Range<usize>,
 }
 
+impl Norm {
+    /// All of it.
+    pub fn range(&self) -> Range<usize> {
+        self.weight.start..self.bias.end
+    }
+}
+
 /// Where a linear layer lies among the parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Linear {
@@ -263,6 +270,11 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// All of it.
+    pub fn range(&self) -> Range<usize> {
+        self.weight.start..self.bias.as_ref().unwrap_or(&self.weight).end
+    }
+
     /// I.
     pub fn inputs(&self) -> usize {
         self.weight.len() / self.outputs

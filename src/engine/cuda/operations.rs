@@ -242,6 +242,16 @@ impl Engine for Cuda {
         self.0.begin([]).0.read(buffer.at(0), &mut values, f32::NAN);
         Cow::Owned(values)
     }
+    fn read(&self, buffer: &Buffer, at: &Range<usize>) -> Vec<f32> {
+        assert!(at.end <= buffer.len, "{at:?} of {} numbers", buffer.len);
+        let mut values = vec![0.0; at.len()];
+        self.0.begin([]).0.read(buffer.at(at.start), &mut values, f32::NAN);
+        values
+    }
+    fn write(&self, buffer: &mut Buffer, at: &Range<usize>, values: &[f32]) {
+        assert!(at.end <= buffer.len && at.len() == values.len(), "{at:?} of {} numbers", buffer.len);
+        self.0.begin([]).0.write(buffer.at(at.start), values);
+    }
     fn clear(&self, buffer: &mut Buffer) {
         self.0.begin([]).0.clear(buffer.at(0), buffer.len);
     }
