@@ -9,11 +9,13 @@ use super::{config, jsonl, tables};
 use crate::engine::Device;
 use crate::engine::device::on_device;
 use crate::error::Result;
+use crate::ranks::{Alone, Ranks};
 use crate::recipe::{self, Recipe};
-use crate::run::StageId;
 use crate::run::completed::Completed;
+use crate::run::first::on_first;
 use crate::run::progress::Progress;
 use crate::run::stderr::say;
+use crate::run::{Run, StageId};
 use crate::settings::Settings;
 use crate::train::dataset::Dataset;
 
@@ -98,13 +100,31 @@ pub fn stages(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Option<PathBuf>> {
+    stages_among(&Alone, settings, root, out, resume, only, progress, stop)
+}
+
+/// [`stages`] by several ranks, each of which calls it; the first gets the report.
+///
+/// # Errors
+/// As [`stages`].
+pub fn stages_among(
+    ranks: &'static dyn Ranks,
+    settings: &Settings,
+    root: &Path,
+    out: &Path,
+    resume: bool,
+    only: Option<StageId>,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Option<PathBuf>> {
     settings.device.check_precision(settings.precision)?;
     if only.is_none() {
         recipe::check_settings(settings)?;
     }
     let resume = resume || only.is_some();
     on_device!(settings.device, |engine| {
-        let mut recipe = Recipe::open(engine, settings, root, out, resume, progress, stop)?;
+        let run = Run::open_among(ranks, settings, out, resume, progress, stop)?;
+        let mut recipe = Recipe::of(engine, root, run)?;
         match only {
             Some(stage) => recipe.only(stage),
             None => recipe.all(),
@@ -112,7 +132,7 @@ pub fn stages(
     })?;
     match only {
         Some(_) => Ok(None),
-        None => crate::report::write(out).map(Some),
+        None => on_first(ranks, || crate::report::write(out)),
     }
 }
 
