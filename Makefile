@@ -65,6 +65,7 @@ lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --features cuda --lib --bins --test 'cuda*' -- -D warnings
+	cargo clippy --features mpi --lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 docs:

@@ -28,6 +28,7 @@
 //! | `app` | yes | `std`, and the program: command line, progress, report, bench |
 //! | `fixtures` | with `app` | the conformance vectors of `fixtures/` (1.5 MB), to check another implementation with |
 //! | `cuda` | | the engine on an NVIDIA GPU, with the same bits; its libraries are loaded at run time |
+//! | `mpi` | | one run by several processes, with the same bits; the MPI library is loaded at run time |
 //!
 //! A library user who trains takes `default-features = false, features = ["std"]`.
 //!

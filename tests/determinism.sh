@@ -3,7 +3,8 @@
 # second run, and one that is killed again and again. Every row must have the known hashes (tests/tiny_run.sha256).
 #   sh tests/determinism.sh          everything: native, v3, v4 where the machine has AVX-512, x86-64 without FMA,
 #                                    a development build and one without any optimisation; aarch64 under qemu and
-#                                    WebAssembly under node, where there are the tools (each says what it lacks)
+#                                    WebAssembly under node, and several ranks under Open MPI and MPICH, where there
+#                                    are the tools (each says what it lacks)
 #   sh tests/determinism.sh quick    native as a development build, and v3 and v4 as above (what CI runs)
 #   sh tests/determinism.sh bless    writes the known hashes anew, for a change of a definition that is meant
 set -eu
@@ -97,6 +98,21 @@ wasm32() { # the library in WebAssembly, without SIMD, FMA or threads: examples/
     row "wasm32, under node"
 }
 
+mpi() { # name, launcher, its Debian package: the run by 1, 2, 3 and 4 ranks
+    if ! command -v "$2" >/dev/null; then
+        echo "$1: skipped, it takes $2 (Debian: $3)"
+        return
+    fi
+    cargo build --release --quiet --features mpi --target-dir target/determinism/mpi
+    for ranks in 1 2 3 4; do
+        # As root, and with more ranks than cores, Open MPI wants to be told.
+        OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 \
+            "$2" -n $ranks target/determinism/mpi/release/instructgpt run configs/tiny.toml --out "$out" --threads 1 \
+            >/dev/null 2>"$work/log" || { cat "$work/log"; exit 1; }
+        row "$1, ranks: $ranks"
+    done
+}
+
 printf '%-34s' "build and how it ran"
 printf ' %-8s' pretrain sft reward init ppo ppo_ptx compared metrics results samples
 echo
@@ -132,6 +148,8 @@ fi
 if [ "$mode" != quick ]; then
     aarch64
     wasm32
+    mpi "Open MPI" mpirun.openmpi openmpi-bin
+    mpi "MPICH" mpiexec.mpich mpich
 fi
 if [ "$differ" -ne 0 ]; then
     echo "determinism: $differ rows differ from tests/tiny_run.sha256" >&2

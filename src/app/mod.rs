@@ -19,6 +19,7 @@ pub mod jsonl;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
+pub mod ranks;
 pub mod report;
 pub mod reproduce;
 pub mod tables;
@@ -45,13 +46,8 @@ pub fn main() -> ExitCode {
             Err(error) => Err(error),
         },
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(format_args!("error: {error}"));
-            ExitCode::from(error.exit_code())
-        }
-    }
+    ranks::end(&done, |error| say(format_args!("error: {error}")));
+    done.map_or_else(|error| ExitCode::from(error.exit_code()), |()| ExitCode::SUCCESS)
 }
 
 /// Prints what clap has to say: of a wrong command line to standard error (exit code 2), `--help` and `--version` to

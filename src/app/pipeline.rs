@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::RunArgs;
 use super::progress::on_stderr;
-use super::{config, jsonl, tables};
+use super::{config, jsonl, ranks, tables};
 use crate::engine::Device;
 use crate::engine::device::on_device;
 use crate::error::Result;
@@ -13,7 +13,7 @@ use crate::ranks::{Alone, Ranks};
 use crate::recipe::{self, Recipe};
 use crate::run::completed::Completed;
 use crate::run::first::on_first;
-use crate::run::progress::Progress;
+use crate::run::progress::{Progress, Silent};
 use crate::run::stderr::say;
 use crate::run::{Run, StageId};
 use crate::settings::Settings;
@@ -34,7 +34,7 @@ pub fn run(args: &RunArgs, device: Option<Device>) -> Result<()> {
         return plan(&settings, &root, args);
     };
     execute(&settings, &root, out, args.resume, args.stage)?;
-    if args.stage.is_none() {
+    if args.stage.is_none() && ranks::of_this_process()?.is_first() {
         tables::of_run(out)?.iter().for_each(say);
     }
     Ok(())
@@ -79,8 +79,9 @@ pub fn execute(
     only: Option<StageId>,
 ) -> Result<()> {
     let stop = listen_to_ctrl_c();
-    let mut progress = on_stderr();
-    if let Some(report) = stages(settings, root, out, resume, only, progress.as_mut(), stop)? {
+    let ranks = ranks::of_this_process()?;
+    let mut progress = if ranks.is_first() { on_stderr() } else { Box::new(Silent) };
+    if let Some(report) = stages_among(ranks, settings, root, out, resume, only, progress.as_mut(), stop)? {
         jsonl::Output::stdout().text(&report.display().to_string())?;
     }
     Ok(())

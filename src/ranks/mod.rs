@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`Alone`] | the only one: the default, which costs nothing |
 //! | [`Threads`] | threads of one process, for tests and to watch |
+//! | `Mpi` | processes of an MPI job, with the feature `mpi` |
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -17,11 +18,20 @@ use core::ops::Range;
 
 #[cfg(feature = "std")]
 mod mailbox;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 #[cfg(feature = "std")]
 mod threads;
 
 #[cfg(feature = "std")]
 pub use threads::Threads;
+
+/// Whether a launcher of MPI has started this process as one of several, or as the only one.
+#[cfg(feature = "std")]
+pub fn is_launched() -> bool {
+    // Of Open MPI, of MPICH and its kin, and of Slurm with PMIx.
+    ["OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK"].iter().any(|name| std::env::var_os(name).is_some())
+}
 
 /// What a message belongs to. Messages of one kind arrive in the order in which they were sent; those of the other may
 /// overtake them, as a rank learns what the others found before it takes over their sums.
