@@ -44,7 +44,7 @@ DIFFERENCES = {
     "span": "a token spans prompt and continuation: ours begins where the tokens first differ, theirs after as many tokens "
     "as the prompt has alone; ours is compared with transformers instead",
     "underflow": "theirs is no number, as exp() of every log-likelihood is 0",
-    "not ours": "a measure that ours has not: TER, chrF, BERTScore, and toxicity without a judge",
+    "not ours": "a measure that ours has not: TER, chrF, BERTScore, a summary's length, and toxicity without a judge",
     "bootstrap": "theirs draws the standard error of a perplexity; ours is its first-order value (the delta method)",
 }
 
@@ -286,8 +286,8 @@ TASKS = [
     Task("realtoxicityprompts", "realtoxicityprompts", ["realtoxicityprompts.jsonl"], lines, shots=False, writes=True),
 ]
 
-# Measures of theirs that ours has not: TER and chrF, BERTScore (a network's), and toxicity by a service or by a user's judge.
-NOT_OURS = ("ter", "chrf", "bertscore_", "score", "perspective_api_")
+# Measures of theirs that ours has not: TER and chrF, BERTScore (a network's), lengths, and toxicity without a judge.
+NOT_OURS = ("ter", "chrf", "bertscore_", "summary_length", "score", "perspective_api_")
 
 
 # The two programs.
