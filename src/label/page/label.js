@@ -343,14 +343,26 @@ async function works() {
   const answer = await ask(`/api/work?labeler=${encodeURIComponent(state.labeler)}`);
   const left = (await answer.json()).work.filter(({ open, done }) => open || done);
   const all = [...left.map(({ work, open, done }) => [work, `${open} left, ${done} done`]), ["own", ""]];
-  $("works").replaceChildren(...all.map(([work, words]) => {
-    const button = element("button", { type: "button" }, WORKS[work]);
-    if (words) button.append(" ", element("span", { className: "quiet", textContent: words }));
+  // Buttons that are there stay, so that a click on one is not lost while its numbers change.
+  const old = new Map([...$("works").children].map(entry => [entry.dataset.work, entry]));
+  const entries = all.map(([work, words]) => {
+    const entry = old.get(work) || workEntry(work);
+    entry.querySelector(".quiet").textContent = words;
+    const button = entry.firstChild;
     if (work === state.work) button.setAttribute("aria-current", "page");
-    button.onclick = () => { say(""); next(work); };
-    return element("li", {}, button);
-  }));
+    else button.removeAttribute("aria-current");
+    return entry;
+  });
+  if (entries.length !== old.size || entries.some(entry => !entry.parentNode)) $("works").replaceChildren(...entries);
   return left;
+}
+
+function workEntry(work) {
+  const button = element("button", { type: "button" }, `${WORKS[work]} `, element("span", { className: "quiet" }));
+  button.onclick = () => { say(""); next(work); };
+  const entry = element("li", {}, button);
+  entry.dataset.work = work;
+  return entry;
 }
 
 // Takes the last submission back, into its form.

@@ -103,7 +103,7 @@ const ranking = (() => {
         const here = cards(place);
         const item = element("li", { className: `place${here.length > 1 ? " tie" : ""}${here.length ? "" : " empty"}` });
         const title = place === 1 ? "1 best" : String(place);
-        item.append(element("b", { textContent: here.length > 1 ? `${title}, tie` : title }), ...here);
+        item.append(element("b", { textContent: here.length > 1 ? `${title} tie` : title }), ...here);
         if (!here.length) item.append("empty");
         item.dataset.place = place;
         list.append(item);
