@@ -36,7 +36,7 @@ const PROJECT: TableDefinition<&str, &str> = TableDefinition::new("project");
 #[derive(Debug, Clone, PartialEq)]
 pub enum Submitted {
     /// It is kept, and with it this item to grade.
-    New(Option<Item>),
+    New(Option<Box<Item>>),
     /// It was kept before: the answer to an earlier sending got lost.
     Already,
     /// The labeler has said something else about the item.
@@ -221,7 +221,7 @@ impl Store {
                 (Some(item), Answer::Demonstration { response })
                     if item.screening && item.task == Task::Write =>
                 {
-                    Some(item.grading(&record.id, response))
+                    Some(Box::new(item.grading(&record.id, response)))
                 }
                 _ => None,
             };
