@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::item::{Item, Task};
 use super::record::{Answer, Record};
+use crate::checkpoint::atomic::sync_directory;
 use crate::error::{Error, Result};
 
 /// The database's name in the project's directory.
@@ -58,7 +59,13 @@ impl Store {
     /// [`Error::Io`], also where another process has it open.
     pub fn open(directory: &Path) -> Result<Store> {
         let mut store = Store { path: directory.join(FILE), database: None };
+        let new = !store.path.exists();
         store.write(|_| Ok(()))?;
+        if new {
+            // What the file holds is durable; so has to be its name, and that of a new directory.
+            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+            [Some(directory), parent].into_iter().flatten().try_for_each(sync_directory)?;
+        }
         Ok(store)
     }
 

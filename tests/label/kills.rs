@@ -95,7 +95,7 @@ fn fifty_kills_lose_nothing() {
 }
 
 #[test]
-#[ignore = "two minutes"]
+#[ignore = "half a minute: make test-label"]
 fn two_hundred_kills_lose_nothing() {
     kill(200);
 }
