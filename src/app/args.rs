@@ -1,6 +1,8 @@
 //! The command line's grammar; no command does anything here.
 
 mod evaluate;
+#[cfg(feature = "label")]
+mod label;
 mod verify;
 
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use crate::run::StageId;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use evaluate::EvaluateArgs;
+#[cfg(feature = "label")]
+pub use label::{LabelArgs, LabelCommand};
 pub use verify::{Profile, TemplateArg, VerifyArgs};
 
 /// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.
@@ -94,6 +98,12 @@ pub enum Command {
     /// Nothing is fetched: the data are files of yours. Started again after a stop, it goes on with the tasks that are not
     /// complete, and ends in the same bytes.
     Evaluate(EvaluateArgs),
+    /// The labelers' page in the browser: people write demonstrations, rate responses and rank them
+    ///
+    /// Serves the page on this machine until Ctrl-C; its address goes to standard output. A submission is on the disk before
+    /// the page says that it is saved. Settings are in DIR/label.toml, which is written at the first start.
+    #[cfg(feature = "label")]
+    Label(LabelArgs),
     /// Write a run directory's report.html again, from its metrics and results; or compare several runs on one page
     ///
     /// Prints the paths of what was written, one a line.

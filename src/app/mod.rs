@@ -16,6 +16,8 @@ pub mod evaluate;
 pub mod inference;
 pub mod init;
 pub mod jsonl;
+#[cfg(feature = "label")]
+pub mod label;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
@@ -93,6 +95,13 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Evaluate(args) => on_device!(computing, |engine| evaluate::run(args, engine)),
         Command::Bench(args) => bench::run(args, computing),
         Command::Doctor => doctor::run(device),
+        #[cfg(feature = "label")]
+        Command::Label(_) if device.is_some() => {
+            let hint = "label computes nothing that a device would";
+            Err(Error::usage("--device", "a command that computes", "another", hint))
+        }
+        #[cfg(feature = "label")]
+        Command::Label(args) => label::run(args),
         Command::Init(_) | Command::Tokenize(_) | Command::Report(_) | Command::Verify(_)
             if device.is_some() =>
         {
