@@ -26,7 +26,7 @@
 //! | none | | numbers, engine, model, losses, optimizer, tokens, model directories in memory: `no_std` with `alloc` |
 //! | `std` | yes | threads, files, data, settings, the stages of training, evaluation |
 //! | `app` | yes | `std`, and the program: command line, progress, report, bench |
-//! | `fixtures` | with `app` | the conformance vectors of `fixtures/` (2.5 MB), to check another implementation with |
+//! | `fixtures` | with `app` | the conformance vectors of `fixtures/` (3 MB), to check another implementation with |
 //! | `label` | | `app`, and the labelers' page: an HTTP server on loopback and its database |
 //! | `cuda` | | the engine on an NVIDIA GPU, with the same bits; its libraries are loaded at run time |
 //!
