@@ -38,11 +38,14 @@ pub(super) enum Answer {
     Unusable(&'static str),
 }
 
+/// Whether a record is of one format.
+type Is = fn(&Fields) -> bool;
+
 /// Reads a record of one format.
 type Read = fn(&Fields, &PromptForms, &mut Markers) -> Result<Imported>;
 
 /// How a format is told, and read. The first that fits is taken.
-const FORMATS: [(fn(&Fields) -> bool, Read); 9] = [
+const FORMATS: [(Is, Read); 9] = [
     (tools::is_label_studio, tools::label_studio),
     (tools::is_argilla, tools::argilla),
     (judgments::is_summaries, judgments::summaries),

@@ -85,11 +85,14 @@ pub struct Found {
     pub range: Range<usize>,
 }
 
+/// What of a candidate in a text is meant, if anything.
+type Check = fn(&str, Range<usize>) -> Option<Range<usize>>;
+
 /// A pattern, of which the group `it` (or the whole) is what is meant, and what shortens or refuses a candidate.
 struct Pattern {
     kind: Kind,
     regex: Regex,
-    check: fn(&str, Range<usize>) -> Option<Range<usize>>,
+    check: Check,
 }
 
 static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
@@ -99,7 +102,7 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
     let announced = r"(?:[Mm]y (?:full )?name is|[Mm]y name['’]s|[Cc]all me|[Ss]igned,?|(?:[Bb]est|[Kk]ind|[Ww]arm) [Rr]egards,|[Rr]egards,|[Ss]incerely,|[Yy]ours(?: truly| faithfully)?,|[Cc]heers,)\s+";
     let titled = r"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor|Doctor|Sir|Madam)\b\.?[ ]";
     let dear = r"\b(?:Dear|Hi|Hello|Hey)[ ](?:(?:Mr|Mrs|Ms|Miss|Dr|Prof)\b\.?[ ])?";
-    let patterns: [(Kind, String, fn(&str, Range<usize>) -> Option<Range<usize>>); 14] = [
+    let patterns: [(Kind, String, Check); 14] = [
         (Kind::Email, r"[\p{L}\d](?:[\p{L}\d._%+-]*[\p{L}\d_%+-])?@(?:[\p{L}\d](?:[\p{L}\d-]*[\p{L}\d])?\.)+\p{L}{2,}".into(), any),
         (Kind::Iban, r"\b[A-Z]{2}\d{2}(?:[ ]?[A-Z\d]{4}){2,7}(?:[ ]?[A-Z\d]{1,3})?\b".into(), iban),
         (Kind::Card, r"\b[2-6]\d(?:[ -]?\d){11,17}\b".into(), card),
@@ -115,8 +118,10 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
         (Kind::Name, format!(r"\b{announced}{NAME}"), name),
         (Kind::Name, format!(r"(?:{titled}|{dear}){NAME}"), name),
     ];
-    let compiled = |(kind, text, check): (Kind, String, fn(&str, Range<usize>) -> Option<Range<usize>>)| {
-        Pattern { kind, regex: Regex::new(&text).expect("a constant"), check }
+    let compiled = |(kind, text, check): (Kind, String, Check)| Pattern {
+        kind,
+        regex: Regex::new(&text).expect("a constant"),
+        check,
     };
     patterns.into_iter().map(compiled).collect()
 });

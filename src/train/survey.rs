@@ -192,17 +192,25 @@ fn tables(kinds: &[Kept], accounts: &[Account]) -> Vec<SurveyTable> {
         let kept = Side::ALL.iter().map(|&side| *account.sides.of(side)).sum::<usize>();
         vec![account.kind.into(), json!(account.read), json!(kept), json!(account.left_out.len())]
     });
-    let users = filled().map(|(kind, side, records)| {
-        let mut of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for record in records {
-            if let Some(user) = &record.user {
-                of.entry(user).or_default().insert(&record.prompt);
+    let users = filled().filter(|(_, _, records)| records.iter().any(|record| record.user.is_some())).map(
+        |(kind, side, records)| {
+            let mut of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+            for record in records {
+                if let Some(user) = &record.user {
+                    of.entry(user).or_default().insert(&record.prompt);
+                }
             }
-        }
-        let counts: Vec<usize> = of.values().map(BTreeSet::len).collect();
-        let mean = mean(&counts);
-        vec![kind.into(), side.name().into(), json!(counts.len()), json!(mean), json!(counts.iter().max())]
-    });
+            let counts: Vec<usize> = of.values().map(BTreeSet::len).collect();
+            let mean = mean(&counts);
+            vec![
+                kind.into(),
+                side.name().into(),
+                json!(counts.len()),
+                json!(mean),
+                json!(counts.iter().max()),
+            ]
+        },
+    );
     let prompts = filled().map(|(kind, side, records)| {
         described(vec![kind.into(), side.name().into()], records.iter().map(|r| r.prompt_tokens))
     });

@@ -202,7 +202,7 @@ mod made_up {
                 9 => format!("07{} {}", self.digits(3), self.digits(6)),
                 // Local numbers without an area.
                 10 => format!("{exchange}-{}", self.digits(4)),
-                _ => format!("{}", self.one(&["five five five oh one three two", "0 seven 9 4 6"])),
+                _ => self.one(&["five five five oh one three two", "0 seven 9 4 6"]).to_string(),
             }
         }
 
