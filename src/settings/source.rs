@@ -124,7 +124,7 @@ section! {
         /// share a long common prefix", without the length (section 3.2); 200 leaves out 3 % of hh-rlhf's dialogues.
         deduplicate_prefix: usize = 200, any;
         /// What is done with personal data in the demonstrations, comparisons and prompts that are trained on: "keep" it,
-        /// "replace" it by words such as [email], or "drop" the record. docs/data.md says what is found, and what is not.
+        /// "replace" it by words such as `[email]`, or "drop" the record. docs/data.md says what is found, and what is not.
         /// Paper: filtered from the training split (section 3.2), it does not say how.
         pii: PiiRule = PiiRule::Keep, any;
     }
