@@ -85,6 +85,7 @@ fn conversations_are_dialogues_up_to_their_last_answer() {
         (json!({"messages": [message("user", "Hi".into())]}), "the conversation does not end with an answer"),
         (json!({"messages": [message("assistant", "Hi".into())]}), NO_ORDER),
         (json!({"messages": []}), "the conversation does not end with an answer"),
+        (json!({"conversations": [turn("human", "a"), turn("gpt", "b"), turn("gpt", "c")]}), NO_ORDER),
         (json!({"conversations": [turn("human", "a"), turn("human", "b"), turn("gpt", "c")]}), NO_ORDER),
         (
             json!({"conversations": [turn("human", "a"), turn("tool", "b")]}),
