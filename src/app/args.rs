@@ -1,5 +1,6 @@
 //! The command line's grammar; no command does anything here.
 
+mod data;
 mod evaluate;
 #[cfg(feature = "label")]
 mod label;
@@ -12,6 +13,7 @@ use crate::model::Precision;
 use crate::run::StageId;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use data::{CheckArgs, DataCommand};
 pub use evaluate::EvaluateArgs;
 #[cfg(feature = "label")]
 pub use label::{LabelArgs, LabelCommand};
@@ -48,6 +50,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// Write a small, documented configuration to start from: on the data files of a folder, or on the miniature
     Init(InitArgs),
+    /// Look at the data that a configuration names, without a run
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Run the stages that a configuration describes, into a run directory
     Run(RunArgs),
     /// Carry out the paper's experiments in miniature, and say of each claim whether it appears

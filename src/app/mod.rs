@@ -10,6 +10,7 @@ pub mod chat;
 pub mod config;
 pub mod conversation;
 pub mod course;
+pub mod data_check;
 pub mod demo;
 pub mod doctor;
 pub mod evaluate;
@@ -35,7 +36,7 @@ use std::process::ExitCode;
 use crate::engine::device::on_device;
 use crate::error::{Error, Result};
 use crate::run::stderr::say;
-use args::{Cli, Command};
+use args::{Cli, Command, DataCommand};
 use clap::Parser;
 
 /// Runs the program on the process's own arguments.
@@ -95,20 +96,25 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Evaluate(args) => on_device!(computing, |engine| evaluate::run(args, engine)),
         Command::Bench(args) => bench::run(args, computing),
         Command::Doctor => doctor::run(device),
-        #[cfg(feature = "label")]
+#[cfg(feature = "label")]
         Command::Label(_) if device.is_some() => {
             let hint = "label computes nothing that a device would";
             Err(Error::usage("--device", "a command that computes", "another", hint))
         }
         #[cfg(feature = "label")]
         Command::Label(args) => label::run(args),
-        Command::Init(_) | Command::Tokenize(_) | Command::Report(_) | Command::Verify(_)
+        Command::Init(_)
+        | Command::Data(_)
+        | Command::Tokenize(_)
+        | Command::Report(_)
+        | Command::Verify(_)
             if device.is_some() =>
         {
-            let hint = "init, tokenize, report and verify compute nothing that a device would";
+            let hint = "init, data, tokenize, report and verify compute nothing that a device would";
             Err(Error::usage("--device", "a command that computes", "another", hint))
         }
         Command::Init(args) => init::run(args),
+        Command::Data(DataCommand::Check(args)) => data_check::run(args),
         Command::Tokenize(args) => inference::tokenize(args),
         Command::Report(args) => report::run(args),
         Command::Verify(args) => verify::run(args),
