@@ -96,7 +96,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Evaluate(args) => on_device!(computing, |engine| evaluate::run(args, engine)),
         Command::Bench(args) => bench::run(args, computing),
         Command::Doctor => doctor::run(device),
-#[cfg(feature = "label")]
+        #[cfg(feature = "label")]
         Command::Label(_) if device.is_some() => {
             let hint = "label computes nothing that a device would";
             Err(Error::usage("--device", "a command that computes", "another", hint))
