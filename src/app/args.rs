@@ -253,6 +253,12 @@ pub struct ChatArgs {
     /// The model, and how to write.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// Add every request to a file of prompts (JSON Lines), for labelers and for training; who asks is told so
+    #[arg(long, value_name = "FILE")]
+    pub collect: Option<PathBuf>,
+    /// Who asks, in the records of --collect: a run splits its data by users
+    #[arg(long, value_name = "NAME", requires = "collect")]
+    pub user: Option<String>,
 }
 
 /// What `sample` and `chat` share: a model, and how it writes.
