@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::run::stderr::say;
 use args::{Cli, Command, DataCommand};
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
@@ -60,7 +61,12 @@ pub fn main() -> ExitCode {
 /// Prints what clap has to say: of a wrong command line to standard error (exit code 2), `--help` and `--version` to
 /// standard output (0).
 fn explain(words: &clap::Error) -> Result<ExitCode> {
-    match words.print() {
+    let printed = words.print();
+    let asked = words.get(ContextKind::InvalidSubcommand);
+    if cfg!(not(feature = "label")) && asked == Some(&ContextValue::String("label".into())) {
+        say("hint: the labelers' page is in builds with its feature: cargo build --release --features label");
+    }
+    match printed {
         // Where standard error cannot be written, the exit code has to do; a reader of help may go away.
         Err(error) if !words.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
             Err(Error::io("standard output", "write", error))

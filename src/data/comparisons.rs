@@ -81,12 +81,12 @@ fn finished(
     ranking: Outcome<Ranked>,
     tokens: Option<ComparisonTokens>,
 ) -> Result<Outcome<Comparison>> {
+    let side = set(record)?;
     let Ranked { asked, responses, ranks, labeler } = match ranking {
         Outcome::Keep(ranked, _) => ranked,
         Outcome::Skip(reason) => return Ok(Outcome::Skip(reason)),
     };
-    let (side, user, use_case, place) =
-        (set(record)?, record.person("user")?, record.use_case()?, record.place());
+    let (user, use_case, place) = (record.person("user")?, record.use_case()?, record.place());
     let labeler = labeler.map_or_else(|| record.person("labeler"), |labeler| Ok(Some(labeler)))?;
     let Rendered { prompt, form, .. } = asked;
     let comparison = Comparison { prompt, responses, ranks, user, labeler, tokens, side, use_case, place };
@@ -121,7 +121,6 @@ fn comparison(record: &Fields, forms: &PromptForms, markers: &mut Markers) -> Re
         return Err(record.error("ranks", expected, format!("{} ranks", ranks.len())));
     }
     let tokens = tokens(record, responses.len())?;
-    set(record)?;
     finished(record, usable(Ranked { asked, responses, ranks, labeler: None }), tokens)
 }
 
