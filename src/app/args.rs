@@ -149,28 +149,21 @@ pub struct InitArgs {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Configuration file (TOML); every key is documented in the config.toml of any run directory
-    #[arg(value_name = "CONFIG.toml")]
-    pub config: PathBuf,
+    /// The configuration.
+    #[command(flatten)]
+    pub given: ConfigArgs,
     /// Run directory; created if missing
     #[arg(long, value_name = "DIR", required_unless_present = "plan")]
     pub out: Option<PathBuf>,
     /// Only say what the run would do: steps, tokens, memory, arithmetic and time of each stage. Nothing is written
     #[arg(long)]
     pub plan: bool,
-    /// Root of the configuration's relative data paths [default: the configuration's folder]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
     /// Go on with an interrupted run; the result is the uninterrupted run's, to the bit
     #[arg(long)]
     pub resume: bool,
     /// Run this stage only, on what the earlier ones left in the run directory
     #[arg(long, value_name = "NAME")]
     pub stage: Option<StageId>,
-    /// Change a key of the configuration, as in `--set ppo.kl_coef=0.05`; may be given several times.
-    /// The value is TOML, a bare word is a string, and no value puts the default back
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub set: Vec<String>,
 }
 
 /// Arguments of `reproduce`.
@@ -201,7 +194,22 @@ impl ReproduceArgs {
     }
 }
 
-impl RunArgs {
+/// A configuration, as `run` and `data check` take it.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML); every key is documented in the config.toml of any run directory
+    #[arg(value_name = "CONFIG.toml")]
+    pub config: PathBuf,
+    /// Root of the configuration's relative data paths [default: the configuration's folder]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Change a key of the configuration, as in `--set ppo.kl_coef=0.05`; may be given several times.
+    /// The value is TOML, a bare word is a string, and no value puts the default back
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
     /// The root of relative data paths: `--data`, or the configuration's folder.
     pub fn data_root(&self) -> PathBuf {
         let folder = || self.config.parent().map(PathBuf::from).unwrap_or_default();

@@ -14,9 +14,8 @@ use serde_json::Value;
 /// # Errors
 /// Those of the configuration and of the files.
 pub fn run(args: &CheckArgs) -> Result<()> {
-    let folder = || args.config.parent().map(Into::into).unwrap_or_default();
-    let root = args.data.clone().unwrap_or_else(folder);
-    let settings = config::load_with_root(&args.config, &args.set, &root)?;
+    let root = args.given.data_root();
+    let settings = config::load_with_root(&args.given.config, &args.given.set, &root)?;
     let mut survey = Survey::new(&settings, &root)?;
     survey.notes.iter().for_each(say);
     if !args.explain {

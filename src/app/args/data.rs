@@ -1,8 +1,8 @@
 //! The grammar of the command `data`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
+
+use super::ConfigArgs;
 
 /// What can be done with data.
 #[derive(Debug, Subcommand)]
@@ -18,19 +18,13 @@ pub enum DataCommand {
 /// Arguments of `data check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Configuration file (TOML)
-    #[arg(value_name = "CONFIG.toml")]
-    pub config: PathBuf,
-    /// Root of the configuration's relative data paths [default: the configuration's folder]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    /// The configuration.
+    #[command(flatten)]
+    pub given: ConfigArgs,
     /// Also show the personal data that were found, each with its place
     #[arg(long)]
     pub explain: bool,
     /// One JSON object on standard output instead of tables
     #[arg(long)]
     pub json: bool,
-    /// Change a key of the configuration, as in `--set data.pii=drop`; may be given several times
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub set: Vec<String>,
 }
