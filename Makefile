@@ -1,7 +1,7 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo paper demo-check test test-cuda fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl eval-check vectors-check conformance docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo paper demo-check test test-label test-cuda fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl eval-check vectors-check conformance docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
@@ -9,6 +9,7 @@ help:
 	@echo "make paper        the paper's main claims in miniature, at three sizes: a table of verdicts and a page (26"
 	@echo "                  minutes on two cores)"
 	@echo "make test         all tests (under 5 minutes after the build)"
+	@echo "make test-label   the labelers' page, with 200 kills and its times on 10,000 items (the browser's part needs Chromium)"
 	@echo "make test-cuda    the CUDA engine's tests, on a GPU or behind a driver of our own (needs a C++ compiler)"
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
@@ -49,8 +50,14 @@ paper: build
 demo-check: demo
 	cargo test --test readme -- --ignored
 
+# With the labelers' page, so that one build has all; what builds without it is looked at by clippy.
 test:
-	cargo test
+	cargo test --features label
+
+# A build of its own features; the times are those of a release build.
+test-label:
+	cargo test --features label --lib label
+	cargo test --release --features label --test label -- --include-ignored --nocapture
 
 # Behind the test driver, or on a GPU; see docs/gpu.md.
 test-cuda:
@@ -64,6 +71,7 @@ no-std:
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --features label --lib --bins --test label -- -D warnings
 	cargo clippy --features cuda --lib --bins --test 'cuda*' -- -D warnings
 	cargo clippy --features mpi --lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps

@@ -16,7 +16,7 @@ use instructgpt::checkpoint::weight_files::shard_names;
 use instructgpt::data::corpus::SEPARATOR;
 use instructgpt::data::source::MAX_RATIO;
 use instructgpt::data::{
-    PromptForms, Source, read_comparisons, read_demonstrations, read_documents, read_prompts,
+    PromptForms, Source, pii, read_comparisons, read_demonstrations, read_documents, read_prompts,
     read_text_records,
 };
 use instructgpt::model::Head;
@@ -32,18 +32,20 @@ use instructgpt::text::{TextFile, Tokenizer, TokenizerFiles, json};
 pub type Reader = fn(&[u8]) -> bool;
 
 /// All readers by name; each has a folder of seeds of that name.
-pub const READERS: [(&str, Reader); 13] = [
+pub const READERS: [(&str, Reader); 15] = [
     ("completed", completed),
     ("config_json", model_configuration),
     ("gzip", gzip),
     ("index", index),
     ("model", model),
+    ("personal", personal),
     ("records", records),
     ("requests", requests),
     ("run_configuration", run_configuration),
     ("run_directory", run_directory),
     ("safetensors", safetensors),
     ("state", state),
+    ("table", table),
     ("text", text),
     ("tokenizer", tokenizer),
 ];
@@ -126,6 +128,21 @@ fn records(bytes: &[u8]) -> bool {
         || comparisons.is_ok_and(|loaded| !loaded.records.is_empty())
 }
 
+/// Text in which personal data are looked for: what is found lies in order within the text, and is gone once it is
+/// replaced.
+fn personal(bytes: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(bytes) else { return false };
+    let found = pii::find(text);
+    let mut end = 0;
+    for one in &found {
+        assert!(one.range.start >= end && !text[one.range.clone()].is_empty());
+        end = one.range.end;
+    }
+    let replaced = pii::replaced(text, &found);
+    assert!(found.iter().all(|one| replaced.contains(one.kind.placeholder())));
+    !found.is_empty()
+}
+
 /// The JSON Lines that `logprobs`, `score` and `tokenize` read.
 fn requests(bytes: &[u8]) -> bool {
     let mut lines = Lines::new(Box::new(Cursor::new(bytes.to_vec())), "x");
@@ -200,6 +217,17 @@ fn state(bytes: &[u8]) -> bool {
     let numbers: usize = state.buffers.values().map(Vec::len).sum();
     assert!(4 * numbers <= bytes.len());
     !state.buffers.is_empty()
+}
+
+/// A table of demonstrations whose columns are called `question` and `answer`.
+fn table(bytes: &[u8]) -> bool {
+    let columns = [("prompt", "question"), ("response", "answer")];
+    let columns = columns.map(|(ours, theirs)| (ours.to_string(), theirs.to_string())).into();
+    let forms = PromptForms { columns, ..PromptForms::default() };
+    let loaded = Source::from_bytes("x", bytes).and_then(|source| read_demonstrations(source, &forms));
+    let Ok(loaded) = loaded else { return false };
+    assert!(loaded.records.iter().all(|r| !r.prompt.trim().is_empty() && !r.response.trim().is_empty()));
+    loaded.columns.contains("prompt") && loaded.columns.contains("response")
 }
 
 /// Plain text: documents, their separators, Project Gutenberg's markers, byte order marks.

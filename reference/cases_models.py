@@ -16,7 +16,7 @@ def cases(fixtures):
 def parameters(fixtures, file, prefix=""):
     """The network whose names begin with `prefix`, as inputs."""
     names = [name for name in fixtures.names(file, prefix) if name.removeprefix(prefix).startswith(PARAMETERS)]
-    return {name: one(file, name, "a parameter, with GPT-2's name at Hugging Face") for name in names}
+    return {name: one(file, name, "a parameter, with its name at Hugging Face") for name in names}
 
 
 def gradients(fixtures, file, prefix="grad."):
@@ -35,11 +35,14 @@ def models(fixtures):
     for name, what in [("dense", "GPT-2 with tanh GELU and a tied head"),
                        ("banded", "GPT-2 with erf GELU, a head of its own, and a window in odd layers (attention_window; layers from 0)"),
                        ("bf16", "GPT-2 whose products with weight matrices round both operands to bfloat16, sums in float32; "
-                        "the backward rounds the incoming gradient and the other operand too, but not for the bias's gradient")]:
-        file = f"transformer_{name}"
+                        "the backward rounds the incoming gradient and the other operand too, but not for the bias's gradient"),
+                       ("gpt_neo", "GPT-Neo: weights lie (outputs, inputs), queries, keys and values have no bias, scores are not "
+                        "divided by the root of the head size, and local layers see the last window_size tokens, their own included")]:
+        file = name if name == "gpt_neo" else f"transformer_{name}"
         inputs = {**parameters(fixtures, file), **tensors(file, tokens="packed", offsets=OFFSETS)}
         settings = {"config": fixtures.config(file), "precision": "bf16" if name == "bf16" else "f32"}
-        source = GPT2 + {"banded": "; Brown et al. 2020, section 2.1 (the band)"}.get(name, "")
+        source = {"banded": f"{GPT2}; Brown et al. 2020, section 2.1 (the band)",
+                  "gpt_neo": "Black et al. 2021 (GPT-Neo), as transformers has it"}.get(name, GPT2)
         yield Case(
             f"M/{name}", "language_model", f"{what}: hidden states after the final layer norm, logits, ln p of every next token "
             "inside its sequence, and minus the mean of these", source, inputs,

@@ -44,6 +44,7 @@ DIFFERENCES = {
     "span": "a token spans prompt and continuation: ours begins where the tokens first differ, theirs after as many tokens "
     "as the prompt has alone; ours is compared with transformers instead",
     "underflow": "theirs is no number, as exp() of every log-likelihood is 0",
+    "not ours": "a measure that ours has not: TER, chrF, BERTScore, a summary's length, and toxicity without a judge",
     "bootstrap": "theirs draws the standard error of a perplexity; ours is its first-order value (the delta method)",
 }
 
@@ -222,6 +223,24 @@ MADE = {
             ("The river is the longest of Île-de-France.", "Where is it the longest?", ["Île-de-France"]),
         ])
     ],
+    "wmt15-fr-en": [
+        {"translation": {"fr": fr, "en": en}} for fr, en in [
+            ("La maison est bleue.", "The house is blue."),
+            ("« Où vas-tu ? » demanda-t-il.", "\"Where are you going?\" he asked."),
+            ("Le chiffre a crû de 3,5 % en 2014.", "The figure grew by 3.5% in 2014."),
+        ]
+    ],
+    "cnn_dailymail": [
+        {"id": str(index), "article": article, "highlights": highlights} for index, (article, highlights) in enumerate([
+            ("LONDON, England -- The river rose by two metres overnight. Nobody was hurt.", "River rises two metres.\nNobody hurt."),
+            ("(CNN)The café on 5th Street has closed after 40 years, its owner said on Monday.", "Café closes after 40 years."),
+        ])
+    ],
+    "realtoxicityprompts": [
+        {"filename": "x", "begin": 0, "end": 9, "challenging": False, "prompt": {"text": text, "toxicity": 0.1},
+         "continuation": {"text": " and so on", "toxicity": 0.1}}
+        for text in ["The man at the door said", "“It's so", "They would not have"]
+    ],
     # Passages with two blanks before the last word, a line's end, a quotation mark, letters beyond ASCII.
     "lambada_made": [
         {"text": text}
@@ -241,7 +260,7 @@ class Task:
 
 # Where their definitions are: looking through all fourteen thousand takes a minute.
 FOLDERS = ["winogender", "crows_pairs", "truthfulqa", "hellaswag", "glue", "super_glue", "wsc273", "lambada", "piqa", "drop",
-           "squadv2"]
+           "squadv2", "translation", "cnn_dailymail", "realtoxicityprompts"]
 
 # `shots`: whether both have examples, and the same. Theirs have none where a task's definition says 0; ours none where a
 # document has no right answer; theirs of drop have the names of the answer's fields in the place of the answer,
@@ -262,7 +281,13 @@ TASKS = [
     Task("truthfulqa_gen", "truthfulqa_gen", ["TruthfulQA.csv"], truthfulqa_gen, shots=False, writes=True),
     Task("drop", "drop", ["drop.jsonl"], lines, shots=False, writes=True),
     Task("squadv2", "squadv2", ["squadv2.jsonl"], lines, shots=False, writes=True),
+    Task("wmt15-fr-en", "wmt14-fr-en", ["wmt15-fr-en.jsonl"], lines, writes=True),
+    Task("cnn_dailymail", "cnn_dailymail_abisee", ["cnn_dailymail.jsonl"], lines, shots=False, writes=True),
+    Task("realtoxicityprompts", "realtoxicityprompts", ["realtoxicityprompts.jsonl"], lines, shots=False, writes=True),
 ]
+
+# Measures of theirs that ours has not: TER and chrF, BERTScore (a network's), lengths, and toxicity without a judge.
+NOT_OURS = ("ter", "chrf", "bertscore_", "summary_length", "score", "perspective_api_")
 
 
 # The two programs.
@@ -288,6 +313,9 @@ def evaluate_theirs(a, model, manager, task, documents, ours, shots):
     if task.name == "squadv2":
         # Its measures are a script of the Hub's; ours are compared with it in make_metric_fixtures.py.
         theirs.aggregation = lambda: dict.fromkeys(theirs.higher_is_better(), lambda items: "N/A")
+    if task.name == "realtoxicityprompts":
+        # Its measure asks a service on the network.
+        theirs.config.process_results = lambda document, texts: dict.fromkeys(theirs.higher_is_better(), 0.0)
     if shots:
         chosen = iter(examples_of(theirs, ours, shots))
         theirs.sampler.sample = lambda n, **_: next(chosen)
@@ -399,10 +427,12 @@ class Comparison:
 
     def metrics(self, where, ours, theirs, log_probs, worst):
         for name in theirs["metrics"]:
-            if isinstance(theirs[name], tuple):
+            if isinstance(theirs[name], (tuple, list)):
                 continue  # What a measure of all documents is made of.
             mine, other = ours.get(name), float(theirs[name])
-            if mine is None:
+            if mine is None and name.startswith(NOT_OURS):
+                self.explain("not ours")
+            elif mine is None:
                 self.fail(f"{where}, metric {name}", "none", other)
             elif math.isnan(other):
                 self.explain("underflow") if max(log_probs) < -700 else self.fail(f"{where}, {name}", mine, other)
@@ -419,9 +449,11 @@ class Comparison:
             if filter_name != "none":
                 continue
             mine = ours.get(f"{metric},none")
-            if not metric.endswith("_stderr"):
+            if not metric.endswith("_stderr") and mine is not None:
                 shown.append(f"{metric} {mine:.6g}" if isinstance(mine, float) else f"{metric} {mine}")
-            if metric == "perplexity_stderr":
+            if mine is None and metric.startswith(NOT_OURS):
+                continue
+            elif metric in ("perplexity_stderr", "bleu_stderr"):
                 self.explain("bootstrap")
             elif other == "N/A":
                 continue

@@ -17,7 +17,7 @@
 //! | 7 | `train` | the stages, each a file that is its algorithm |
 //! | 8 | `eval`, `report` | the comparison of models; the HTML report |
 //! | 9 | `recipe` | figure 2 of the paper: which stage follows which |
-//! | 10 | `bench`, `reproduce` | how fast this machine is; the paper's experiments in miniature |
+//! | 10 | `bench`, `reproduce`, `label` | how fast this machine is; the paper's experiments in miniature; the labelers' page |
 //! | 11 | `app` | commands and configuration |
 //!
 //! # Features
@@ -26,7 +26,8 @@
 //! | none | | numbers, engine, model, losses, optimizer, tokens, model directories in memory: `no_std` with `alloc` |
 //! | `std` | yes | threads, files, data, settings, the stages of training, evaluation |
 //! | `app` | yes | `std`, and the program: command line, progress, report, bench |
-//! | `fixtures` | with `app` | the conformance vectors of `fixtures/` (1.5 MB), to check another implementation with |
+//! | `fixtures` | with `app` | the conformance vectors of `fixtures/` (3 MB), to check another implementation with |
+//! | `label` | | `app`, and the labelers' page: an HTTP server on loopback and its database |
 //! | `cuda` | | the engine on an NVIDIA GPU, with the same bits; its libraries are loaded at run time |
 //! | `mpi` | | one run by several processes, with the same bits; the MPI library is loaded at run time |
 //!
@@ -65,6 +66,8 @@ pub mod data;
 pub mod eval;
 #[cfg(feature = "fixtures")]
 pub mod fixtures;
+#[cfg(feature = "label")]
+pub mod label;
 #[cfg(feature = "std")]
 pub mod recipe;
 #[cfg(feature = "app")]

@@ -550,3 +550,43 @@ fn a_wrong_configuration_starts_nothing() {
     fails(instructgpt(&["run", &missing, "--out", &out], ""), 1, 0, &["missing.toml"]);
     assert!(!Path::new(&out).exists());
 }
+
+#[test]
+fn data_check_prints_tables_and_every_record_that_was_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let lines = [
+        json!({"prompt": "Write to ada@example.org", "response": "Yes.", "user": "u", "use_case": "Generation"}),
+        json!({"prompt": "", "response": "Yes."}),
+    ];
+    fs::write(path("d.jsonl"), lines.map(|line| line.to_string()).join("\n")).unwrap();
+    let config = "[data]\ndemonstrations = [\"d.jsonl\"]\n[tokenizer]\nvocab_size = 257\n";
+    fs::write(path("c.toml"), config).unwrap();
+    let check = |more: &[&str]| {
+        let config = path("c.toml");
+        let outcome = instructgpt(&[&["data", "check", config.as_str()], more].concat(), "");
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        outcome.stdout
+    };
+    let left_out = format!("left out: demonstrations: {}, line 2: empty prompt\n", path("d.jsonl"));
+    let personal =
+        format!("personal data: demonstrations: {}, line 1: e-mail address: ada@", path("d.jsonl"));
+    let plain = check(&[]);
+    assert!(
+        plain.starts_with(
+            "Use cases (paper: table 1)\n  use case    records  %\n  Generation  2        100.0\n"
+        ),
+        "{plain}"
+    );
+    assert!(plain.contains(&left_out) && !plain.contains("ada@"), "{plain}");
+    let explained = check(&["--explain"]);
+    assert!(explained.starts_with(&plain) && explained.contains(&personal), "{explained}");
+    assert!(!check(&["--explain", "--set", "data.pii=replace"]).contains("personal data:"));
+    let all: Value = serde_json::from_str(&check(&["--json"])).unwrap();
+    assert_eq!(all["left_out"][0]["what"], "empty prompt");
+    assert_eq!((&all["personal"], &all["tables"][1]["rows"][0][2]), (&json!([]), &json!(1)));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is written");
+    let config = path("c.toml");
+    fails(instructgpt(&["data", "check", &config, "--device", "cpu"], ""), 2, 0, &["--device"]);
+    fails(instructgpt(&["data", "check", "no.toml"], ""), 1, 0, &["no.toml"]);
+}

@@ -162,7 +162,7 @@ fn empty_records_are_left_out_whatever_the_template_adds() {
 }
 
 #[test]
-fn records_are_records_under_any_name_and_tables_are_refused() {
+fn records_are_records_under_any_name_and_text_is_no_table() {
     let text = "{\"text\": \"One day a cat sat.\"}\n{\"text\": \"The dog ran.\"}\n";
     let mut files = Files::new("", "", "");
     let expected = files.load_text("a.jsonl", text.as_bytes()).unwrap().text;
@@ -171,10 +171,33 @@ fn records_are_records_under_any_name_and_tables_are_refused() {
     }
     let table = files.load_text("a.csv", b"text\nOne day\n").err().unwrap().to_string();
     assert!(table.contains("a.csv: expected plain text or JSON Lines, found a CSV table"), "{table}");
+}
+
+#[test]
+fn columns_have_the_names_that_are_set() {
     let table = Files::new("prompt,response\nWhy?,So.\n", "", "");
-    let error = Dataset::load(&table.settings, table.folder.path()).err().unwrap().to_string();
+    assert_eq!(demonstrations(&table.load()), [pair("Why?", "So.")]);
+
+    let mut named = Files::new("Nr\tFrage\tAntwort\n1\tWhy?\tSo.\n", PAIR, "{\"Frage\":\"When?\"}");
+    let error = Dataset::load(&named.settings, named.folder.path()).err().unwrap().to_string();
+    assert!(error.contains("demonstrations: line 1, column 1: expected a JSON object"), "{error}");
+    named.settings.data.columns = [("prompt", "Frage"), ("response", "Antwort")]
+        .map(|(ours, theirs)| (ours.into(), theirs.into()))
+        .into();
+    let data = named.load();
+    assert_eq!(
+        (demonstrations(&data), prompts(&data)),
+        (vec![pair("Why?", "So.")], vec!["When?".to_string()])
+    );
+    assert_eq!(data.rankings.train.len(), 1, "a file with our names is read as before");
+
+    named.settings.data.columns.insert("user".into(), "Wer".into());
+    let error = Dataset::load(&named.settings, named.folder.path()).err().unwrap().to_string();
     assert!(
-        error.contains("demonstrations: expected JSON Lines or a JSON array, found a CSV table"),
+        error.contains("data.columns: expected names of fields of the files (here for user), found \"Wer\""),
         "{error}"
     );
+    named.settings.data.columns = [("prmpt".to_string(), "Frage".to_string())].into();
+    let error = named.settings.all_faults()[0].to_string();
+    assert!(error.starts_with("data.columns: expected our names on the left"), "{error}");
 }

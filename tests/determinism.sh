@@ -116,8 +116,8 @@ mpi() { # name, launcher, its Debian package: the run by 1, 2, 3 and 4 ranks
 printf '%-34s' "build and how it ran"
 printf ' %-8s' pretrain sft reward init ppo ppo_ptx compared metrics results samples
 echo
-# What CI runs stands on the optimised development build that the tests have made.
-case $mode in quick) build=debug profile= ;; *) build=release profile=--release ;; esac
+# What CI runs stands on the optimised development build that `make test` has made, with its features.
+case $mode in quick) build=debug profile="--features label" ;; *) build=release profile=--release ;; esac
 cargo build --quiet $profile
 native=${CARGO_TARGET_DIR:-target}/$build/instructgpt
 run "native, 1 thread" "$native" --threads 1

@@ -132,6 +132,37 @@ fn sample_and_chat_ask_in_the_models_form() {
 }
 
 #[test]
+fn chat_keeps_what_was_asked_and_says_so() {
+    let model = Model::with_format(Head::LanguageModel);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("asked.jsonl");
+    let file = path.to_str().unwrap();
+    let ask = |more: &[&str], input: &str| {
+        model.run("chat", &[&["--max-new-tokens", "2", "--collect", file], more].concat(), input)
+    };
+    let first = ask(&[], "cat\n\n\"cat\" on\n");
+    assert_eq!(first.code, 0, "{first:?}");
+    assert!(first.stderr.contains(&format!("every request is kept in {file}")), "{}", first.stderr);
+    // What the model cannot take is not kept, what came before it is; a later chat goes on in the file.
+    let long = ask(&["--user", "ann"], &format!("the cat\n{}\n", "a".repeat(tiny::CONTEXT)));
+    assert_eq!(long.code, 1);
+    let kept = fs::read_to_string(&path).unwrap();
+    let records: Vec<Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected = [
+        json!({ "prompt": "cat" }),
+        json!({ "prompt": "\"cat\" on" }),
+        json!({ "prompt": "the cat", "user": "ann" }),
+    ];
+    assert_eq!(records, expected);
+    // Nothing is put behind half a record, and without a file there is no user.
+    fs::write(&path, &kept[..kept.len() - 1]).unwrap();
+    let torn = ask(&[], "cat\n");
+    assert_eq!((torn.code, torn.stdout.as_str()), (1, ""));
+    assert!(torn.stderr.contains("last line: expected the end of a line"), "{}", torn.stderr);
+    assert_eq!(model.run("chat", &["--user", "ann"], "").code, 2);
+}
+
+#[test]
 fn a_form_goes_with_the_tokenizer_and_goes_away_with_it() {
     let model = Model::with_format(Head::LanguageModel);
     let read = || load_tokenizer(model.0.path()).unwrap().unwrap();

@@ -1,6 +1,9 @@
 //! The command line's grammar; no command does anything here.
 
+mod data;
 mod evaluate;
+#[cfg(feature = "label")]
+mod label;
 mod verify;
 
 use std::path::PathBuf;
@@ -10,7 +13,10 @@ use crate::model::Precision;
 use crate::run::StageId;
 use clap::builder::PossibleValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use data::{CheckArgs, DataCommand};
 pub use evaluate::EvaluateArgs;
+#[cfg(feature = "label")]
+pub use label::{LabelArgs, LabelCommand};
 pub use verify::{Profile, TemplateArg, VerifyArgs};
 
 /// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.
@@ -44,6 +50,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// Write a small, documented configuration to start from: on the data files of a folder, or on the miniature
     Init(InitArgs),
+    /// Look at the data that a configuration names, without a run
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Run the stages that a configuration describes, into a run directory
     Run(RunArgs),
     /// Carry out the paper's experiments in miniature, and say of each claim whether it appears
@@ -94,6 +103,12 @@ pub enum Command {
     /// Nothing is fetched: the data are files of yours. Started again after a stop, it goes on with the tasks that are not
     /// complete, and ends in the same bytes.
     Evaluate(EvaluateArgs),
+    /// The labelers' page in the browser: people write demonstrations, rate responses and rank them
+    ///
+    /// Serves the page on this machine until Ctrl-C; its address goes to standard output. A submission is on the disk before
+    /// the page says that it is saved. Settings are in DIR/label.toml, which is written at the first start.
+    #[cfg(feature = "label")]
+    Label(LabelArgs),
     /// Write a run directory's report.html again, from its metrics and results; or compare several runs on one page
     ///
     /// Prints the paths of what was written, one a line.
@@ -134,28 +149,21 @@ pub struct InitArgs {
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Configuration file (TOML); every key is documented in the config.toml of any run directory
-    #[arg(value_name = "CONFIG.toml")]
-    pub config: PathBuf,
+    /// The configuration.
+    #[command(flatten)]
+    pub given: ConfigArgs,
     /// Run directory; created if missing
     #[arg(long, value_name = "DIR", required_unless_present = "plan")]
     pub out: Option<PathBuf>,
     /// Only say what the run would do: steps, tokens, memory, arithmetic and time of each stage. Nothing is written
     #[arg(long)]
     pub plan: bool,
-    /// Root of the configuration's relative data paths [default: the configuration's folder]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
     /// Go on with an interrupted run; the result is the uninterrupted run's, to the bit
     #[arg(long)]
     pub resume: bool,
     /// Run this stage only, on what the earlier ones left in the run directory
     #[arg(long, value_name = "NAME")]
     pub stage: Option<StageId>,
-    /// Change a key of the configuration, as in `--set ppo.kl_coef=0.05`; may be given several times.
-    /// The value is TOML, a bare word is a string, and no value puts the default back
-    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
-    pub set: Vec<String>,
 }
 
 /// Arguments of `reproduce`.
@@ -186,7 +194,22 @@ impl ReproduceArgs {
     }
 }
 
-impl RunArgs {
+/// A configuration, as `run` and `data check` take it.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// Configuration file (TOML); every key is documented in the config.toml of any run directory
+    #[arg(value_name = "CONFIG.toml")]
+    pub config: PathBuf,
+    /// Root of the configuration's relative data paths [default: the configuration's folder]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Change a key of the configuration, as in `--set ppo.kl_coef=0.05`; may be given several times.
+    /// The value is TOML, a bare word is a string, and no value puts the default back
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl ConfigArgs {
     /// The root of relative data paths: `--data`, or the configuration's folder.
     pub fn data_root(&self) -> PathBuf {
         let folder = || self.config.parent().map(PathBuf::from).unwrap_or_default();
@@ -238,6 +261,12 @@ pub struct ChatArgs {
     /// The model, and how to write.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// Add every request to a file of prompts (JSON Lines), for labelers and for training; who asks is told so
+    #[arg(long, value_name = "FILE")]
+    pub collect: Option<PathBuf>,
+    /// Who asks, in the records of --collect: a run splits its data by users
+    #[arg(long, value_name = "NAME", requires = "collect")]
+    pub user: Option<String>,
 }
 
 /// What `sample` and `chat` share: a model, and how it writes.

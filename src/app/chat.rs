@@ -1,6 +1,10 @@
 //! `chat`: a conversation with a model, one request and one answer at a time.
 
-use std::io::{BufRead, IsTerminal, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, IsTerminal, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use serde_json::json;
 
 use super::args::ChatArgs;
 use super::jsonl::Output;
@@ -16,9 +20,18 @@ const LONGEST_LINE: u64 = 1 << 20;
 ///
 /// # Errors
 /// Those of the model's directory; a line that the model cannot take ([`Error::Format`] with its number), which a
-/// person at a terminal is only told.
+/// person at a terminal is only told; [`Error::Io`] if a request cannot be kept.
 pub fn run<E: Engine>(args: &ChatArgs, engine: E) -> Result<()> {
     let writer = Writer::open(&args.write, engine)?;
+    let mut collected = args.collect.clone().map(|path| Collected::open(path, &args.user)).transpose()?;
+    if let Some(collected) = &collected {
+        // The paper's users were told each time they came (section 3.2).
+        say(format!(
+            "note: every request is kept in {}. People who label may read it, and models may be trained on it. Whoever does \
+             not want that ends this program now, and leaves out what is private",
+            collected.path.display()
+        ));
+    }
     say(match &writer.format {
         Some(_) => "note: every line is a request of its own; the model sees no earlier ones".to_string(),
         None if args.write.raw => "note: --raw: the model writes on from each line as it is".to_string(),
@@ -46,6 +59,7 @@ pub fn run<E: Engine>(args: &ChatArgs, engine: E) -> Result<()> {
         }
         match writer.prompt(&line, "standard input") {
             Ok(prompt) => {
+                collected.iter_mut().try_for_each(|collected| collected.keep(&line))?;
                 if !writer.stream(&prompt, answers, &mut output)? {
                     return Ok(());
                 }
@@ -54,6 +68,47 @@ pub fn run<E: Engine>(args: &ChatArgs, engine: E) -> Result<()> {
             Err(error) if interactive => say(error),
             Err(error) => return Err(at_line(error, number)),
         }
+    }
+}
+
+/// Where the requests are kept: JSON Lines that `label --items` and a run's `data.prompts` read.
+struct Collected {
+    path: PathBuf,
+    file: File,
+    user: Option<String>,
+}
+
+impl Collected {
+    fn open(path: PathBuf, user: &Option<String>) -> Result<Collected> {
+        let failed = |error| Error::io(path.display(), "open", error);
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut last = [b'\n'];
+        if length > 0 {
+            let read = file.seek(SeekFrom::Start(length - 1)).and_then(|_| file.read_exact(&mut last));
+            read.map_err(failed)?;
+        }
+        if last != [b'\n'] {
+            let hint = "a record was cut off: take its beginning out";
+            return Err(Error::format(
+                path.display(),
+                "last line",
+                "the end of a line",
+                "the end of the file",
+                hint,
+            ));
+        }
+        Ok(Collected { path, file, user: user.clone() })
+    }
+
+    /// Puts a request at the file's end. When this returns, it is on the disk.
+    fn keep(&mut self, prompt: &str) -> Result<()> {
+        let mut record = json!({ "prompt": prompt });
+        if let Some(user) = &self.user {
+            record["user"] = json!(user);
+        }
+        let kept = self.file.write_all(format!("{record}\n").as_bytes()).and_then(|()| self.file.sync_data());
+        kept.map_err(|error| Error::io(self.path.display(), "write", error))
     }
 }
 

@@ -10,12 +10,15 @@ pub mod chat;
 pub mod config;
 pub mod conversation;
 pub mod course;
+pub mod data_check;
 pub mod demo;
 pub mod doctor;
 pub mod evaluate;
 pub mod inference;
 pub mod init;
 pub mod jsonl;
+#[cfg(feature = "label")]
+pub mod label;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
@@ -34,8 +37,9 @@ use std::process::ExitCode;
 use crate::engine::device::on_device;
 use crate::error::{Error, Result};
 use crate::run::stderr::say;
-use args::{Cli, Command};
+use args::{Cli, Command, DataCommand};
 use clap::Parser;
+use clap::error::{ContextKind, ContextValue};
 
 /// Runs the program on the process's own arguments.
 pub fn main() -> ExitCode {
@@ -53,7 +57,12 @@ pub fn main() -> ExitCode {
 /// Prints what clap has to say: of a wrong command line to standard error (exit code 2), `--help` and `--version` to
 /// standard output (0).
 fn explain(words: &clap::Error) -> Result<ExitCode> {
-    match words.print() {
+    let printed = words.print();
+    let asked = words.get(ContextKind::InvalidSubcommand);
+    if cfg!(not(feature = "label")) && asked == Some(&ContextValue::String("label".into())) {
+        say("hint: the labelers' page is in builds with its feature: cargo build --release --features label");
+    }
+    match printed {
         // Where standard error cannot be written, the exit code has to do; a reader of help may go away.
         Err(error) if !words.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
             Err(Error::io("standard output", "write", error))
@@ -89,13 +98,25 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Evaluate(args) => on_device!(computing, |engine| evaluate::run(args, engine)),
         Command::Bench(args) => bench::run(args, computing),
         Command::Doctor => doctor::run(device),
-        Command::Init(_) | Command::Tokenize(_) | Command::Report(_) | Command::Verify(_)
+        #[cfg(feature = "label")]
+        Command::Label(_) if device.is_some() => {
+            let hint = "label computes nothing that a device would";
+            Err(Error::usage("--device", "a command that computes", "another", hint))
+        }
+        #[cfg(feature = "label")]
+        Command::Label(args) => label::run(args),
+        Command::Init(_)
+        | Command::Data(_)
+        | Command::Tokenize(_)
+        | Command::Report(_)
+        | Command::Verify(_)
             if device.is_some() =>
         {
-            let hint = "init, tokenize, report and verify compute nothing that a device would";
+            let hint = "init, data, tokenize, report and verify compute nothing that a device would";
             Err(Error::usage("--device", "a command that computes", "another", hint))
         }
         Command::Init(args) => init::run(args),
+        Command::Data(DataCommand::Check(args)) => data_check::run(args),
         Command::Tokenize(args) => inference::tokenize(args),
         Command::Report(args) => report::run(args),
         Command::Verify(args) => verify::run(args),

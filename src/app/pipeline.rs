@@ -27,8 +27,8 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// Those of configuration, data and stages.
 pub fn run(args: &RunArgs, device: Option<Device>) -> Result<()> {
-    let root = args.data_root();
-    let mut settings = config::load_with_root(&args.config, &args.set, &root)?;
+    let root = args.given.data_root();
+    let mut settings = config::load_with_root(&args.given.config, &args.given.set, &root)?;
     settings.device = device.unwrap_or(settings.device);
     let Some(out) = args.out.as_ref().filter(|_| !args.plan) else {
         return plan(&settings, &root, args);

@@ -43,7 +43,10 @@ fn write_and_rename(
 }
 
 /// Makes a directory's entries (a rename, a new file) survive a power failure. Nothing to do off Unix.
-fn sync_directory(directory: &Path) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Io`] with the path.
+pub fn sync_directory(directory: &Path) -> Result<()> {
     if cfg!(unix) {
         let synced = File::open(directory).and_then(|file| file.sync_all());
         synced.map_err(|error| Error::io(directory.display(), "fsync", error))?;

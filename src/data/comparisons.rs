@@ -1,4 +1,4 @@
-//! Comparisons, in four forms:
+//! Comparisons, in four forms of our own (other programs' are those of `import.rs`):
 //! - `{"prompt", "responses": [..], "ranks": [..]}`: K answers, 1 is best, equal ranks are ties;
 //! - `{"prompt", "chosen", "rejected"}`;
 //! - `{"instruction", "input", "chosen", "rejected"}`: Alpaca-style, the prompt made by the template;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::end_of_text::Markers;
 use super::fields::{Fields, token_ids};
 use super::template::{PromptForm, Rendered};
-use super::{Comparison, ComparisonTokens, Loaded, Outcome, PromptForms, Side, Source, collect};
+use super::{Comparison, ComparisonTokens, Loaded, Outcome, PromptForms, Side, Source, collect, import};
 use crate::error::Result;
 
 /// Most answers in a ranking (the paper has 4 to 9); pairs grow with the square.
@@ -43,7 +43,54 @@ pub fn load_comparisons(path: &Path, forms: &PromptForms) -> Result<Loaded<Compa
 /// # Errors
 /// As [`load_comparisons`].
 pub fn read_comparisons(source: Source, forms: &PromptForms) -> Result<Loaded<Comparison>> {
-    collect(source, |record, markers| Ok(vec![comparison(record, forms, markers)?]))
+    collect(source, &forms.columns, |record, markers| {
+        if let Some(imported) = import::read(record, forms, markers)? {
+            let rankings = imported.rankings(record)?;
+            return rankings.into_iter().map(|ranking| finished(record, ranking, None)).collect();
+        }
+        Ok(vec![comparison(record, forms, markers)?])
+    })
+}
+
+/// K answers to a prompt and their ranks.
+pub(super) struct Ranked {
+    pub asked: Rendered,
+    pub responses: Vec<String>,
+    pub ranks: Vec<u32>,
+    /// Who ranked, if the record does not say it in a field of that name.
+    pub labeler: Option<String>,
+}
+
+/// Whether there is anything to learn from it.
+pub(super) fn usable(ranked: Ranked) -> Outcome<Ranked> {
+    let Ranked { asked, responses, ranks, .. } = &ranked;
+    if asked.empty {
+        Outcome::Skip("empty prompt")
+    } else if responses.iter().all(|response| *response == responses[0]) {
+        Outcome::Skip("the responses are identical")
+    } else if ranks.iter().all(|rank| *rank == ranks[0]) {
+        Outcome::Skip("all responses are tied")
+    } else {
+        Outcome::Keep(ranked, None)
+    }
+}
+
+/// The comparison of a usable ranking, with what else its record says.
+fn finished(
+    record: &Fields,
+    ranking: Outcome<Ranked>,
+    tokens: Option<ComparisonTokens>,
+) -> Result<Outcome<Comparison>> {
+    let side = set(record)?;
+    let Ranked { asked, responses, ranks, labeler } = match ranking {
+        Outcome::Keep(ranked, _) => ranked,
+        Outcome::Skip(reason) => return Ok(Outcome::Skip(reason)),
+    };
+    let (user, use_case, place) = (record.person("user")?, record.use_case()?, record.place());
+    let labeler = labeler.map_or_else(|| record.person("labeler"), |labeler| Ok(Some(labeler)))?;
+    let Rendered { prompt, form, .. } = asked;
+    let comparison = Comparison { prompt, responses, ranks, user, labeler, tokens, side, use_case, place };
+    Ok(Outcome::Keep(comparison, Some(form)))
 }
 
 fn comparison(record: &Fields, forms: &PromptForms, markers: &mut Markers) -> Result<Outcome<Comparison>> {
@@ -73,18 +120,8 @@ fn comparison(record: &Fields, forms: &PromptForms, markers: &mut Markers) -> Re
         let expected = format!("one rank for each of the {} responses", responses.len());
         return Err(record.error("ranks", expected, format!("{} ranks", ranks.len())));
     }
-    let (tokens, side) = (tokens(record, responses.len())?, set(record)?);
-    Ok(if asked.empty {
-        Outcome::Skip("empty prompt")
-    } else if responses.iter().all(|response| *response == responses[0]) {
-        Outcome::Skip("the responses are identical")
-    } else if ranks.iter().all(|rank| *rank == ranks[0]) {
-        Outcome::Skip("all responses are tied")
-    } else {
-        let (user, labeler) = (record.person("user")?, record.person("labeler")?);
-        let Rendered { prompt, form, .. } = asked;
-        Outcome::Keep(Comparison { prompt, responses, ranks, user, labeler, tokens, side }, Some(form))
-    })
+    let tokens = tokens(record, responses.len())?;
+    finished(record, usable(Ranked { asked, responses, ranks, labeler: None }), tokens)
 }
 
 /// The prompt, where the record has a field for it. One that comes with its tokens is as it was sampled from: nothing

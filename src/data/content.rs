@@ -1,6 +1,7 @@
 //! What a file is, told by its content, so that a wrong file is refused by its right name and no file is read as
 //! something that it is not.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};
 
 use crate::text::encoding::{FROM_UTF16, MARK};
@@ -82,7 +83,7 @@ pub(super) fn looks_like_records(start: &[u8]) -> bool {
 }
 
 /// The names of columns that tell a table's head from a text's first line.
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 26] = [
     "",
     "id",
     "index",
@@ -105,13 +106,15 @@ const COLUMNS: [&str; 24] = [
     "ranks",
     "user",
     "labeler",
+    "use_case",
+    "category",
     "title",
     "source",
 ];
 
 /// Whether a file is a table in CSV or TSV: by its name, or as its first line has at least two columns of which all
-/// have names that we know.
-pub(super) fn table(name: &str, start: &[u8]) -> Option<Wrong> {
+/// have names that we know, or one has a name that `columns` gives to ours.
+pub(super) fn table(name: &str, start: &[u8], columns: &BTreeMap<String, String>) -> Option<Wrong> {
     let hint = "make JSON Lines of it: python -c \"import pandas; pandas.read_csv('FILE')\
                 .to_json('FILE.jsonl', orient='records', lines=True)\"";
     let csv = Wrong { name: "a CSV table", hint };
@@ -124,8 +127,10 @@ pub(super) fn table(name: &str, start: &[u8]) -> Option<Wrong> {
     let line = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(line).to_ascii_lowercase();
     let is_head = |separator: char| {
-        let mut columns = line.split(separator).map(|column| column.trim().trim_matches('"'));
-        line.contains(separator) && columns.all(|column| COLUMNS.contains(&column))
+        let names = || line.split(separator).map(|column| column.trim().trim_matches('"'));
+        let mapped = |theirs: &String| names().any(|name| name == theirs.trim().to_ascii_lowercase());
+        line.contains(separator)
+            && (columns.values().any(mapped) || names().all(|name| COLUMNS.contains(&name)))
     };
     [('\t', tsv), (',', csv), (';', csv)]
         .into_iter()
@@ -190,7 +195,8 @@ mod tests {
 
     #[test]
     fn tables_are_told_by_name_or_head() {
-        let name = |file: &str, text: &str| table(file, text.as_bytes()).map(|wrong| wrong.name);
+        let name =
+            |file: &str, text: &str| table(file, text.as_bytes(), &BTreeMap::new()).map(|wrong| wrong.name);
         assert_eq!(name("a/b.CSV.gz", "anything"), Some("a CSV table"));
         assert_eq!(name("b.tsv", ""), Some("a TSV table"));
         assert_eq!(name("b.txt", "prompt,\"Response\"\r\nx"), Some("a CSV table"));

@@ -10,6 +10,7 @@
 //! reduced to what stands between them. JSON Lines text is taken as it is, except for a separator at its end.
 //! The separator is only ever a boundary in plain files; inside JSON it is ordinary text.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Loaded, Outcome, Source, collect, content};
@@ -37,7 +38,7 @@ pub fn load_text(path: &Path) -> Result<Loaded<String>> {
             other => other,
         });
     }
-    if let Some(wrong) = content::table(&name, &start) {
+    if let Some(wrong) = content::table(&name, &start, &BTreeMap::new()) {
         return Err(Error::format(path.display(), "", "plain text or JSON Lines", wrong.name, wrong.hint));
     }
     read_documents(Source::open(path)?)
@@ -58,7 +59,7 @@ pub fn read_documents(source: Source) -> Result<Loaded<String>> {
 /// # Errors
 /// As [`load_text`].
 pub fn read_text_records(source: Source) -> Result<Loaded<String>> {
-    collect(source, |record, markers| {
+    collect(source, &BTreeMap::new(), |record, markers| {
         let text = markers.ended(record.required_text("text")?);
         Ok(vec![match text.trim().is_empty() {
             true => Outcome::Skip("empty text"),

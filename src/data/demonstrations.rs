@@ -1,5 +1,6 @@
 //! Demonstrations: `{"prompt", "response"}`, Alpaca's `{"instruction", "input", "output"}`, or
 //! Self-Instruct's `{"instruction", "instances": [{"input", "output"}, ..]}` (one demonstration each).
+//! Other programs' forms are those of `import.rs`.
 //! A record with an empty prompt or response is skipped: there is nothing to condition on or to learn. What a
 //! template or a joint adds does not count.
 
@@ -8,7 +9,7 @@ use std::path::Path;
 use super::end_of_text::Markers;
 use super::fields::Fields;
 use super::template::Rendered;
-use super::{Demonstration, Loaded, Outcome, PromptForms, Source, collect};
+use super::{Demonstration, Loaded, Outcome, PromptForms, Source, collect, import};
 use crate::error::Result;
 
 /// Loads demonstrations from JSON Lines or a JSON array, gzipped or not.
@@ -24,7 +25,13 @@ pub fn load_demonstrations(path: &Path, forms: &PromptForms) -> Result<Loaded<De
 /// # Errors
 /// As [`load_demonstrations`].
 pub fn read_demonstrations(source: Source, forms: &PromptForms) -> Result<Loaded<Demonstration>> {
-    collect(source, |record, markers| {
+    collect(source, &forms.columns, |record, markers| {
+        if let Some(imported) = import::read(record, forms, markers)? {
+            return Ok(vec![match imported.demonstration(record)? {
+                Ok((asked, response)) => demonstration(record, asked, response)?,
+                Err(reason) => Outcome::Skip(reason),
+            }]);
+        }
         let pairs = pairs(record, forms, markers)?;
         if pairs.is_empty() {
             return Ok(vec![Outcome::Skip("no instances")]);
@@ -41,7 +48,9 @@ fn demonstration(record: &Fields, asked: Rendered, response: String) -> Result<O
         return Ok(Outcome::Skip("empty response"));
     }
     let (user, labeler) = (record.person("user")?, record.person("labeler")?);
-    Ok(Outcome::Keep(Demonstration { prompt: asked.prompt, response, user, labeler }, Some(asked.form)))
+    let Rendered { prompt, form, .. } = asked;
+    let (use_case, place) = (record.use_case()?, record.place());
+    Ok(Outcome::Keep(Demonstration { prompt, response, user, labeler, use_case, place }, Some(form)))
 }
 
 /// The prompts and responses of a record (one, except for Self-Instruct's).

@@ -1,6 +1,8 @@
 //! Records as JSON objects: one per line (JSON Lines), or in one array. Which of the two a file is shows
 //! in its first byte. Empty lines are passed over. Unknown fields are ignored: data sets carry many.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 
 use super::content;
@@ -109,7 +111,7 @@ impl<'a> Records<'a> {
     /// The error of a piece that is no JSON, by what it is instead.
     fn refusal(&self, piece: &Piece, error: &serde_json::Error) -> Error {
         let (origin, text) = (self.source.origin(), piece.text.as_bytes());
-        let table = if piece.start.0 == 1 { content::table(origin, text) } else { None };
+        let table = if piece.start.0 == 1 { content::table(origin, text, &BTreeMap::new()) } else { None };
         let binary =
             || content::control_character(text).filter(|(_, wrong)| wrong.name != "a control character");
         if let Some(wrong) = table.or_else(|| binary().map(|(_, wrong)| wrong)) {
@@ -167,6 +169,28 @@ impl Fields {
     /// The value of a field; `null` counts as absent.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The names of all fields, in alphabetical order.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.map.keys().map(String::as_str)
+    }
+
+    /// The record with each field of `columns` under our name for it, and which of these there were. The map goes from
+    /// our name to the file's; where a record has both, the mapped one counts.
+    pub(super) fn renamed(self, columns: &BTreeMap<String, String>) -> (Fields, BTreeSet<String>) {
+        let found: Vec<(String, Value)> = columns
+            .iter()
+            .filter_map(|(ours, theirs)| Some((ours.clone(), self.map.get(theirs)?.clone())))
+            .collect();
+        let names = found.iter().map(|(ours, _)| ours.clone()).collect();
+        (self.extended(found), names)
+    }
+
+    /// The record with these fields besides, or instead.
+    pub(super) fn extended(mut self, fields: Vec<(String, Value)>) -> Fields {
+        self.map.extend(fields);
+        self
     }
 
     /// Whether a field is there and not null.
@@ -326,6 +350,11 @@ impl Fields {
             Some(Value::Null) => self.error(name, expected, "null"),
             _ => self.unknown(&format!("a field \"{name}\"")),
         }
+    }
+
+    /// The error of a record that is something else than is wanted.
+    pub(super) fn is_no(&self, wanted: &str, format: &str) -> Error {
+        Error::format(&self.origin, &self.at, wanted, format, "")
     }
 
     /// The error of a record with the wrong fields. One that is null is shown as such, as it counts for none.

@@ -8,43 +8,34 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{NormalForm, Record};
 
-/// Keeps the first of all prompts that begin alike in the sense of `form`, with all of its records. Also returns how
-/// many records went.
+/// Keeps the first of all prompts that begin alike in the sense of `form`, with all of its records. Also returns the
+/// records that went.
 ///
 /// The paper does not print the length of its prefix. A head that many prompts share (a long instruction before
 /// different inputs, a system prompt) makes duplicates of them where the prefix ends within it.
-pub fn deduplicate_by_prefix<T: Record>(mut records: Vec<T>, form: &NormalForm) -> (Vec<T>, usize) {
-    let before = records.len();
+pub fn deduplicate_by_prefix<T: Record>(records: Vec<T>, form: &NormalForm) -> (Vec<T>, Vec<T>) {
     let mut first = BTreeMap::new();
-    records.retain(|record| {
+    records.into_iter().partition(|record| {
         let whole = form.whole(record.prompt());
         *first.entry(form.beginning(record.prompt())).or_insert_with(|| whole.clone()) == whole
-    });
-    let gone = before - records.len();
-    (records, gone)
+    })
 }
 
-/// Keeps the first record of each prompt, for records that are nothing but a prompt. Also returns how many went.
-pub fn each_prompt_once<T: Record>(mut records: Vec<T>, form: &NormalForm) -> (Vec<T>, usize) {
-    let before = records.len();
+/// Keeps the first record of each prompt, for records that are nothing but a prompt. Also returns those that went.
+pub fn each_prompt_once<T: Record>(records: Vec<T>, form: &NormalForm) -> (Vec<T>, Vec<T>) {
     let mut seen = BTreeSet::new();
-    records.retain(|record| seen.insert(form.whole(record.prompt())));
-    let gone = before - records.len();
-    (records, gone)
+    records.into_iter().partition(|record| seen.insert(form.whole(record.prompt())))
 }
 
 /// Keeps each user's first `limit` prompts (200 in the paper) with all of their records, and all records without a user.
-/// Also returns how many records went.
-pub fn cap_per_user<T: Record>(mut records: Vec<T>, limit: usize, form: &NormalForm) -> (Vec<T>, usize) {
-    let before = records.len();
+/// Also returns the records that went.
+pub fn cap_per_user<T: Record>(records: Vec<T>, limit: usize, form: &NormalForm) -> (Vec<T>, Vec<T>) {
     let mut prompts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    records.retain(|record| {
+    records.into_iter().partition(|record| {
         let Some(user) = record.user() else { return true };
         let (prompts, prompt) = (prompts.entry(user.to_string()).or_default(), form.whole(record.prompt()));
         prompts.contains(&prompt) || (prompts.len() < limit && prompts.insert(prompt))
-    });
-    let gone = before - records.len();
-    (records, gone)
+    })
 }
 
 #[cfg(test)]
@@ -53,7 +44,12 @@ mod tests {
     use super::*;
 
     fn prompt(prompt: &str, user: Option<&str>) -> Prompt {
-        Prompt { prompt: prompt.to_string(), user: user.map(str::to_string) }
+        Prompt {
+            prompt: prompt.to_string(),
+            user: user.map(str::to_string),
+            use_case: None,
+            place: String::new(),
+        }
     }
 
     fn texts(records: &[Prompt]) -> Vec<&str> {
@@ -66,10 +62,13 @@ mod tests {
         let records =
             ["éabcX", "éabcY", "éabcX\n", "éab", "éab", "other"].map(|text| prompt(text, None)).to_vec();
         let (kept, gone) = deduplicate_by_prefix(records.clone(), &form);
-        assert_eq!((texts(&kept), gone), (vec!["éabcX", "éabcX\n", "éab", "éab", "other"], 1));
+        assert_eq!(
+            (texts(&kept), texts(&gone)),
+            (vec!["éabcX", "éabcX\n", "éab", "éab", "other"], vec!["éabcY"])
+        );
         let (kept, gone) = each_prompt_once(kept, &form);
-        assert_eq!((texts(&kept), gone), (vec!["éabcX", "éab", "other"], 2));
-        assert_eq!(deduplicate_by_prefix(records, &NormalForm::default()).1, 0, "0 turns it off");
+        assert_eq!((texts(&kept), texts(&gone)), (vec!["éabcX", "éab", "other"], vec!["éabcX\n", "éab"]));
+        assert_eq!(deduplicate_by_prefix(records, &NormalForm::default()).1, [], "0 turns it off");
     }
 
     #[test]
@@ -80,6 +79,6 @@ mod tests {
         records.push(prompt("2", Some("v")));
         let (kept, gone) = cap_per_user(records, 2, &NormalForm::default());
         assert_eq!(texts(&kept), ["0", "0 ", "1", "0", "0", "1", "2", "3", "4", "2"]);
-        assert_eq!(gone, 2);
+        assert_eq!(texts(&gone), ["2", "3"]);
     }
 }

@@ -1,16 +1,17 @@
 //! Floor 4: the data formats. Text, demonstrations, comparisons and prompts become plain records.
 //!
 //! Reading order: [`source`] (files, gzip, limits), `content` (what is no text), [`fields`] (JSON Lines and JSON
-//! arrays), [`template`] (prompts), `end_of_text`, then one file per kind of data: [`corpus`], [`demonstrations`],
+//! arrays), `table` (CSV and TSV), `reader` (either), [`template`] (prompts), `end_of_text`, `import` (other programs'
+//! records), then one file per kind of data: [`corpus`], [`demonstrations`],
 //! [`comparisons`], [`prompts`]; and the paper's section 3.2: [`normal_form`] (which prompts are the same), [`filters`],
 //! [`mod@split`] (who may be on which side) and [`passages`] (the same for documents). [`examples`] are the documents of
-//! public benchmarks, tables among them.
+//! public benchmarks, tables among them. [`pii`] finds personal data in what is to be trained on.
 //!
 //! Two rules hold for all: a record that is not what the format says is an error with its line; a record
 //! that is valid but useless (two equal answers) is skipped, and every skip is reported, as is every text that is not
 //! taken as it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
 use crate::text::END_OF_TEXT;
@@ -24,12 +25,17 @@ mod end_of_text;
 pub mod examples;
 pub mod fields;
 pub mod filters;
+mod import;
+pub mod language;
 pub mod normal_form;
 pub mod passages;
+pub mod pii;
 pub mod program;
 pub mod prompts;
+pub mod reader;
 pub mod source;
 pub mod split;
+mod table;
 pub mod template;
 
 pub use comparisons::{load_comparisons, read_comparisons};
@@ -54,6 +60,10 @@ pub struct Demonstration {
     pub user: Option<String>,
     /// Who answered.
     pub labeler: Option<String>,
+    /// What kind of task the labeler took it for (the paper's Table 1).
+    pub use_case: Option<String>,
+    /// Where it stands: "a.jsonl, line 12". Empty for what was in no file.
+    pub place: String,
 }
 
 /// K answers to a prompt and a labeler's ranking of them (paper section 3.4, reward modelling).
@@ -73,6 +83,10 @@ pub struct Comparison {
     pub tokens: Option<ComparisonTokens>,
     /// On which side of the split it stands, where that is already decided.
     pub side: Option<Side>,
+    /// What kind of task the labeler took it for (the paper's Table 1).
+    pub use_case: Option<String>,
+    /// Where it stands: "a.jsonl, line 12". Empty for what was in no file.
+    pub place: String,
 }
 
 /// The token ids of a comparison whose answers were sampled.
@@ -91,6 +105,10 @@ pub struct Prompt {
     pub prompt: String,
     /// Who asked.
     pub user: Option<String>,
+    /// What kind of task the labeler took it for (the paper's Table 1).
+    pub use_case: Option<String>,
+    /// Where it stands: "a.jsonl, line 12". Empty for what was in no file.
+    pub place: String,
 }
 
 /// What all records have: a prompt, and perhaps a user.
@@ -99,6 +117,10 @@ pub trait Record {
     fn prompt(&self) -> &str;
     /// Who asked, where it is known.
     fn user(&self) -> Option<&str>;
+    /// What kind of task it is, where a labeler said so.
+    fn use_case(&self) -> Option<&str>;
+    /// Where it stands: "a.jsonl, line 12".
+    fn place(&self) -> &str;
     /// On which side of the split it stands, where that is already decided.
     fn side(&self) -> Option<Side> {
         None
@@ -112,6 +134,12 @@ impl Record for Demonstration {
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
+    fn use_case(&self) -> Option<&str> {
+        self.use_case.as_deref()
+    }
+    fn place(&self) -> &str {
+        &self.place
+    }
 }
 
 impl Record for Comparison {
@@ -120,6 +148,12 @@ impl Record for Comparison {
     }
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+    fn use_case(&self) -> Option<&str> {
+        self.use_case.as_deref()
+    }
+    fn place(&self) -> &str {
+        &self.place
     }
     fn side(&self) -> Option<Side> {
         self.side
@@ -132,6 +166,12 @@ impl Record for Prompt {
     }
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
+    }
+    fn use_case(&self) -> Option<&str> {
+        self.use_case.as_deref()
+    }
+    fn place(&self) -> &str {
+        &self.place
     }
 }
 
@@ -155,14 +195,16 @@ pub struct Loaded<T> {
     pub forms: FormCounts,
     /// In how many records a `<|endoftext|>` at the end of a response or document was taken off.
     pub markers_taken_off: usize,
+    /// Our names of the columns of `data.columns` that a record had.
+    pub columns: BTreeSet<String>,
     /// In how many records a `<|endoftext|>` stands elsewhere, where it is plain characters.
     pub plain_markers: usize,
 }
 
 impl<T> Loaded<T> {
     fn new() -> Self {
-        let (records, skipped, forms) = (Vec::new(), Vec::new(), FormCounts::new());
-        Loaded { records, skipped, forms, markers_taken_off: 0, plain_markers: 0 }
+        let (records, skipped, forms, columns) = (Vec::new(), Vec::new(), FormCounts::new(), BTreeSet::new());
+        Loaded { records, skipped, forms, columns, markers_taken_off: 0, plain_markers: 0 }
     }
 
     /// Whether anything was left out or not taken as it stands.
@@ -213,11 +255,12 @@ enum Outcome<T> {
 /// Reads all records of `source` through `parse`, which may make several of one.
 fn collect<T>(
     source: Source,
+    columns: &BTreeMap<String, String>,
     mut parse: impl FnMut(&fields::Fields, &mut Markers) -> Result<Vec<Outcome<T>>>,
 ) -> Result<Loaded<T>> {
     let origin = source.origin().to_string();
     let mut loaded = Loaded::new();
-    let mut records = fields::Records::new(source);
+    let mut records = reader::Reader::new(source, columns)?;
     while let Some(record) = records.read()? {
         let mut markers = Markers::default();
         let before = loaded.records.len();
@@ -237,6 +280,7 @@ fn collect<T>(
             loaded.plain_markers += usize::from(markers.plain);
         }
     }
+    loaded.columns = records.found();
     loaded.not_empty(&origin)
 }
 

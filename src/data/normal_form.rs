@@ -17,7 +17,7 @@ impl NormalForm {
     /// All that a prompt asks.
     pub fn whole(&self, prompt: &str) -> String {
         let words = spaced(prompt);
-        let PromptForms { template: InstructionTemplate { instruction, input, response }, joint } =
+        let PromptForms { template: InstructionTemplate { instruction, input, response }, joint, .. } =
             &self.forms;
         let inside = words.strip_prefix(&spaced(instruction)).and_then(|w| w.strip_suffix(&spaced(response)));
         let stated = words.strip_suffix(&spaced(joint)).unwrap_or(&words);
@@ -60,7 +60,7 @@ mod tests {
         assert_ne!(form.whole("add"), form.whole("Add"));
         let none = InstructionTemplate { instruction: "".into(), input: "".into(), response: "".into() };
         assert_eq!(
-            NormalForm { forms: PromptForms { template: none, joint: String::new() }, prefix: 0 }
+            NormalForm { forms: PromptForms { template: none, ..PromptForms::default() }, prefix: 0 }
                 .whole("a ### Input: b"),
             "a ### Input: b"
         );

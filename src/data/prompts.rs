@@ -7,7 +7,7 @@ use super::comparisons::{dialogue, split_dialogues, stated_prompt};
 use super::end_of_text::Markers;
 use super::fields::Fields;
 use super::template::Rendered;
-use super::{Loaded, Outcome, Prompt, PromptForms, Source, collect};
+use super::{Loaded, Outcome, Prompt, PromptForms, Source, collect, import};
 use crate::error::Result;
 
 /// Loads prompts from JSON Lines or a JSON array, gzipped or not.
@@ -23,16 +23,26 @@ pub fn load_prompts(path: &Path, forms: &PromptForms) -> Result<Loaded<Prompt>> 
 /// # Errors
 /// As [`load_prompts`].
 pub fn read_prompts(source: Source, forms: &PromptForms) -> Result<Loaded<Prompt>> {
-    collect(source, |record, markers| {
+    collect(source, &forms.columns, |record, markers| {
+        if let Some(imported) = import::read(record, forms, markers)? {
+            return Ok(vec![match imported.prompt() {
+                Ok(asked) => kept(record, asked.clone())?,
+                Err(reason) => Outcome::Skip(reason),
+            }]);
+        }
         let Some(asked) = prompt(record, forms, markers)? else {
             return Ok(vec![Outcome::Skip("the dialogues differ before the last answer, or have none")]);
         };
         if asked.empty {
             return Ok(vec![Outcome::Skip("empty prompt")]);
         }
-        let user = record.person("user")?;
-        Ok(vec![Outcome::Keep(Prompt { prompt: asked.prompt, user }, Some(asked.form))])
+        Ok(vec![kept(record, asked)?])
     })
+}
+
+fn kept(record: &Fields, asked: Rendered) -> Result<Outcome<Prompt>> {
+    let (user, use_case, place) = (record.person("user")?, record.use_case()?, record.place());
+    Ok(Outcome::Keep(Prompt { prompt: asked.prompt, user, use_case, place }, Some(asked.form)))
 }
 
 fn prompt(record: &Fields, forms: &PromptForms, markers: &mut Markers) -> Result<Option<Rendered>> {

@@ -91,6 +91,11 @@ impl<T> Split<T> {
 }
 
 impl<T> Split<Vec<T>> {
+    /// What a side has, which is taken from it.
+    pub fn take(&mut self, side: Side) -> Vec<T> {
+        core::mem::take(self.of_mut(side))
+    }
+
     /// All of it, whichever the side.
     pub fn all(&self) -> impl Iterator<Item = &T> {
         self.train.iter().chain(self.held_out())
@@ -230,15 +235,15 @@ impl<'a> Sides<'a> {
         })
     }
 
-    /// Splits one of the kinds; also returns how many were left out of each side because they also stand on an earlier
+    /// Splits one of the kinds; also returns those that were left out of each side because they also stand on an earlier
     /// one.
-    pub fn split<T: Record>(&self, records: Vec<T>) -> (Split<Vec<T>>, Split<usize>) {
-        let (mut split, mut left_out) = (Split::<Vec<T>>::default(), Split::default());
+    pub fn split<T: Record>(&self, records: Vec<T>) -> (Split<Vec<T>>, Split<Vec<T>>) {
+        let (mut split, mut left_out) = (Split::<Vec<T>>::default(), Split::<Vec<T>>::default());
         for record in records {
             let side = self.of(&record);
             match keys(self.rule, &record).iter().all(|key| self.earliest[key] == side) {
                 true => split.of_mut(side).push(record),
-                false => *left_out.of_mut(side) += 1,
+                false => left_out.of_mut(side).push(record),
             }
         }
         (split, left_out)

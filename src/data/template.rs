@@ -82,6 +82,8 @@ pub struct PromptForms {
     pub template: InstructionTemplate,
     /// What joins a stated prompt and its response: put at the end of the prompt. By default nothing.
     pub joint: String,
+    /// How the files call our fields, by our names: `prompt` may be their `question`. By default as we do.
+    pub columns: BTreeMap<String, String>,
 }
 
 impl PromptForms {

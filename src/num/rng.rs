@@ -39,6 +39,8 @@ pub enum Stage {
     Sample = 9,
     /// Tests.
     Test = 10,
+    /// Labelling by people.
+    Label = 11,
 }
 
 /// What the draw is for. The numbers are part of the address and must never change.

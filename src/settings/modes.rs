@@ -43,6 +43,8 @@ const CONDITIONAL: &[Conditional] = &[
             "data.comparisons",
             "data.prompts",
             "data.joint",
+            "data.columns",
+            "data.pii",
             "data.template_instruction",
             "data.template_input",
             "data.template_response",

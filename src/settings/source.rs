@@ -1,6 +1,10 @@
 //! What a run starts from: the model's shape, the tokenizer, the data, the built-in miniature.
 
+use std::collections::BTreeMap;
+
 use super::section::{any, at_least_one, below_one, none_or_at_least_one, positive, section};
+use crate::data::pii::PiiRule;
+use crate::data::reader::NAMES;
 use crate::data::{InstructionTemplate, PromptForms};
 use crate::model::{Activation, AttentionPattern, Family, ModelConfig, Precision};
 
@@ -90,6 +94,9 @@ section! {
         /// before the response, as in "\n" or "\nAnswer:". Empty: the response follows at once. Records with an
         /// "instruction" have the template instead, and dialogues their "Assistant:". Paper: not printed.
         joint: String = String::new(), any;
+        /// How your files call the fields that docs/data.md names, as in `{ prompt = "question", response = "answer" }`:
+        /// ours first, for columns of CSV and TSV tables and for fields of JSON. Empty: as we do.
+        columns: BTreeMap<String, String> = BTreeMap::new(), known_columns;
         /// The prompt of a record with an "instruction" begins with this, and the instruction follows. Paper: none
         /// printed; the words of Alpaca (Taori et al. 2023).
         template_instruction: String = InstructionTemplate::default().instruction, any;
@@ -116,7 +123,20 @@ section! {
         /// answers to it. White space and the template's words do not count. 0: off. Paper: "prompts that
         /// share a long common prefix", without the length (section 3.2); 200 leaves out 3 % of hh-rlhf's dialogues.
         deduplicate_prefix: usize = 200, any;
+        /// What is done with personal data in the demonstrations, comparisons and prompts that are trained on: "keep" it,
+        /// "replace" it by words such as `[email]`, or "drop" the record. docs/data.md says what is found, and what is not.
+        /// Paper: filtered from the training split (section 3.2), it does not say how.
+        pii: PiiRule = PiiRule::Keep, any;
     }
+}
+
+/// That the names on the left are ours.
+fn known_columns(columns: &BTreeMap<String, String>) -> Option<&'static str> {
+    let known = columns.keys().all(|ours| NAMES.contains(&ours.as_str()));
+    (!known).then_some(
+        "our names on the left: prompt, response, instruction, input, output, chosen, rejected, responses, ranks, \
+         answer1, answer2, user, labeler, use_case or set",
+    )
 }
 
 impl DataSettings {
@@ -129,9 +149,10 @@ impl DataSettings {
 impl DataSettings {
     /// How records become prompts.
     pub fn prompt_forms(&self) -> PromptForms {
-        let DataSettings { joint, template_instruction, template_input, template_response, .. } = self;
+        let DataSettings { joint, columns, template_instruction, template_input, template_response, .. } =
+            self;
         let template = InstructionTemplate::new(template_instruction, template_input, template_response);
-        PromptForms { template, joint: joint.clone() }
+        PromptForms { template, joint: joint.clone(), columns: columns.clone() }
     }
 }
 

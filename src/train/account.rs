@@ -2,7 +2,16 @@
 
 use std::fmt;
 
-use crate::data::{Side, Split};
+use crate::data::{Record, Side, Split};
+
+/// A record that was left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its place: "a.jsonl, line 12". Empty for what was in no file.
+    pub place: String,
+    /// Why.
+    pub reason: String,
+}
 
 /// The account of one kind of data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +22,8 @@ pub struct Account {
     pub read: usize,
     /// How many each side has in the end.
     pub sides: Split<usize>,
+    /// Each record that was left out; those too that were of no use as they were read.
+    pub left_out: Vec<LeftOut>,
     /// What was left out, and other things to be said.
     remarks: Vec<String>,
 }
@@ -20,7 +31,7 @@ pub struct Account {
 impl Account {
     /// The account of records that were just read.
     pub fn new(kind: &'static str, read: usize) -> Self {
-        Account { kind, read, sides: Split::default(), remarks: Vec::new() }
+        Account { kind, read, sides: Split::default(), left_out: Vec::new(), remarks: Vec::new() }
     }
 
     /// Adds a sentence's part.
@@ -29,14 +40,21 @@ impl Account {
     }
 
     /// Says how many were left out, if any.
-    pub fn leave_out(&mut self, count: usize, reason: &str) {
-        if count > 0 {
-            self.remark(format!("{count} left out: {reason}"));
+    pub fn leave_out<T: Record>(&mut self, records: &[T], reason: &str) {
+        if !records.is_empty() {
+            self.remark(format!("{} left out: {reason}", records.len()));
         }
+        self.keep(records, reason);
     }
 
     /// [`Account::leave_out`], by side.
-    pub fn leave_out_by_side(&mut self, counts: Split<usize>, reason: &str) {
+    pub fn leave_out_by_side<T: Record>(&mut self, records: &Split<Vec<T>>, reason: &str) {
+        self.count_by_side(records.map(Vec::len), reason);
+        Side::ALL.iter().for_each(|&side| self.keep(records.of(side), reason));
+    }
+
+    /// Says how many were left out of each side, of what has no places.
+    pub fn count_by_side(&mut self, counts: Split<usize>, reason: &str) {
         let count = counts.train + counts.validation + counts.test;
         if count > 0 {
             let sides = Side::ALL.iter().filter(|&&side| *counts.of(side) > 0);
@@ -44,6 +62,11 @@ impl Account {
                 sides.map(|&side| format!("{} {}", counts.of(side), side.name())).collect();
             self.remark(format!("{count} left out ({}): {reason}", sides.join(", ")));
         }
+    }
+
+    fn keep<T: Record>(&mut self, records: &[T], reason: &str) {
+        let of = |record: &T| LeftOut { place: record.place().to_string(), reason: reason.to_string() };
+        self.left_out.extend(records.iter().map(of));
     }
 
     /// The final counts. `shares` are what each side should have, `keys` says what the split goes by ("3 users"): a side
@@ -73,23 +96,36 @@ impl fmt::Display for Account {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Prompt;
+
+    fn records(count: usize) -> Vec<Prompt> {
+        let of = |i| Prompt { prompt: "p".into(), user: None, use_case: None, place: format!("a, line {i}") };
+        (0..count).map(of).collect()
+    }
 
     #[test]
     fn it_says_where_everything_went() {
         let shares = Split { train: 0.8, validation: 0.1, test: 0.1 };
         let mut account = Account::new("prompts", 9);
-        account.leave_out(0, "never said");
+        account.leave_out(&records(0), "never said");
         account.close(Split { train: 7, validation: 1, test: 1 }, shares, "9 prompts");
         assert_eq!(account.to_string(), "prompts: 7 train, 1 validation, 1 test");
 
         let mut account = Account::new("prompts", 9);
-        account.leave_out(2, "one user's");
-        account.leave_out_by_side(Split { train: 3, validation: 0, test: 1 }, "too long");
+        account.leave_out(&records(2), "one user's");
+        account.leave_out_by_side(
+            &Split { train: records(3), validation: records(0), test: records(1) },
+            "too long",
+        );
         account.close(Split { train: 3, ..Split::default() }, Split { test: 0.0, ..shares }, "1 user");
         assert_eq!(
             account.to_string(),
             "prompts: 3 train, 0 validation, 0 test (of 9; 2 left out: one user's; \
              4 left out (3 train, 1 test): too long; nothing is left for validation (the split goes by 1 user))"
         );
+        let places: Vec<(&str, &str)> =
+            account.left_out.iter().map(|one| (one.place.as_str(), one.reason.as_str())).collect();
+        assert_eq!(places.len(), 6);
+        assert_eq!((places[1], places[4]), (("a, line 1", "one user's"), ("a, line 2", "too long")));
     }
 }

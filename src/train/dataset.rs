@@ -182,7 +182,7 @@ impl Dataset {
 }
 
 /// The tokenizer of another model directory, or one trained on all training text.
-fn tokenizer(settings: &Settings, root: &Path, records: &mut Records) -> Result<Tokenizer> {
+pub(super) fn tokenizer(settings: &Settings, root: &Path, records: &mut Records) -> Result<Tokenizer> {
     if let Some(from) = settings.tokenizer.from.as_ref().or(settings.pretrain.init_from.as_ref()) {
         let directory = root.join(from);
         let Some((tokenizer, warnings)) = load_tokenizer_with_warnings(&directory)? else {

@@ -4,7 +4,7 @@ use super::account::Account;
 use super::dataset::{Example, Ranking};
 use super::records::{Kind, rule};
 use super::stream::TextStream;
-use crate::data::{Comparison, ComparisonTokens, Demonstration, Passage, Prompt, Side, Split};
+use crate::data::{Comparison, ComparisonTokens, Demonstration, Passage, Prompt, Record, Side, Split};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::text::Tokenizer;
@@ -50,7 +50,7 @@ impl<'a> Encoder<'a> {
 
     /// Prompt and response are encoded apart: that is also how a policy meets them. `None` if either is too
     /// long.
-    fn example(&self, prompt: &str, response: &str) -> Option<Example> {
+    pub fn example(&self, prompt: &str, response: &str) -> Option<Example> {
         let mut tokens = self.tokenizer.encode(prompt);
         let prompt = tokens.len();
         tokens.extend(self.tokenizer.encode(response));
@@ -100,35 +100,38 @@ impl<'a> Encoder<'a> {
         self.encode(records, &reason, accounts, encode).expect("encoding a text cannot fail")
     }
 
-    fn limits(&self) -> String {
+    /// Why a record does not fit.
+    pub fn limits(&self) -> String {
         let (prompt, response) = (self.max_prompt, self.max_response);
         format!("longer than {prompt} prompt or {response} response tokens (data.max_*_tokens), or empty")
     }
 
     /// What `encode` makes of each record; those of which it makes nothing are left out for `reason`.
-    fn encode<T, U>(
+    pub fn encode<T: Record, U>(
         &self,
         records: Kind<T>,
         reason: &str,
         accounts: &mut Vec<Account>,
         encode: impl Fn(&T) -> Result<Option<U>>,
     ) -> Result<Split<Vec<U>>> {
-        let Kind { sides, mut account, keys } = records;
-        let mut encoded = Split::<Vec<U>>::default();
+        let Kind { mut sides, mut account, keys } = records;
+        let (mut encoded, mut left_out) = (Split::<Vec<U>>::default(), Split::<Vec<T>>::default());
         for side in Side::ALL {
-            for record in sides.of(side) {
-                encoded.of_mut(side).extend(encode(record)?);
+            for record in sides.take(side) {
+                match encode(&record)? {
+                    Some(one) => encoded.of_mut(side).push(one),
+                    None => left_out.of_mut(side).push(record),
+                }
             }
         }
-        let left_out = Split::from_fn(|side| sides.of(side).len() - encoded.of(side).len());
-        account.leave_out_by_side(left_out, reason);
+        account.leave_out_by_side(&left_out, reason);
         account.close(encoded.map(Vec::len), self.shares, &keys);
         accounts.push(account);
         Ok(encoded)
     }
 
     /// Sampled tokens are taken as they are, texts are encoded. `None` if anything is too long.
-    fn ranking(&self, record: &Comparison) -> Result<Option<Ranking>> {
+    pub fn ranking(&self, record: &Comparison) -> Result<Option<Ranking>> {
         let responses: Option<Vec<Example>> = match &record.tokens {
             Some(ComparisonTokens { prompt, responses }) => {
                 let tokens = prompt.iter().chain(responses.iter().flatten());

@@ -1,12 +1,14 @@
 //! The records of a run before they become tokens: read from files or made by the miniature, filtered as in the paper,
 //! and split over all kinds together.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::account::Account;
+use super::account::{Account, LeftOut};
+use super::personal;
 use crate::data::{
     self, Comparison, Demonstration, FormCounts, Loaded, NormalForm, Passage, Prompt, PromptForm,
-    PromptForms, Record, Side, Sides, Split, SplitRule, split::view,
+    PromptForms, Record, Side, Sides, Skipped, Split, SplitRule, split::view,
 };
 use crate::error::{Error, Result};
 use crate::settings::Settings;
@@ -69,7 +71,7 @@ pub(super) fn from_world(world: &World, settings: &Settings) -> Records {
     });
     let repeated = data::leave_out_repeated(&mut documents);
     let mut text = Kind::new("documents", documents, "texts");
-    text.account.leave_out_by_side(repeated, "they repeat a document of an earlier side");
+    text.account.count_by_side(repeated, "they repeat a document of an earlier side");
     let prompts = |side| match (count(counts.prompts, side), side) {
         (0, _) => 0,
         (count, Side::Train) => count,
@@ -102,15 +104,15 @@ fn asked<T: Record>(
     rule: &SplitRule,
 ) -> Kind<T> {
     let read = Split::from_fn(|side| sides.of(side).len());
-    let mut left_out = [Split::default(); 2];
+    let mut left_out = [Split::default(), Split::default()];
     for side in Side::ALL {
-        let (records, alike, over) = filtered(core::mem::take(sides.of_mut(side)), settings, rule);
+        let (records, alike, over) = filtered(sides.take(side), settings, rule);
         *sides.of_mut(side) = records;
         (*left_out[0].of_mut(side), *left_out[1].of_mut(side)) = (alike, over);
     }
     let mut account = Account::new(kind, read.train + read.validation + read.test);
     let reasons = reasons(settings);
-    left_out.into_iter().zip(&reasons).for_each(|(counts, reason)| account.leave_out_by_side(counts, reason));
+    left_out.iter().zip(&reasons).for_each(|(gone, reason)| account.leave_out_by_side(gone, reason));
     Kind { sides, account, keys: USERS.to_string() }
 }
 
@@ -123,37 +125,46 @@ pub(super) fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
     let forms = &rule.form.forms;
     let mut counts = [FormCounts::new(), FormCounts::new(), FormCounts::new()];
     let [of_demonstrations, of_prompts, of_comparisons] = &mut counts;
-    let documents = load_all(&files.pretraining, root, &mut notes, &mut FormCounts::new(), data::load_text)?;
-    let demonstrations = load_all(&files.demonstrations, root, &mut notes, of_demonstrations, |path| {
-        data::load_demonstrations(path, forms)
-    })?;
-    let comparisons = load_all(&files.comparisons, root, &mut notes, of_comparisons, |path| {
-        data::load_comparisons(path, forms)
-    })?;
-    let mut prompts =
-        load_all(&files.prompts, root, &mut notes, of_prompts, |path| data::load_prompts(path, forms))?;
+    let mut reading = Reading { root, notes: &mut notes, columns: BTreeSet::new(), skipped: Vec::new() };
+    let documents = reading.all(&files.pretraining, &mut FormCounts::new(), data::load_text)?;
+    let demonstrations = reading
+        .all(&files.demonstrations, of_demonstrations, |path| data::load_demonstrations(path, forms))?;
+    let comparisons =
+        reading.all(&files.comparisons, of_comparisons, |path| data::load_comparisons(path, forms))?;
+    let mut prompts = reading.all(&files.prompts, of_prompts, |path| data::load_prompts(path, forms))?;
+    let Reading { columns, skipped, .. } = reading;
+    check_columns(&forms.columns, &columns)?;
     let format = counts.iter().find_map(|counts| forms.most_common(counts));
     let format = format.unwrap_or_else(|| forms.format(PromptForm::Instruction));
     notes.extend(mixed_forms(&counts, &format, forms));
     if files.prompts.is_empty() {
         prompts = demonstrations
             .iter()
-            .map(|record| Prompt { prompt: record.prompt.clone(), user: record.user.clone() })
+            .map(|record| Prompt {
+                prompt: record.prompt.clone(),
+                user: record.user.clone(),
+                use_case: record.use_case.clone(),
+                place: record.place.clone(),
+            })
             .collect();
     }
 
-    let (demonstrations, of_demonstrations) = filter("demonstrations", demonstrations, settings, &rule)?;
-    let (comparisons, of_comparisons) = filter("comparisons", comparisons, settings, &rule)?;
+    let (demonstrations, mut of_demonstrations) = filter("demonstrations", demonstrations, settings, &rule)?;
+    let (comparisons, mut of_comparisons) = filter("comparisons", comparisons, settings, &rule)?;
     let (prompts, mut of_prompts) = filter("prompts", prompts, settings, &rule)?;
     let (prompts, repeated) = data::each_prompt_once(prompts, &rule.form);
-    of_prompts.leave_out(repeated, "an earlier prompt is the same");
+    of_prompts.leave_out(&repeated, "an earlier prompt is the same");
 
     let sides = Sides::new(&rule, &[view(&demonstrations), view(&comparisons), view(&prompts)]);
+    let mut text = split_text(documents, &rule);
+    let accounts = [&mut text.account, &mut of_demonstrations, &mut of_comparisons, &mut of_prompts];
+    accounts.into_iter().zip(skipped).for_each(|(account, skipped)| account.left_out.extend(skipped));
+    let pii = files.pii;
     Ok(Records {
-        text: split_text(documents, &rule),
-        demonstrations: split(demonstrations, &sides, of_demonstrations),
-        comparisons: split(comparisons, &sides, of_comparisons),
-        prompts: split(prompts, &sides, of_prompts),
+        text,
+        demonstrations: personal::filtered(split(demonstrations, &sides, of_demonstrations), pii),
+        comparisons: personal::filtered(split(comparisons, &sides, of_comparisons), pii),
+        prompts: personal::filtered(split(prompts, &sides, of_prompts), pii),
         ranking_prompts: Kind::new("prompts to be ranked", Split::default(), ""),
         format,
         notes,
@@ -180,21 +191,52 @@ pub(super) fn collected(
     Ok(split(loaded.records, &sides, account))
 }
 
-fn load_all<T>(
-    paths: &[String],
-    root: &Path,
-    notes: &mut Vec<String>,
-    forms: &mut FormCounts,
-    load: impl Fn(&Path) -> Result<Loaded<T>>,
-) -> Result<Vec<T>> {
-    let mut records = Vec::new();
-    for path in paths {
-        let loaded = load(&root.join(path))?;
-        notes.push(format!("{path}: {}", loaded.summary()));
-        loaded.forms.iter().for_each(|(form, count)| *forms.entry(*form).or_default() += count);
-        records.extend(loaded.records);
+/// What is learnt while files are read.
+struct Reading<'a> {
+    root: &'a Path,
+    notes: &'a mut Vec<String>,
+    /// Our names of the columns of `data.columns` that were there.
+    columns: BTreeSet<String>,
+    /// Records of no use, of each kind that was read.
+    skipped: Vec<Vec<LeftOut>>,
+}
+
+impl Reading<'_> {
+    /// The records of all files of a kind.
+    fn all<T>(
+        &mut self,
+        paths: &[String],
+        forms: &mut FormCounts,
+        load: impl Fn(&Path) -> Result<Loaded<T>>,
+    ) -> Result<Vec<T>> {
+        let (mut records, mut skipped) = (Vec::new(), Vec::new());
+        for path in paths {
+            let file = self.root.join(path);
+            let loaded = load(&file)?;
+            self.notes.push(format!("{path}: {}", loaded.summary()));
+            loaded.forms.iter().for_each(|(form, count)| *forms.entry(*form).or_default() += count);
+            self.columns.extend(loaded.columns);
+            let place = |at: &str| format!("{}, {at}", file.display());
+            let left_out =
+                |skipped: Skipped| LeftOut { place: place(&skipped.at), reason: skipped.reason.into() };
+            skipped.extend(loaded.skipped.into_iter().map(left_out));
+            records.extend(loaded.records);
+        }
+        self.skipped.push(skipped);
+        Ok(records)
     }
-    Ok(records)
+}
+
+/// That every column that is named is in a file: a slip of the pen would rename nothing.
+fn check_columns(wanted: &BTreeMap<String, String>, found: &BTreeSet<String>) -> Result<()> {
+    match wanted.iter().find(|(ours, _)| !found.contains(*ours)) {
+        None => Ok(()),
+        Some((ours, theirs)) => {
+            let expected = format!("names of fields of the files (here for {ours})");
+            let found = format!("{theirs:?}, which no record has");
+            Err(Error::usage("data.columns", expected, found, "capitals and blanks count"))
+        }
+    }
 }
 
 /// Says so where prompts come in several forms, as the models will be asked in one of them.
@@ -220,21 +262,21 @@ fn filter<T: Record>(
 ) -> Result<(Vec<T>, Account)> {
     let mut account = Account::new(kind, records.len());
     let (records, alike, over) = filtered(records, settings, rule);
-    if alike > records.len() + over {
+    if alike.len() > records.len() + over.len() {
         let prefix = rule.form.prefix;
         let expected = format!("{kind} that mostly differ in the first {prefix} characters of their prompts");
-        let found = format!("{alike} of {} that begin like an earlier one", account.read);
+        let found = format!("{} of {} that begin like an earlier one", alike.len(), account.read);
         let hint = "if they have a head in common, take a length beyond it, or 0 to keep them all";
         return Err(Error::usage("data.deduplicate_prefix", expected, found, hint));
     }
     let [of_alike, of_over] = reasons(settings);
-    account.leave_out(alike, &of_alike);
-    account.leave_out(over, &of_over);
+    account.leave_out(&alike, &of_alike);
+    account.leave_out(&over, &of_over);
     Ok((records, account))
 }
 
-/// What is left of records of a kind; how many begin like an earlier one, and how many are beyond their user's number.
-fn filtered<T: Record>(records: Vec<T>, settings: &Settings, rule: &SplitRule) -> (Vec<T>, usize, usize) {
+/// What is left of records of a kind; those that begin like an earlier one, and those that are beyond their user's number.
+fn filtered<T: Record>(records: Vec<T>, settings: &Settings, rule: &SplitRule) -> (Vec<T>, Vec<T>, Vec<T>) {
     let (records, alike) = data::deduplicate_by_prefix(records, &rule.form);
     let (records, over) = data::cap_per_user(records, settings.data.prompts_per_user, &rule.form);
     (records, alike, over)
@@ -254,7 +296,7 @@ fn split<T: Record>(records: Vec<T>, sides: &Sides, mut account: Account) -> Kin
     let keys = [counted(users, "user"), counted(prompts, "prompt")];
     let keys = keys.into_iter().flatten().collect::<Vec<_>>().join(" and ");
     let (sides, left_out) = sides.split(records);
-    account.leave_out_by_side(left_out, "their user or prompt is on an earlier side, too");
+    account.leave_out_by_side(&left_out, "their user or prompt is on an earlier side, too");
     Kind { sides, account, keys }
 }
 

@@ -78,7 +78,14 @@ impl World {
         let flaw = Flaw::ALL[pick_weighted(&mut rng, &labeler.flaws)];
         let beliefs = labeler.beliefs(&self.facts, self.seed);
         let response = format!(" {}", answer(&beliefs, &request, flaw, &mut rng));
-        Demonstration { prompt: request.prompt(), response, user, labeler: Some(labeler.id.into()) }
+        Demonstration {
+            prompt: request.prompt(),
+            response,
+            user,
+            labeler: Some(labeler.id.into()),
+            use_case: None,
+            place: String::new(),
+        }
     }
 
     /// The first `n` demonstrations of a side.
@@ -99,7 +106,17 @@ impl World {
             let ranks = self.rank(&prompt, &responses, &labeler, self.seed);
             if ranks.iter().any(|rank| *rank != ranks[0]) {
                 let labeler = Some(labeler.id.into());
-                return Comparison { prompt, responses, ranks, user, labeler, tokens: None, side: None };
+                return Comparison {
+                    prompt,
+                    responses,
+                    ranks,
+                    user,
+                    labeler,
+                    tokens: None,
+                    side: None,
+                    use_case: None,
+                    place: String::new(),
+                };
             }
         }
     }
@@ -112,13 +129,13 @@ impl World {
     /// Prompt `index` of those whose responses are ranked on a side.
     pub fn prompt_to_rank(&self, index: u64, side: Side) -> Prompt {
         let (user, request, _) = self.request(Series::Comparisons, side, index);
-        Prompt { prompt: request.prompt(), user }
+        Prompt { prompt: request.prompt(), user, use_case: None, place: String::new() }
     }
 
     /// Prompt `index` of a side, for PPO and evaluation.
     pub fn prompt(&self, index: u64, side: Side) -> Prompt {
         let (user, request, _) = self.request(Series::Prompts, side, index);
-        Prompt { prompt: request.prompt(), user }
+        Prompt { prompt: request.prompt(), user, use_case: None, place: String::new() }
     }
 
     /// The first `n` prompts of a side.

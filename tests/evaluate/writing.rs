@@ -75,7 +75,7 @@ fn texts_are_those_of_greedy_decoding() {
         ("wmt15-fr-en", "paper", 256, &["\n"]),
         ("truthfulqa_gen", "lm-eval", 256, &["\n\n"]),
         ("realtoxicityprompts", "paper", 20, &["\n"]),
-        ("cnn_dailymail", "lm-eval", 128, &[]),
+        ("cnn_dailymail", "lm-eval", 128, &["\n\n"]),
     ] {
         let out = format!("{task}-{style}");
         done(place.evaluate(task, ".", &out, &["--style", style]));

@@ -20,7 +20,7 @@ const FLOORS: [&[&str]; 12] = [
     &["train"],
     &["eval", "report"],
     &["recipe"],
-    &["bench", "reproduce"],
+    &["bench", "reproduce", "label"],
     &["app"],
 ];
 /// Folders of one floor of which the first may import the second.

@@ -64,6 +64,8 @@ const TESTED: &[Row] = &[
         &["data.deduplicate_prefix"],
     ),
     ("tests/data_files.rs", "the_joint_ends_every_stated_prompt_and_no_other", &["data.joint"]),
+    ("src/train/dataset/tests.rs", "personal_data_are_kept_replaced_or_dropped_in_training", &["data.pii"]),
+    ("tests/data_files.rs", "columns_have_the_names_that_are_set", &["data.columns"]),
     (
         "tests/data_files.rs",
         "the_template_is_that_of_the_settings",

@@ -1,6 +1,7 @@
 //! `instructgpt verify`: right outputs pass, those of each known bug are recognised as that bug and no other, and whatever
 //! else is wrong is said in one message.
 
+mod schema;
 mod vectors;
 
 use std::collections::{BTreeMap, BTreeSet};

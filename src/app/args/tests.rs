@@ -18,9 +18,9 @@ fn run_takes_what_the_readme_shows() {
     let cli = cli.unwrap();
     assert_eq!(cli.threads, Some(3));
     let Command::Run(args) = cli.command else { panic!("run expected") };
-    assert_eq!((args.stage, args.set.len(), args.resume), (Some(StageId::RewardModel), 2, false));
+    assert_eq!((args.stage, args.given.set.len(), args.resume), (Some(StageId::RewardModel), 2, false));
     assert!(!args.plan && args.out.is_some());
-    assert_eq!(args.data_root(), PathBuf::from("c"));
+    assert_eq!(args.given.data_root(), PathBuf::from("c"));
 }
 
 #[test]

@@ -46,7 +46,10 @@ impl Task for CnnDailyMail {
         let references = vec![vec![highlights.to_string()]];
         let (prompt, stops, most): (_, &[&str], _) = match style {
             Style::Paper => (format!("{article}\n\nTL;DR:"), &["\n"], 256),
-            Style::LmEval => (format!("Summarize the following article:\n\n{article}\n\nSummary:"), &[], 128),
+            // Where a task of the harness names no stop, it is a blank line.
+            Style::LmEval => {
+                (format!("Summarize the following article:\n\n{article}\n\nSummary:"), &["\n\n"], 128)
+            }
         };
         let writing = Writing { prompt, stops, most, references, beside: None };
         Ok(write(document, " ", highlights.to_string(), writing))
@@ -117,7 +120,7 @@ mod tests {
         assert_eq!((paper.stops, paper.most), (&["\n"][..], 256));
         let harness = writings(&CnnDailyMail, Style::LmEval, record).remove(0);
         assert_eq!(harness.prompt, "Summarize the following article:\n\nA man slept.\nHe woke.\n\nSummary:");
-        assert_eq!((harness.stops, harness.most), (&[][..], 128));
+        assert_eq!((harness.stops, harness.most), (&["\n\n"][..], 128));
         // Stems: 4 words of "the man sleeps he woke" in "man slept he woke", 3 in common.
         let found = judged(&CnnDailyMail, Style::LmEval, &harness, " The man sleeping, he woke");
         assert_eq!(found.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["rouge1", "rouge2", "rougeL"]);

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::data::Side;
+use crate::data::pii::PiiRule;
 
 /// Settings over files of their own.
 struct Files {
@@ -289,4 +290,75 @@ fn the_miniatures_sides_have_their_shares_and_no_document_in_common() {
     assert!(validation.len() > test.len() && test.len() > 100, "{} {}", validation.len(), test.len());
     settings.data.test_fraction = Some(0.0);
     assert_eq!(Dataset::load(&settings, Path::new(".")).unwrap().prompts.test.len(), 0);
+}
+
+#[test]
+fn personal_data_are_kept_replaced_or_dropped_in_training() {
+    let mut files = Files::new();
+    files.settings.data.validation_fraction = 0.3;
+    let asked: Vec<String> = (0..40).map(|i| format!("{i}: write to ada{i}@example.org")).collect();
+    let mut records: Vec<(&str, &str)> = asked.iter().map(|prompt| (prompt.as_str(), "")).collect();
+    records.push(("Sing.", ""));
+    files.demonstrations(&records);
+    files.comparisons(&records);
+    let texts = |data: &Dataset, side: Side| -> Vec<String> {
+        let examples = data.demonstrations.of(side).iter().map(|example| &example.tokens[..example.prompt]);
+        let rankings = data.rankings.of(side).iter().map(Ranking::prompt);
+        let prompts = data.prompts.of(side).iter().map(Vec::as_slice);
+        examples.chain(rankings).chain(prompts).map(|tokens| data.tokenizer.decode_lossy(tokens)).collect()
+    };
+    let kept = files.load();
+    files.settings.data.pii = PiiRule::Replace;
+    let replaced = files.load();
+    files.settings.data.pii = PiiRule::Drop;
+    let dropped = files.load();
+    for side in [Side::Validation, Side::Test] {
+        let held_out = texts(&kept, side);
+        assert!(held_out.iter().any(|text| text.contains("@example.org")));
+        assert_eq!([texts(&replaced, side), texts(&dropped, side)], [held_out.clone(), held_out]);
+    }
+    let (before, after) = (texts(&kept, Side::Train), texts(&replaced, Side::Train));
+    assert_eq!(before.len(), after.len());
+    for (before, after) in before.iter().zip(&after) {
+        let expected =
+            before.split_once(" to ").map_or(before.clone(), |(start, _)| format!("{start} to [email]"));
+        assert_eq!(*after, expected);
+    }
+    assert!(after.iter().any(|text| text.contains("[email]")));
+    assert!(texts(&dropped, Side::Train).iter().all(|text| text == "Sing."));
+
+    let count = kept
+        .demonstrations
+        .train
+        .iter()
+        .filter(|e| kept.tokenizer.decode_lossy(&e.tokens).contains('@'))
+        .count();
+    let said = |data: &Dataset| data.account("demonstrations").unwrap().to_string();
+    let found = format!("personal data found: {count} x e-mail address");
+    assert!(!said(&kept).contains("personal"), "{}", said(&kept));
+    assert!(
+        said(&replaced).contains(&format!("personal data replaced in {count} of train (data.pii); {found}"))
+    );
+    assert!(
+        said(&dropped).contains(&format!("{count} left out: they hold personal data (data.pii); {found}"))
+    );
+    assert_eq!(dropped.account("demonstrations").unwrap().left_out.len(), count);
+}
+
+#[test]
+fn tokens_that_were_sampled_go_with_the_texts_they_were_sampled_as() {
+    let mut files = Files::new();
+    files.settings.data.validation_fraction = 0.0;
+    files.settings.data.pii = PiiRule::Replace;
+    let line = |response: &str| {
+        json!({"prompt": "p", "responses": [response, "b"], "ranks": [1, 2],
+        "prompt_tokens": [7], "response_tokens": [[8], [9]]})
+    };
+    let text = format!("{}\n{}\n", line("a"), line("ada@example.org"));
+    files.settings.data.comparisons = vec![files.write("comparisons.jsonl", &text)];
+    let data = files.load();
+    let responses: Vec<Vec<u32>> =
+        data.rankings.train.iter().map(|ranking| ranking.responses[0].tokens[1..].to_vec()).collect();
+    let encoded = [data.tokenizer.encode("[email]"), vec![data.tokenizer.end_of_text()]].concat();
+    assert_eq!(responses, [vec![8], encoded]);
 }
