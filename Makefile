@@ -52,7 +52,7 @@ demo-check: demo
 
 # With the labelers' page, so that one build has all; what builds without it is looked at by clippy.
 test:
-	cargo test --features label
+	cargo test --features label,mpi
 
 # A build of its own features; the times are those of a release build.
 test-label:
@@ -71,9 +71,8 @@ no-std:
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	cargo clippy --features label --lib --bins --test label -- -D warnings
+	cargo clippy --features label,mpi --lib --bins --test label -- -D warnings
 	cargo clippy --features cuda --lib --bins --test 'cuda*' -- -D warnings
-	cargo clippy --features mpi --lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 docs:

@@ -321,7 +321,6 @@ impl<'a, E: Engine> Recipe<'a, E> {
         if s.evaluation.tasks.is_empty() || self.run.is_done(id) {
             return Ok(());
         }
-        needs::one_rank(self.run.ranks())?;
         let there = benchmarks::MODELS.into_iter().filter(|(_, directory)| self.has(directory));
         let run = self.run.directory.path.clone();
         let models = there.map(|(name, directory)| (name, run.join(directory))).collect();

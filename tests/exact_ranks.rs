@@ -11,12 +11,14 @@ use instructgpt::engine::{Cpu, Dropout, Plain};
 use instructgpt::loss::CrossEntropy;
 use instructgpt::loss::clipped::{PolicySums, ValueSums, policy_loss, value_loss};
 use instructgpt::loss::reward_loss::reward_loss;
-use instructgpt::model::{Draw, Head, ModelConfig, Network, Sampling, Sequence, singly};
+use instructgpt::model::{Draw, Head, ModelConfig, Network, Response, Sampling, Sequence, singly};
 use instructgpt::num::par::with_threads;
 use instructgpt::num::rng::Stage;
 use instructgpt::optim::AdamW;
 use instructgpt::optim::learner::{Learner, Optimizer};
 use instructgpt::ranks::{Alone, Ranks, Threads};
+use instructgpt::train::reward::scores;
+use instructgpt::train::rollouts::Rollouts;
 use networks::{bits, configurations, network, sequences};
 
 const RANKS: [usize; 5] = [1, 2, 3, 5, 8];
@@ -109,6 +111,36 @@ fn gradients_longer_than_a_message() {
     // The tied embedding has 300,000 numbers, and a message 262,144.
     let config = ModelConfig::gpt2(3000, 40, 100, 1, 2);
     same_on_all_ranks(|ranks| gradients(ranks, &config, Head::LanguageModel, &[9, 23, 40, 17], 40));
+}
+
+/// With 4,000 targets, each of up to three ranks has more than the head holds the logits of at a time (1,024).
+#[test]
+fn gradients_of_more_targets_than_the_head_holds() {
+    let config = ModelConfig::gpt2(70, 40, 8, 1, 2);
+    same_on_all_ranks(|ranks| gradients(ranks, &config, Head::LanguageModel, &[40; 100], 4000));
+}
+
+/// What a user's own function says may differ from rank to rank, or each time it is asked.
+#[test]
+fn the_first_rank_alone_asks_a_function_of_the_users_own() {
+    let (prompts, responses) = ([[1, 2], [3, 4]], [vec![5], vec![6, 7]]);
+    let found = Threads::run(3, |ranks| {
+        let mut asked = 0;
+        let mut reward = |_: &[u32], response: &[u32]| {
+            asked += 1;
+            (10 * ranks.rank() + asked) as f32 + response.len() as f32
+        };
+        let prompts: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[..]).collect();
+        let responses = responses.clone().map(|tokens| Response {
+            log_probs: vec![-1.0; tokens.len()],
+            entropies: vec![1.0; tokens.len()],
+            tokens,
+            ended: false,
+        });
+        let scores = scores(ranks, &mut reward, &Rollouts::new(&prompts, &responses));
+        (scores, asked)
+    });
+    assert_eq!(found, [(vec![2.0, 4.0], 2), (vec![2.0, 4.0], 0), (vec![2.0, 4.0], 0)]);
 }
 
 #[test]

@@ -63,6 +63,59 @@ fn a_run_in_bf16_with_its_sft_epoch_chosen_by_reward_that_goes_from_one_number_o
 }
 
 #[test]
+fn ranks_that_were_given_other_things_do_not_begin() {
+    let place = tempfile::tempdir().unwrap();
+    let texts = ["the cat sat on the mat<|endoftext|>", "the hat sat on the mat<|endoftext|>"];
+    let roots = [0, 0, 1].map(|which| {
+        let root = place.path().join(which.to_string());
+        fs::create_dir_all(&root).unwrap();
+        fs::write(root.join("text.txt"), texts[which].repeat(100)).unwrap();
+        root
+    });
+    let changes = ["data.world=false", "data.pretraining=[\"text.txt\"]", "tokenizer.vocab_size=260"];
+    let only_pretraining = ["sft.epochs=0", "reward_model.epochs=0", "ppo.episodes=0", "rlhf_init.epochs=0"];
+    let settings = tiny(&[&changes[..], &only_pretraining].concat());
+    let other = tiny(&[&changes[..], &only_pretraining, &["pretrain.batch=5"]].concat());
+    let out = place.path().join("out");
+    let go = |settings: [&Settings; 3], roots: [&Path; 3]| {
+        Threads::run(3, |ranks| {
+            let (settings, root, stop) =
+                (settings[ranks.rank()], roots[ranks.rank()], AtomicBool::new(false));
+            let go = || pipeline::stages_among(ranks, settings, root, &out, false, None, &mut Silent, &stop);
+            with_threads(1, go).map(drop)
+        })
+    };
+    let [ours, _, theirs] = &roots;
+    for (ends, expected) in [
+        (
+            go([&settings; 3], [ours, ours, theirs]),
+            "an input of rank 2, on this machine: expected text.txt of CRC-64",
+        ),
+        (
+            go([&settings, &other, &settings], [ours; 3]),
+            "the configuration of rank 1, on this machine: expected batch = 4, as rank 0 has",
+        ),
+    ] {
+        let said = ends[0].as_ref().unwrap_err().to_string();
+        assert!(said.contains(expected), "{said}");
+        assert_eq!(ends[1..], [Err(Error::Elsewhere), Err(Error::Elsewhere)]);
+        assert!(!out.join("config.toml").exists(), "a run was begun");
+    }
+    assert_eq!(go([&settings; 3], [ours; 3]), [Ok(()), Ok(()), Ok(())]);
+    let timings = fs::read_to_string(out.join("timings.jsonl")).unwrap();
+    let timing: serde_json::Value = serde_json::from_str(timings.lines().next().unwrap()).unwrap();
+    assert_eq!((&timing["stage"], &timing["ranks"]), (&"pretrain".into(), &3.into()));
+    let waited = timing["waited"].as_array().unwrap();
+    let is_share = |share: &serde_json::Value| (0.0..=1.0).contains(&share.as_f64().unwrap());
+    assert!(waited.len() == 3 && waited.iter().all(is_share), "{timing}");
+    // Ten updates, each of three or four micro-batches: as often the gradient is handed on, and once more at the end.
+    // (Of the table of tokens only some rows are.)
+    let gradient = fs::metadata(out.join("pretrain/model.safetensors")).unwrap().len();
+    let sent = timing["sent_bytes"].as_u64().unwrap();
+    assert!((10 * 3 * gradient..10 * 6 * gradient).contains(&sent), "{sent} bytes for {gradient}");
+}
+
+#[test]
 fn what_the_first_rank_cannot_do_ends_all() {
     let settings = tiny(&[]);
     let out = tempfile::tempdir().unwrap();

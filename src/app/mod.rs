@@ -76,6 +76,7 @@ fn explain(words: &clap::Error) -> Result<ExitCode> {
 /// # Errors
 /// The command's own.
 pub fn run(cli: Cli) -> Result<()> {
+    ranks::check_command(&cli.command)?;
     // Everything runs on the pool's threads: a product asked for from outside would first have to be handed
     // over, and would not find the working memory that the pool's threads keep.
     let threads = cli.threads.map(|asked| at_most(asked, std::thread::available_parallelism()));

@@ -1,40 +1,71 @@
 //! The ranks that this process belongs to: those of an MPI job if a launcher has started it, or it alone.
 
+use super::args::Command;
 use crate::error::{Error, Result};
-use crate::ranks::{Alone, Ranks};
+use crate::ranks::{Alone, Ranks, launched};
 
 /// The ranks of this process. The first call begins MPI where there is a launcher.
 ///
 /// # Errors
-/// [`Error::Device`] without an MPI library that can be used, and in a build without the feature `mpi`.
+/// [`Error::Device`] without an MPI library that can be used, and in a build without the feature `mpi`, if a launcher has
+/// started several processes.
 pub fn of_this_process() -> Result<&'static dyn Ranks> {
-    #[cfg(feature = "mpi")]
-    if let Some(mpi) = job::begun()? {
-        return Ok(mpi);
+    let Some(size) = launched() else { return Ok(&Alone) };
+    let job = job::begun();
+    match job {
+        Ok(ranks) => Ok(ranks),
+        // A launcher's only process needs nobody.
+        Err(_) if size == 1 => Ok(&Alone),
+        Err(error) => Err(error),
     }
-    if !cfg!(feature = "mpi") && crate::ranks::is_launched() {
-        let hint =
-            "cargo build --release --features mpi makes one; without a launcher one process makes the run";
-        return Err(Error::device(
-            "a build with the feature `mpi`, as MPI started it",
-            "one without it",
-            hint,
-        ));
+}
+
+/// Refuses commands that several processes would only do several times over.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_command(command: &Command) -> Result<()> {
+    match (command, launched()) {
+        (Command::Run(_) | Command::Demo(_) | Command::Doctor, _) | (_, None | Some(1)) => Ok(()),
+        (_, Some(several)) => {
+            let hint =
+                "of these processes each would do the same; `run`, `demo` and `doctor` are for several";
+            Err(Error::usage("the command", "one process", format!("{several} processes of MPI"), hint))
+        }
     }
-    Ok(&Alone)
+}
+
+/// The MPI library in use, if there is one.
+pub fn library() -> Option<&'static str> {
+    job::library()
 }
 
 /// Ends what this process has to do with other ranks, and says what went wrong, if something did: one rank of all says
 /// it, and ends them.
 pub fn end(result: &Result<()>, say: impl Fn(&Error)) {
-    #[cfg(feature = "mpi")]
-    if let Some(mpi) = job::own() {
-        return job::end(mpi, result, say);
-    }
-    result.as_ref().err().into_iter().for_each(say);
+    job::end(result, say);
 }
 
-#[cfg(feature = "mpi")]
+#[cfg(not(all(feature = "mpi", unix)))]
+mod job {
+    use super::{Error, Ranks, Result};
+
+    pub fn begun() -> Result<&'static dyn Ranks> {
+        let hint =
+            "cargo build --release --features mpi makes one; without a launcher one process makes the run";
+        Err(Error::device("a build with the feature `mpi`, as MPI started it", "one without it", hint))
+    }
+
+    pub fn library() -> Option<&'static str> {
+        None
+    }
+
+    pub fn end(result: &Result<()>, say: impl Fn(&Error)) {
+        result.as_ref().err().into_iter().for_each(say);
+    }
+}
+
+#[cfg(all(feature = "mpi", unix))]
 mod job {
     use std::sync::OnceLock;
     use std::thread::sleep;
@@ -42,22 +73,41 @@ mod job {
 
     use super::{Error, Ranks, Result};
     use crate::ranks::mpi::Mpi;
+    use crate::run::first::texts;
     use crate::run::stderr::say as tell;
 
-    static JOB: OnceLock<Result<Option<&'static Mpi>>> = OnceLock::new();
+    static JOB: OnceLock<Result<&'static Mpi>> = OnceLock::new();
+    static HOSTS: OnceLock<Vec<String>> = OnceLock::new();
 
-    pub fn begun() -> Result<Option<&'static Mpi>> {
-        JOB.get_or_init(Mpi::start).clone()
+    pub fn begun() -> Result<&'static dyn Ranks> {
+        let mpi = JOB.get_or_init(|| Mpi::start(accuse)).clone()?;
+        HOSTS.get_or_init(|| texts(mpi, mpi.host()));
+        Ok(mpi)
     }
 
-    pub fn own() -> Option<&'static Mpi> {
-        JOB.get().and_then(|job| job.as_ref().ok().copied().flatten())
+    fn own() -> Option<&'static Mpi> {
+        JOB.get().and_then(|job| job.as_ref().ok().copied())
+    }
+
+    pub fn library() -> Option<&'static str> {
+        own().map(Mpi::library)
+    }
+
+    /// Says who keeps the others waiting.
+    fn accuse(ranks: &[usize]) {
+        let host = |rank: usize| HOSTS.get().and_then(|hosts| hosts.get(rank)).map_or("?", String::as_str);
+        let named: Vec<String> = ranks.iter().map(|&rank| format!("rank {rank} on {}", host(rank))).collect();
+        tell(format_args!("{}: the other ranks have waited for a minute", named.join(", ")));
     }
 
     /// How long a rank waits for the first one to say the same.
     const PATIENCE: Duration = Duration::from_secs(2);
 
-    pub fn end(mpi: &Mpi, result: &Result<()>, say: impl Fn(&Error)) {
+    pub fn end(result: &Result<()>, say: impl Fn(&Error)) {
+        let Some(mpi) = own() else {
+            result.as_ref().err().into_iter().for_each(say);
+            return;
+        };
         match result {
             // All ranks have ended, or stopped after the same step.
             Ok(()) => mpi.end(),
@@ -72,7 +122,7 @@ mod job {
                     sleep(PATIENCE);
                 }
                 if !matches!(error, Error::Elsewhere) {
-                    tell(format_args!("rank {} of {}:", mpi.rank(), mpi.size()));
+                    tell(format_args!("rank {} of {}, on {}:", mpi.rank(), mpi.size(), mpi.host()));
                     say(error);
                 }
                 mpi.abort(error.exit_code());

@@ -373,6 +373,7 @@ macro_rules! host_engine {
                 temperature: f32,
                 outputs: Outputs,
                 gradient: Option<(&[f32], &mut Vec<f32>)>,
+                relay: Option<&mut dyn Relayed>,
                 work: &mut Self::Head,
             ) {
                 let (c, offsets, precision) = (rows.width(Name::Hidden), rows.offsets, w.precision());
@@ -403,6 +404,7 @@ macro_rules! host_engine {
                         offsets,
                         temperature,
                         slopes,
+                        relay,
                         work,
                     ),
                 }

@@ -228,6 +228,7 @@ pub trait Engine: Copy + Send + Sync + 'static {
     /// Log-probs (nats) and entropies of the targets, both (targets), under `softmax(hidden W^T / temperature)`, W
     /// (V, C) at `at`. With `gradient`, which gives the loss's slope in each log-prob, at once the way back:
     /// `DHidden += dlogits W`, `dW += dlogits^T hidden`, `dlogits[v] = slope (1[v = token] - p[v]) / temperature`.
+    /// With `relay`, W's sums come from there and go there, piece by piece.
     fn log_probs(
         &self,
         rows: &mut Self::Rows<'_>,
@@ -237,6 +238,7 @@ pub trait Engine: Copy + Send + Sync + 'static {
         temperature: f32,
         outputs: Outputs,
         gradient: Option<(&[f32], &mut Self::Buffer)>,
+        relay: Option<&mut dyn Relayed>,
         work: &mut Self::Head,
     );
     /// `values[i] = hidden[rows of targets[i]] . w`, w (C) at `at`.

@@ -1,13 +1,14 @@
 //! The gradient of a loss: forward, the loss's slopes in the outputs, and the way back.
 
 use alloc::vec;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::layout::{Head, Layout};
 use super::network::{Memory, Network};
-use super::relay::Relay;
+use super::relay::{Relay, TokensRead};
 use super::sequence::{Loss, Sequence};
-use crate::engine::{Dropout, Engine};
+use crate::engine::{Dropout, Engine, Relayed, pieces};
 
 /// The gradient of all parameters, in one flat buffer like theirs.
 pub struct Gradients<E: Engine> {
@@ -19,6 +20,8 @@ pub struct Gradients<E: Engine> {
     lookup: Option<E::Buffer>,
     /// Who adds what, where the network has several ranks.
     pub(super) relay: Relay,
+    /// In the micro-batches that are added so far, of all ranks.
+    pub(super) tokens_read: TokensRead,
 }
 
 impl<E: Engine> Gradients<E> {
@@ -30,6 +33,7 @@ impl<E: Engine> Gradients<E> {
             flat: engine.buffer(vec![0.0; layout.len]),
             lookup: tied.then(|| engine.buffer(vec![0.0; layout.wte.len()])),
             relay: Relay { ranks: network.ranks(), before: 0 },
+            tokens_read: TokensRead::default(),
         }
     }
 
@@ -38,23 +42,39 @@ impl<E: Engine> Gradients<E> {
         engine.clear(&mut self.flat);
         self.lookup.iter_mut().for_each(|lookup| engine.clear(lookup));
         self.relay.before = 0;
+        self.tokens_read.clear();
     }
 
     /// Goes on with the chains of the parameters at `at`: every gradient is added here.
     pub(super) fn add(&mut self, e: &E, at: &Range<usize>, add: impl FnOnce(&mut E::Buffer)) {
-        self.relay.go_on(e, &mut self.flat, at, add);
+        let at = core::slice::from_ref(at);
+        self.relay.go_on(e, &mut self.flat, at, at, add);
     }
 
-    /// [`Gradients::add`] of the table of tokens, wherever its chains are: `add(buffer, where in it)`.
+    /// [`Gradients::add`] of the table of tokens, wherever its chains are: `add(buffer, where in it)`; the micro-batch reads
+    /// these tokens.
     pub(super) fn add_lookup(
         &mut self,
         e: &E,
         layout: &Layout,
+        tokens: &[u32],
         add: impl FnOnce(&mut E::Buffer, &Range<usize>),
     ) {
-        let relay = self.relay;
+        let (mut relay, mut rows) = (self.relay, [Vec::new(), Vec::new()]);
+        if relay.ranks.size() > 1 {
+            let start = self.lookup(layout).1.start;
+            rows[0] = self.tokens_read.rows(start, layout.width());
+            self.tokens_read.add(tokens);
+            rows[1] = self.tokens_read.rows(start, layout.width());
+        }
         let (table, at) = self.lookup(layout);
-        relay.go_on(e, table, &at, |table| add(table, &at));
+        relay.go_on(e, table, &rows[0], &rows[1], |table| add(table, &at));
+    }
+
+    /// Who else adds to the sums of a language model's head, and the sums.
+    pub(super) fn of_head(&mut self) -> (Option<&mut dyn Relayed>, &mut E::Buffer) {
+        let is_relayed = self.relay.ranks.size() > 1;
+        (is_relayed.then_some(&mut self.relay as &mut dyn Relayed), &mut self.flat)
     }
 
     fn lookup(&mut self, layout: &Layout) -> (&mut E::Buffer, Range<usize>) {
@@ -67,10 +87,14 @@ impl<E: Engine> Gradients<E> {
     /// Ends the accumulation of a step: all ranks have all of it, and the two shares of a tied embedding become one.
     pub fn finish(&mut self, engine: E, layout: &Layout) {
         let relay = self.relay;
-        layout.backward_order().for_each(|at| relay.end(&engine, &mut self.flat, &at));
-        let (table, at) = self.lookup(layout);
-        relay.end(&engine, table, &at);
-        relay.end(&engine, &mut self.flat, &layout.wpe);
+        if relay.ranks.size() > 1 {
+            let mut end = |at: Range<usize>| relay.end(&engine, &mut self.flat, &[at]);
+            pieces(&layout.head, layout.width()).chain(layout.backward_order()).for_each(&mut end);
+            let start = self.lookup(layout).1.start;
+            let read = self.tokens_read.rows(start, layout.width());
+            relay.end(&engine, self.lookup(layout).0, &read);
+            relay.end(&engine, &mut self.flat, core::slice::from_ref(&layout.wpe));
+        }
         if let Some(lookup) = &self.lookup {
             engine.add(&mut self.flat, &layout.wte, lookup);
         }

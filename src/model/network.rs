@@ -343,15 +343,13 @@ impl<E: Engine> Network<E> {
                 e.clear_rows(rows, Name::DHidden);
             }
             let at = &layout.head;
-            let mut language_model = |rows, outputs, gradient: Option<(&[f32], &mut E::Buffer)>| {
-                let outputs = Outputs { log_probs: outputs, entropies: &mut entropies[..n] };
-                let work = work.as_mut().expect("a language model's");
-                e.log_probs(rows, &w, at, targets, temperature, outputs, gradient, work);
-            };
             match (head, gradients) {
-                (Head::LanguageModel, None) => language_model(rows, outputs, None),
-                (Head::LanguageModel, Some(gradients)) => {
-                    gradients.add(e, at, |flat| language_model(rows, outputs, Some((slopes, flat))));
+                (Head::LanguageModel, gradients) => {
+                    let outputs = Outputs { log_probs: outputs, entropies: &mut entropies[..n] };
+                    let (relay, sums) = gradients.map(Gradients::of_head).unzip();
+                    let (relay, gradient) = (relay.flatten(), sums.map(|sums| (slopes, sums)));
+                    let work = work.as_mut().expect("a language model's");
+                    e.log_probs(rows, &w, at, targets, temperature, outputs, gradient, relay, work);
                 }
                 (Head::Scalar, None) => e.scalars(rows, &w, at, targets, outputs),
                 (Head::Scalar, Some(gradients)) => {

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::gradients::{Differentiated, Gradients};
+use super::micro_batch::input_len;
 use super::network::{Memory, Network};
 use super::sampling::Response;
 use super::sequence::{Loss, Sequence};
@@ -24,13 +25,17 @@ impl<E: Engine> Network<E> {
         let (ranks, before) = (gradients.relay.ranks, gradients.relay.before);
         let (known, micro_batches) = (loss.known_slope(), self.micro_batches(batch, ranks.size()));
         let at_once = if known.is_some() { micro_batches.len().max(1) } else { ranks.size() };
-        let (mut number, mut slopes) = (before, Vec::new());
+        let (mut number, mut slopes, mut unread) = (before, Vec::new(), 0);
         for groups in micro_batches.chunks(at_once) {
             let own = |(number, _): &(usize, &Range<usize>)| gradients.relay.owner(*number) == ranks.rank();
             let own: Vec<(usize, &Range<usize>)> = (number..).zip(groups).filter(own).collect();
             let mut found = Vec::new();
             for &(number, groups) in &own {
                 gradients.relay.before = number;
+                for groups in &micro_batches[unread..number - before] {
+                    self.take_note(gradients, batch, groups);
+                }
+                unread = number - before;
                 self.forward(gradients, batch, groups, known);
                 let Memory { targets, outputs, .. } = self.take_memory();
                 found.extend_from_slice(&outputs[..targets.len()]);
@@ -56,6 +61,13 @@ impl<E: Engine> Network<E> {
             }
         }
         gradients.relay.before = number;
+        micro_batches[unread..].iter().for_each(|groups| self.take_note(gradients, batch, groups));
+    }
+
+    /// Takes note of the tokens that a micro-batch reads, whoever adds it.
+    fn take_note(&self, gradients: &mut Gradients<E>, batch: &Differentiated, groups: &Range<usize>) {
+        let inputs = |sequence: &Sequence| input_len(sequence, self.head);
+        batch.of(groups).iter().for_each(|s| gradients.tokens_read.add(&s.tokens[..inputs(s)]));
     }
 }
 

@@ -60,7 +60,9 @@ impl<E: Engine> Network<E> {
             block.parameters_backward(e, rows, gradients);
         }
         let rows = &mut a.rows(batch, 0);
-        gradients.add_lookup(e, layout, |table, at| e.embedding_backward(rows, DX, Index::Token, table, at));
+        gradients.add_lookup(e, layout, &batch.tokens, |table, at| {
+            e.embedding_backward(rows, DX, Index::Token, table, at);
+        });
         gradients.add(e, &layout.wpe, |flat| {
             e.embedding_backward(rows, DX, Index::Position, flat, &layout.wpe);
         });

@@ -4,9 +4,10 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use std::panic::resume_unwind;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::Lane;
+use super::{Lane, Traffic};
 
 /// Messages that have arrived.
 #[derive(Default)]
@@ -21,6 +22,9 @@ struct Inside {
     messages: [VecDeque<Vec<u32>>; 2],
     /// Whether the sender is gone.
     closed: bool,
+    traffic: Traffic,
+    /// Since when the owner waits, if it does.
+    waits: Option<Instant>,
 }
 
 /// The panic of a rank that waits for one that is gone.
@@ -29,7 +33,10 @@ pub(super) struct Deserted;
 impl Mailbox {
     /// Puts a message in.
     pub fn put(&self, lane: Lane, message: Vec<u32>) {
-        self.change(|inside| inside.messages[lane as usize].push_back(message));
+        self.change(|inside| {
+            inside.traffic.received += 4 * message.len() as u64;
+            inside.messages[lane as usize].push_back(message);
+        });
     }
 
     /// No more messages will come.
@@ -38,8 +45,22 @@ impl Mailbox {
     }
 
     fn change(&self, change: impl FnOnce(&mut Inside)) {
-        change(&mut self.inside.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.inside());
         self.changed.notify_all();
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What came, and how long it was waited for.
+    pub fn traffic(&self) -> Traffic {
+        self.inside().traffic
+    }
+
+    /// For how long its owner has been waiting, if it does.
+    pub fn waits(&self) -> Option<Duration> {
+        self.inside().waits.map(|since| since.elapsed())
     }
 
     /// Takes the next message; waits for it.
@@ -47,9 +68,12 @@ impl Mailbox {
     /// # Panics
     /// With [`Deserted`] if none will come.
     pub fn take(&self, lane: Lane) -> Vec<u32> {
-        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inside = self.inside();
         loop {
             if let Some(message) = inside.messages[lane as usize].pop_front() {
+                if let Some(since) = inside.waits.take() {
+                    inside.traffic.waited += since.elapsed().as_secs_f64();
+                }
                 return message;
             }
             if inside.closed {
@@ -57,6 +81,7 @@ impl Mailbox {
                 drop(inside);
                 resume_unwind(Box::new(Deserted));
             }
+            inside.waits.get_or_insert_with(Instant::now);
             inside = self.changed.wait(inside).unwrap_or_else(PoisonError::into_inner);
         }
     }

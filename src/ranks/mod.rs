@@ -18,19 +18,33 @@ use core::ops::Range;
 
 #[cfg(feature = "std")]
 mod mailbox;
-#[cfg(feature = "mpi")]
+#[cfg(all(feature = "mpi", unix))]
 pub mod mpi;
 #[cfg(feature = "std")]
 mod threads;
+#[cfg(all(feature = "mpi", unix))]
+mod watchdog;
 
 #[cfg(feature = "std")]
 pub use threads::Threads;
 
-/// Whether a launcher of MPI has started this process as one of several, or as the only one.
+/// As one of how many processes a launcher of MPI has started this one; none without a launcher. Some launchers do not
+/// say how many they start, which counts as one.
 #[cfg(feature = "std")]
-pub fn is_launched() -> bool {
+pub fn launched() -> Option<usize> {
+    launched_as(|name| std::env::var(name).ok())
+}
+
+#[cfg(feature = "std")]
+fn launched_as(variable: impl Fn(&str) -> Option<alloc::string::String>) -> Option<usize> {
     // Of Open MPI, of MPICH and its kin, and of Slurm with PMIx.
-    ["OMPI_COMM_WORLD_SIZE", "PMI_RANK", "PMIX_RANK"].iter().any(|name| std::env::var_os(name).is_some())
+    let launchers = [
+        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+        ("PMI_RANK", "PMI_SIZE"),
+        ("PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
+    ];
+    let (_, size) = launchers.into_iter().find(|(rank, _)| variable(rank).is_some())?;
+    Some(variable(size).and_then(|size| size.parse().ok()).unwrap_or(1))
 }
 
 /// What a message belongs to. Messages of one kind arrive in the order in which they were sent; those of the other may
@@ -41,6 +55,15 @@ pub enum Lane {
     Gradient,
     /// Whatever a rank found, or says.
     Findings,
+}
+
+/// What a rank's messages cost so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Traffic {
+    /// Seconds for which the rank had nothing to do but wait for a message.
+    pub waited: f64,
+    /// Bytes that it was sent.
+    pub received: u64,
 }
 
 /// One of the processes that make a run together.
@@ -56,6 +79,16 @@ pub trait Ranks: Send + Sync {
 
     /// The next message of the rank before; waits for it.
     fn receive(&self, lane: Lane) -> Vec<u32>;
+
+    /// The machine that it runs on.
+    fn host(&self) -> &str {
+        "this machine"
+    }
+
+    /// What its messages cost so far.
+    fn traffic(&self) -> Traffic {
+        Traffic::default()
+    }
 
     /// Whether it is the first one, which owns the files.
     fn is_first(&self) -> bool {
@@ -175,6 +208,41 @@ mod tests {
                 assert_eq!(bits, (0..size as u32).flat_map(of).collect::<Vec<u32>>());
             });
         }
+    }
+
+    #[test]
+    fn launchers_are_known_by_what_they_say() {
+        let of = |said: &[(&str, &str)]| {
+            launched_as(|name| {
+                said.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into())
+            })
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_SIZE", "4")]), Some(4));
+        assert_eq!(of(&[("PMI_RANK", "0"), ("PMI_SIZE", "3")]), Some(3));
+        assert_eq!(of(&[("PMIX_RANK", "0"), ("SLURM_STEP_NUM_TASKS", "5")]), Some(5));
+        // Where Slurm has started a shell, and in it this program.
+        assert_eq!(of(&[("SLURM_STEP_NUM_TASKS", "5")]), None);
+        assert_eq!(of(&[("PMIX_RANK", "0")]), Some(1));
+    }
+
+    #[test]
+    fn what_is_sent_and_waited_for_is_counted() {
+        let traffic = Threads::run(2, |ranks| {
+            if ranks.is_first() {
+                std::thread::sleep(core::time::Duration::from_millis(50));
+                ranks.send(Lane::Gradient, vec![0; 10]);
+                ranks.send(Lane::Findings, vec![0; 3]);
+            } else {
+                ranks.receive(Lane::Gradient);
+                ranks.receive(Lane::Findings);
+            }
+            ranks.traffic()
+        });
+        assert_eq!([traffic[0].received, traffic[1].received], [0, 4 * 13]);
+        assert_eq!(traffic[0].waited, 0.0);
+        assert!((0.03..5.0).contains(&traffic[1].waited), "{traffic:?}");
+        assert_eq!(Alone.traffic(), Traffic::default());
     }
 
     #[test]

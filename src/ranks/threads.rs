@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use super::mailbox::{Deserted, Mailbox};
-use super::{Lane, Ranks};
+use super::{Lane, Ranks, Traffic};
 
 /// A rank that is a thread.
 pub struct Threads {
@@ -73,5 +73,9 @@ impl Ranks for Threads {
 
     fn receive(&self, lane: Lane) -> Vec<u32> {
         self.own.take(lane)
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.own.traffic()
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use crate::error::{Error, Result};
-use crate::ranks::Ranks;
 use crate::run::{Plan, PlannedStage};
 use crate::settings::{Select, Settings};
 use crate::train::dataset::Dataset;
@@ -30,18 +29,6 @@ pub fn reward_model() -> Error {
 /// Comparisons are collected from the miniature's people; others come in files.
 pub fn world() -> Error {
     Error::usage("--stage collect", "the miniature, data.world = true", "data from files", "")
-}
-
-/// Benchmarks are not shared out, as what is known of them is written on the way.
-///
-/// # Errors
-/// [`Error::Usage`] for several ranks.
-pub fn one_rank(ranks: &dyn Ranks) -> Result<()> {
-    let hint = "the same command with --resume on one rank goes on from here";
-    match ranks.size() {
-        1 => Ok(()),
-        several => Err(Error::usage("evaluation.tasks", "one rank", format!("{several} ranks"), hint)),
-    }
 }
 
 /// Memory for every stage that is to run: what is plainly too large is said before the first.

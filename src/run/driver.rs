@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::directory::RunDirectory;
 use super::fingerprints::Fingerprints;
-use super::first::on_first;
+use super::first::{on_first, same_on_all};
 use super::hints;
 use super::metrics::{Metrics, Value};
 use super::progress::Progress;
@@ -17,7 +17,7 @@ use crate::checkpoint::{save_model_directory, write_atomic};
 use crate::engine::{Engine, check_devices};
 use crate::error::{Error, Result};
 use crate::model::Network;
-use crate::ranks::{Alone, Ranks};
+use crate::ranks::{Alone, Ranks, Traffic};
 use crate::settings::{Section, Settings};
 use crate::text::Tokenizer;
 
@@ -70,7 +70,10 @@ impl<'a> Run<'a> {
         progress: &'a mut dyn Progress,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
-        let directory = RunDirectory::open_among(ranks, path, &settings.to_toml(), resume)?;
+        let config = settings.to_toml();
+        same_on_all(ranks, "the program", concat!("version ", env!("CARGO_PKG_VERSION")))?;
+        same_on_all(ranks, "the configuration", &config)?;
+        let directory = RunDirectory::open_among(ranks, path, &config, resume)?;
         if resume && directory.is_new {
             progress.note(&format!("{}: no run to go on with, so this is its beginning", path.display()));
         }
@@ -89,8 +92,9 @@ impl<'a> Run<'a> {
     /// of a model directory whether a stage to come reads it.
     ///
     /// # Errors
-    /// Those of [`Fingerprints::go_on_with`].
+    /// Those of [`Fingerprints::go_on_with`]; [`Error::Usage`] if the ranks do not read the same.
     pub fn take_inputs(&mut self, found: Fingerprints, needed: impl Fn(&str) -> bool) -> Result<()> {
+        same_on_all(self.ranks(), "an input", &found.to_string())?;
         let completed = &mut self.directory.completed;
         let (begun, this) = (!completed.stages.is_empty(), env!("CARGO_PKG_VERSION"));
         if !begun {
@@ -158,7 +162,7 @@ impl<'a> Run<'a> {
     ) -> Result<Option<Network<S::Engine>>> {
         let (name, total) = (id.name(), stage.steps());
         self.progress.stage(name, total);
-        let (started, mut tokens) = (Instant::now(), 0);
+        let (started, before, mut tokens) = (Instant::now(), self.ranks().traffic(), 0);
         let (mut first, mut losses) = (0, RecentLosses::default());
         if let Some(mut saved) = self.resume(name)? {
             losses = self.recall(&saved)?;
@@ -187,9 +191,11 @@ impl<'a> Run<'a> {
         }
         let mut finished = stage.finish()?;
         let network = finished.network.take();
+        let seconds = started.elapsed().as_secs_f64();
+        let messages = messages_since(self.ranks(), &before, seconds);
         on_first(self.ranks(), || {
             self.finish(id, tokenizer, finished, network.as_ref())?;
-            self.log_time(id, started.elapsed().as_secs_f64(), tokens)
+            self.log_time(id, seconds, tokens, messages)
         })?;
         self.directory.follow();
         self.progress.finish();
@@ -326,11 +332,18 @@ impl<'a> Run<'a> {
         Ok(found)
     }
 
-    fn log_time(&self, stage: StageId, seconds: f64, tokens: u64) -> Result<()> {
+    /// What the clock says of a stage, and of several ranks what their messages took.
+    fn log_time(
+        &self,
+        stage: StageId,
+        seconds: f64,
+        tokens: u64,
+        messages: Vec<(&str, Value)>,
+    ) -> Result<()> {
         let planned = self.planned.iter().find(|(id, _)| *id == stage).map_or(0.0, |(_, flops)| *flops);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let mut timings = Metrics::append(&self.directory.path.join("timings.jsonl"))?;
-        let fields = [
+        let mut fields = vec![
             ("seconds", Value::F64(seconds)),
             ("tokens", Value::Count(tokens)),
             ("tokens_per_second", Value::F64(tokens as f64 / seconds.max(1e-9))),
@@ -339,10 +352,30 @@ impl<'a> Run<'a> {
             ("planned_flops", Value::F64(planned)),
             ("ended", Value::Count(now.map_or(0, |since| since.as_secs()))),
         ];
+        fields.extend(messages);
         timings.record(stage.name(), 0, &fields)
     }
 
     fn metrics(&mut self) -> &mut Metrics {
         self.metrics.as_mut().expect("opened when a stage begins")
     }
+}
+
+/// How many ranks there are, for which share of so many seconds each of them waited since `before`, and the bytes that
+/// all were sent. All must call it.
+fn messages_since(ranks: &dyn Ranks, before: &Traffic, seconds: f64) -> Vec<(&'static str, Value)> {
+    if ranks.size() == 1 {
+        return Vec::new();
+    }
+    let Traffic { waited, received } = ranks.traffic();
+    let (waited, received) = ((waited - before.waited) / seconds.max(1e-9), received - before.received);
+    let mine = vec![(waited as f32).to_bits(), received as u32, (received >> 32) as u32];
+    let all = ranks.gather(mine);
+    let waited = all.iter().map(|words| f64::from(f32::from_bits(words[0]))).collect();
+    let received = all.iter().map(|words| u64::from(words[2]) << 32 | u64::from(words[1])).sum();
+    vec![
+        ("ranks", Value::Count(all.len() as u64)),
+        ("waited", Value::List(waited)),
+        ("sent_bytes", Value::Count(received)),
+    ]
 }

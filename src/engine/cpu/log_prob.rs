@@ -8,7 +8,7 @@ use core::ops::Range;
 use crate::engine::cpu::depth::Depth;
 use crate::engine::cpu::gemm::gemm;
 use crate::engine::cpu::reduce;
-use crate::engine::{Init, Matrix, Outputs, Precision, Summary, Target};
+use crate::engine::{Init, Matrix, Outputs, Precision, Relayed, Summary, Target, pieces};
 use crate::num::math::{exp, fma, ln};
 use crate::num::par;
 use crate::num::simd::{LANES, halving_sum};
@@ -84,6 +84,7 @@ pub fn forward_backward(
     sequences: &[usize],
     temperature: f32,
     slopes: &[f32],
+    mut relay: Option<&mut dyn Relayed>,
     work: &mut Workspace,
 ) {
     assert_eq!(slopes.len(), targets.len(), "{} slopes, {} targets", slopes.len(), targets.len());
@@ -103,10 +104,46 @@ pub fn forward_backward(
             let sum = &mut dhidden[target.row as usize * c..][..c];
             sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
         }
-        let (dlogits, hidden) = (Matrix::transposed(dlogits, vocab), Matrix::new(&work.hidden[..n * c], c));
+        let hidden = Matrix::new(&work.hidden[..n * c], c);
+        let (begins, ends) = (chunk.start == 0, chunk.end == slopes.len());
         let rows = Depth::runs(&work.offsets).part(chunk);
-        gemm(precision, vocab, c, rows, dlogits, hidden, Init::Accumulate, dweight);
+        let mut piece = |at: Range<usize>, relay: Option<&mut dyn Relayed>| {
+            let of_piece = Matrix::transposed(&dlogits[at.start / c..], vocab);
+            let sums = &mut dweight[at];
+            let add = |sums: &mut [f32]| {
+                gemm(precision, sums.len() / c, c, rows, of_piece, hidden, Init::Accumulate, sums);
+            };
+            match relay {
+                None => add(sums),
+                Some(relay) => relayed(relay, sums, begins, ends, add),
+            }
+        };
+        match &mut relay {
+            None => piece(0..vocab * c, None),
+            Some(relay) => pieces(&(0..vocab * c), c).for_each(|at| piece(at, Some(&mut **relay))),
+        }
     });
+    // Without a target there is nothing to add, but others to hand it on to.
+    if let (Some(relay), true) = (relay, targets.is_empty()) {
+        pieces(&(0..vocab * c), c).for_each(|at| relayed(relay, &mut dweight[at], true, true, |_| ()));
+    }
+}
+
+/// Adds to sums that others add to before and after, in the first and in the last chunk of our own.
+fn relayed(
+    relay: &mut dyn Relayed,
+    sums: &mut [f32],
+    begins: bool,
+    ends: bool,
+    add: impl FnOnce(&mut [f32]),
+) {
+    if begins {
+        relay.take_over(sums.len()).iter().for_each(|before| sums.copy_from_slice(before));
+    }
+    add(sums);
+    if ends {
+        relay.hand_on(sums.to_vec());
+    }
 }
 
 /// What the logits are made of: hidden (N, C), weight (V, C).
