@@ -1,8 +1,11 @@
 //! The ranks that this process belongs to: those of an MPI job if a launcher has started it, or it alone.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use super::args::Command;
 use crate::error::{Error, Result};
-use crate::ranks::{Alone, Ranks, launched};
+use crate::ranks::{Alone, Launched, Ranks, launched};
 
 /// The ranks of this process. The first call begins MPI where there is a launcher.
 ///
@@ -10,9 +13,8 @@ use crate::ranks::{Alone, Ranks, launched};
 /// [`Error::Device`] without an MPI library that can be used, and in a build without the feature `mpi`, if a launcher has
 /// started several processes.
 pub fn of_this_process() -> Result<&'static dyn Ranks> {
-    let Some(size) = launched() else { return Ok(&Alone) };
-    let job = job::begun();
-    match job {
+    let Some(Launched { size, .. }) = launched() else { return Ok(&Alone) };
+    match job::begun() {
         Ok(ranks) => Ok(ranks),
         // A launcher's only process needs nobody.
         Err(_) if size == 1 => Ok(&Alone),
@@ -26,12 +28,12 @@ pub fn of_this_process() -> Result<&'static dyn Ranks> {
 /// [`Error::Usage`].
 pub fn check_command(command: &Command) -> Result<()> {
     match (command, launched()) {
-        (Command::Run(_) | Command::Demo(_) | Command::Doctor, _) | (_, None | Some(1)) => Ok(()),
-        (_, Some(several)) => {
-            let hint =
-                "of these processes each would do the same; `run`, `demo` and `doctor` are for several";
-            Err(Error::usage("the command", "one process", format!("{several} processes of MPI"), hint))
+        (Command::Run(_) | Command::Demo(_) | Command::Doctor, _) => Ok(()),
+        (_, Some(Launched { size, .. })) if size > 1 => {
+            let hint = "each of them would do the same; `run`, `demo` and `doctor` are for several";
+            Err(Error::usage("the command", "one process", format!("{size} processes of MPI"), hint))
         }
+        _ => Ok(()),
     }
 }
 
@@ -40,9 +42,15 @@ pub fn library() -> Option<&'static str> {
     job::library()
 }
 
+/// How long a rank waits for the first one to say the same.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Ends what this process has to do with other ranks, and says what went wrong, if something did: one rank of all says
 /// it, and ends them.
 pub fn end(result: &Result<()>, say: impl Fn(&Error)) {
+    if result.is_err() && launched().is_some_and(|launched| launched.rank > 0) {
+        sleep(PATIENCE);
+    }
     job::end(result, say);
 }
 
@@ -68,8 +76,6 @@ mod job {
 #[cfg(all(feature = "mpi", unix))]
 mod job {
     use std::sync::OnceLock;
-    use std::thread::sleep;
-    use std::time::Duration;
 
     use super::{Error, Ranks, Result};
     use crate::ranks::mpi::Mpi;
@@ -100,9 +106,6 @@ mod job {
         tell(format_args!("{}: the other ranks have waited for a minute", named.join(", ")));
     }
 
-    /// How long a rank waits for the first one to say the same.
-    const PATIENCE: Duration = Duration::from_secs(2);
-
     pub fn end(result: &Result<()>, say: impl Fn(&Error)) {
         let Some(mpi) = own() else {
             result.as_ref().err().into_iter().for_each(say);
@@ -118,9 +121,6 @@ mod job {
                 mpi.end();
             }
             Err(error) => {
-                if !mpi.is_first() {
-                    sleep(PATIENCE);
-                }
                 if !matches!(error, Error::Elsewhere) {
                     tell(format_args!("rank {} of {}, on {}:", mpi.rank(), mpi.size(), mpi.host()));
                     say(error);

@@ -28,23 +28,34 @@ mod watchdog;
 #[cfg(feature = "std")]
 pub use threads::Threads;
 
-/// As one of how many processes a launcher of MPI has started this one; none without a launcher. Some launchers do not
-/// say how many they start, which counts as one.
+/// What a launcher of MPI says of a process that it starts.
 #[cfg(feature = "std")]
-pub fn launched() -> Option<usize> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Launched {
+    /// Its number, from 0.
+    pub rank: usize,
+    /// Of how many.
+    pub size: usize,
+}
+
+/// As what a launcher of MPI has started this process; none without a launcher. Where the launcher does not say how many
+/// it starts, that counts as one.
+#[cfg(feature = "std")]
+pub fn launched() -> Option<Launched> {
     launched_as(|name| std::env::var(name).ok())
 }
 
 #[cfg(feature = "std")]
-fn launched_as(variable: impl Fn(&str) -> Option<alloc::string::String>) -> Option<usize> {
+fn launched_as(variable: impl Fn(&str) -> Option<alloc::string::String>) -> Option<Launched> {
     // Of Open MPI, of MPICH and its kin, and of Slurm with PMIx.
     let launchers = [
         ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
         ("PMI_RANK", "PMI_SIZE"),
         ("PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
     ];
-    let (_, size) = launchers.into_iter().find(|(rank, _)| variable(rank).is_some())?;
-    Some(variable(size).and_then(|size| size.parse().ok()).unwrap_or(1))
+    let number = |name| variable(name).and_then(|text| text.parse().ok());
+    let (rank, size) = launchers.into_iter().find(|(rank, _)| variable(rank).is_some())?;
+    Some(Launched { rank: number(rank).unwrap_or(0), size: number(size).unwrap_or(1) })
 }
 
 /// What a message belongs to. Messages of one kind arrive in the order in which they were sent; those of the other may
@@ -218,12 +229,13 @@ mod tests {
             })
         };
         assert_eq!(of(&[]), None);
-        assert_eq!(of(&[("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_SIZE", "4")]), Some(4));
-        assert_eq!(of(&[("PMI_RANK", "0"), ("PMI_SIZE", "3")]), Some(3));
-        assert_eq!(of(&[("PMIX_RANK", "0"), ("SLURM_STEP_NUM_TASKS", "5")]), Some(5));
+        let launched = |rank, size| Some(Launched { rank, size });
+        assert_eq!(of(&[("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_SIZE", "4")]), launched(2, 4));
+        assert_eq!(of(&[("PMI_RANK", "0"), ("PMI_SIZE", "3")]), launched(0, 3));
+        assert_eq!(of(&[("PMIX_RANK", "1"), ("SLURM_STEP_NUM_TASKS", "5")]), launched(1, 5));
         // Where Slurm has started a shell, and in it this program.
         assert_eq!(of(&[("SLURM_STEP_NUM_TASKS", "5")]), None);
-        assert_eq!(of(&[("PMIX_RANK", "0")]), Some(1));
+        assert_eq!(of(&[("PMIX_RANK", "0")]), launched(0, 1));
     }
 
     #[test]

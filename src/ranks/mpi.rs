@@ -19,6 +19,7 @@ use core::ptr;
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::env;
+use std::error::Error as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 
@@ -204,7 +205,7 @@ impl Calls {
             match unsafe { Library::open(Some(name), RTLD_NOW | RTLD_GLOBAL) } {
                 // SAFETY: the library is an MPI library by its name, and this thread makes all calls.
                 Ok(library) => return unsafe { Calls::begin(library, name) }.map_err(wrong),
-                Err(error) => reasons.push(error.to_string()),
+                Err(error) => reasons.push(error.source().map_or(error.to_string(), ToString::to_string)),
             }
         }
         Err(wrong(reasons.join("; ")))

@@ -1,8 +1,8 @@
 //! What is kept is kept once, and survives.
 
-use std::slice;
 use super::super::record::tests::{item, record};
 use super::*;
+use std::slice;
 
 fn ranking() -> Answer {
     Answer::Ranking { ranks: vec![1, 2] }
