@@ -5,7 +5,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+#[cfg(all(feature = "mpi", unix))]
+use std::time::Duration;
+use std::time::Instant;
 
 use super::{Lane, Traffic};
 
@@ -59,6 +61,7 @@ impl Mailbox {
     }
 
     /// For how long its owner has been waiting, if it does.
+    #[cfg(all(feature = "mpi", unix))]
     pub fn waits(&self) -> Option<Duration> {
         self.inside().waits.map(|since| since.elapsed())
     }

@@ -137,7 +137,10 @@ pub trait Ranks: Send + Sync {
 
     /// Whether one of the ranks says so. All must call it.
     fn any(&self, mine: bool) -> bool {
-        self.size() == 1 && mine || self.gather(vec![u32::from(mine)]).iter().any(|said| said[0] != 0)
+        match self.size() {
+            1 => mine,
+            _ => self.gather(vec![u32::from(mine)]).iter().any(|said| said[0] != 0),
+        }
     }
 
     /// The numbers of all ranks, those of the first rank first. All must call it.

@@ -517,11 +517,17 @@ impl Engine for Cuda {
         targets: &[Target],
         temperature: f32,
         outputs: Outputs,
-        gradient: Option<(&[f32], &mut Buffer)>,
+        mut gradient: Option<(&[f32], &mut Buffer)>,
         mut relay: Option<&mut dyn Relayed>,
         work: &mut Head,
     ) {
         let (c, precision) = (rows.width(Name::Hidden), w.precision);
+        // While nobody waits for the device: what a rank is given may come from one that needs it.
+        if let (Some(relay), Some((_, gradients))) = (&mut relay, &mut gradient) {
+            for at in pieces(at, c) {
+                relay.take_over(at.len()).iter().for_each(|before| self.write(gradients, &at, before));
+            }
+        }
         let vocab = at.len() / c;
         let (target_rows, tokens) = words(targets);
         let [hidden, dhidden, logits] =
@@ -565,32 +571,14 @@ impl Engine for Cuda {
                 let (a, b) = (Operand::transposed(logits, vocab), Operand::new(hidden, c));
                 let mut dweight = Product::new([vocab, c, n], a, b, Start::Accumulate, precision);
                 dweight.runs(runs_at, runs.len() - 1);
-                if let (Some(relay), 0) = (&mut relay, start) {
-                    for at in pieces(at, c) {
-                        let before = relay.take_over(at.len());
-                        before.iter().for_each(|before| device.write(gradients.at(at.start), before));
-                    }
-                }
                 dweight.launch(&mut device, &self.0.info, Address(gradients.at(at.start)));
-                if let (Some(relay), true) = (&mut relay, end == targets.len()) {
-                    for at in pieces(at, c) {
-                        let mut sums = vec![0.0; at.len()];
-                        device.read(gradients.at(at.start), &mut sums, f32::NAN);
-                        relay.hand_on(sums);
-                    }
-                }
             }
             device.read(log_probs, &mut outputs.log_probs[start..end], f32::NAN);
             device.read(entropies, &mut outputs.entropies[start..end], f32::NAN);
             start = end;
         }
-        if let (Some(relay), Some((_, gradients)), true) = (relay, gradient, targets.is_empty()) {
-            // Nothing to add, but others to hand it on to.
-            for at in pieces(at, c) {
-                let before = relay.take_over(at.len());
-                before.iter().for_each(|before| self.write(gradients, &at, before));
-                relay.hand_on(self.read(gradients, &at));
-            }
+        if let (Some(relay), Some((_, gradients))) = (relay, &gradient) {
+            pieces(at, c).for_each(|at| relay.hand_on(self.read(gradients, &at)));
         }
     }
     fn scalars(
