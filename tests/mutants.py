@@ -177,7 +177,7 @@ MUTANTS = [
         # Several ranks.
         ("ranks_chains_begin_anew", "src/model/relay.rs", "(«self.before > 0»).then", "self.before > 1", "exact_ranks gradients"),
         ("ranks_forget_rows", "src/model/shared_out.rs", "«micro_batches[unread..]».iter()", "micro_batches[..0]", "exact_ranks gradients"),
-        ("ranks_hand_the_head_on_early", "src/engine/cpu/log_prob.rs", "let (begins, ends) = (chunk.start == 0, «chunk.end == slopes.len()»);", "chunk.start == 0", "exact_ranks gradients_of_more"),
+        ("ranks_head_anew_without_the_slope_of_the_token", "src/engine/cpu/log_prob.rs", "to_gradient(t, p, «token»);", "None", "exact_ranks gradients_of_more"),
         ("ranks_take_any_data", "src/run/first.rs", "find(|&rank| «of(rank).1 != expected»)", "false", "lib run::first"),
         ("ranks_all_ask_the_reward", "src/train/reward.rs", "let mine = if «ranks.is_first()» {", "true", "exact_ranks the_first_rank_alone"),
         ("ranks_waiting_not_counted", "src/ranks/mailbox.rs", "traffic.waited += «since.elapsed().as_secs_f64()»;", "0.0", "lib ranks::"),

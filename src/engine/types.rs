@@ -220,7 +220,9 @@ pub fn pieces(at: &Range<usize>, width: usize) -> impl Iterator<Item = Range<usi
 pub struct Summary {
     /// `m = max x`.
     pub max: f32,
-    /// `ln(sum of exp(x - m))`.
+    /// `sum of exp(x - m)`.
+    pub sum: f32,
+    /// Its logarithm.
     pub log_sum: f32,
     /// Entropy in nats: `ln(sum) - sum of p * (x - m)`.
     pub entropy: f32,

@@ -140,5 +140,5 @@ pub fn softmax(logits: &mut [f32], temperature: f32) -> Summary {
     let inverse = 1.0 / sum;
     logits.iter_mut().zip(&e).for_each(|(p, e)| *p = e * inverse);
     let log_sum = ln(sum);
-    Summary { max, log_sum, entropy: log_sum - weighted * inverse }
+    Summary { max, sum, log_sum, entropy: log_sum - weighted * inverse }
 }
