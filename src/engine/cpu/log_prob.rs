@@ -118,7 +118,7 @@ pub fn forward_backward(
             sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
         }
         let (hidden, rows) = (Matrix::new(&work.hidden[..n * c], c), Depth::runs(&work.offsets).part(chunk));
-        let mut add = |at: Range<usize>, sums: &mut [f32]| {
+        let add = |at: Range<usize>, sums: &mut [f32]| {
             let of_piece = Matrix::transposed(&dlogits[at.start / c..], vocab);
             gemm(precision, at.len() / c, c, rows, of_piece, hidden, Init::Accumulate, sums);
         };
