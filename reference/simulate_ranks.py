@@ -71,7 +71,8 @@ class Setup:
     micro_batch: int = 8192  # tokens
     head: str = "whole"  # of the head's gradient: whole, or in tiles, with logits that are kept or made again
     blocks: str = "whole"  # of the gradient of a block's matrix: whole, or in tiles
-    lookup: str = "whole"  # of the lookup's gradient: the whole table, or rows of tokens that occurred
+    lookup: str = "whole"  # of the lookup's gradient: whole, or in tiles
+    rows: str = "all"  # of the lookup's gradient: all, or those of tokens that have occurred
 
 
 def micro_batches(model, tokens, ranks, most):
@@ -148,45 +149,49 @@ class Step:
             free = sum(before + adding for before, adding, _ in way_back(model, tokens))
             self.now[rank] = now + free / setup.flops
             return []
-        rows = occurring(model.vocab, so_far) if setup.lookup == "occurring" else model.vocab
-        embeddings = [(0, 0, rows * model.width), (0, 0, model.context * model.width)]
+        rows = occurring(model.vocab, so_far) if setup.rows == "occurring" else model.vocab
+        lookup, positions = (0, 0, rows * model.width), (0, 0, model.context * model.width)
+        embeddings = [*(tiles(*lookup) if setup.lookup == "tiles" else [lookup]), positions]
         handed_on = []
         for place, (before, adding, count) in enumerate([*way_back(model, tokens, setup.head, setup.blocks), *embeddings]):
             now += before / setup.flops
-            for at, numbers in arrived[place] if arrived else []:
+            for at, numbers in arrived[place] if place < len(arrived) else []:
                 now = max(now, at) + self.copy(numbers)
             now += adding / setup.flops
-            messages = []
-            for start in range(0, count, MESSAGE):
-                numbers = min(MESSAGE, count - start)
-                now += self.copy(numbers)
-                messages.append((self.send(rank, now, numbers), numbers))
+            now, messages = self.hand_on(rank, now, count)
             handed_on.append(messages)
         self.now[rank] = now
         return handed_on
 
     def tell_losses(self, tokens):
         """All tell all the log-probs that they have found, round the ring, behind whatever is still on the lines."""
+        part = FOUR * tokens / self.ranks
         for _ in range(1, self.ranks):
-            arrives = [self.send(rank, self.now[rank], tokens / self.ranks) for rank in range(self.ranks)]
-            self.now = [max(self.now[rank], arrives[rank - 1]) for rank in range(self.ranks)]
+            self.line = [max(pair) + part / self.setup.line for pair in zip(self.line, self.now)]
+            self.now = [max(now, self.line[rank - 1] + self.setup.latency) for rank, now in enumerate(self.now)]
+        self.sent = [sent + (self.ranks - 1) * part for sent in self.sent]
 
     def go_round(self, last, arrived):
         """The finished sums, which the last rank has handed on already, go on to the one before it."""
         for behind in range(1, self.ranks):
-            rank = (last + behind) % self.ranks
-            handed_on = []
+            rank, handed_on = (last + behind) % self.ranks, []
             for at, numbers in arrived:
                 self.now[rank] = max(self.now[rank], at) + self.copy(numbers)
                 if behind + 1 < self.ranks:
-                    handed_on.append((self.send(rank, self.now[rank], numbers), numbers))
+                    handed_on += self.hand_on(rank, self.now[rank], numbers)[1]
             arrived = handed_on
 
-    def send(self, rank, now, numbers):
-        """When a message arrives. The rank itself goes on at once."""
-        self.sent[rank] += FOUR * numbers
-        self.line[rank] = max(self.line[rank], now) + FOUR * numbers / self.setup.line
-        return self.line[rank] + self.setup.latency
+    def hand_on(self, rank, now, count):
+        """When the rank has put so many numbers into messages, and the messages. It does not wait for its line."""
+        setup, line, messages = self.setup, self.line[rank], []
+        for start in range(0, count, MESSAGE):
+            numbers = min(MESSAGE, count - start)
+            now += self.copy(numbers)
+            line = (line if line > now else now) + FOUR * numbers / setup.line
+            messages.append((line + setup.latency, numbers))
+        self.line[rank] = line
+        self.sent[rank] += FOUR * count
+        return now, messages
 
     def copy(self, numbers):
         """Seconds to read and write a message's numbers."""
@@ -222,7 +227,7 @@ def bytes_sent(model, tokens, ranks, setup):
     so_far = [sum(parts[: number + 1]) for number in range(len(parts))]
 
     def chains(number):
-        rows = occurring(model.vocab, so_far[number]) if setup.lookup == "occurring" else model.vocab
+        rows = occurring(model.vocab, so_far[number]) if setup.rows == "occurring" else model.vocab
         return model.chains() - lookup + rows * model.width
 
     def of_rank(rank):
@@ -279,12 +284,12 @@ def check():
     assert near(Step(small, 128, 2, late).seconds, 1 + 1 + 1)
     for ranks in (2, 3, 5, 8):
         for tokens in (64, 128, 640, 1984):
-            for setup in (Setup(), Setup(head="again", lookup="occurring"), Setup(micro_batch=64, head="tiles", blocks="tiles")):
+            for setup in (Setup(), Setup(head="again", rows="occurring"), Setup(micro_batch=64, head="tiles", blocks="tiles", lookup="tiles")):
                 step = Step(small, tokens, ranks, setup)
                 assert all(map(near, step.sent, bytes_sent(small, tokens, ranks, setup))), (ranks, tokens)
                 total = len(micro_batches(small, tokens, ranks, setup.micro_batch)) + ranks - 2
                 total = FOUR * (total * small.chains() + (ranks - 1) * tokens)
-                assert setup.lookup == "occurring" or near(sum(step.sent), total)
+                assert setup.rows == "occurring" or near(sum(step.sent), total)
                 # No line and no rank does its work in less than its time, and a faster line makes no step slower.
                 assert step.seconds > max(step.sent) / setup.line
                 assert step.seconds > small.flops(tokens) / ranks / setup.flops
@@ -309,14 +314,15 @@ def main():
     parser.add_argument("--head", choices=["whole", "tiles", "again"], default="whole",
                         help="the head's gradient: in one piece; by vocabulary tile, from logits that were kept; or made again")
     parser.add_argument("--blocks", choices=["whole", "tiles"], default="whole", help="the gradient of a block's matrix")
-    parser.add_argument("--lookup", choices=["whole", "occurring"], default="whole",
-                        help="the lookup's gradient: all rows, or those of tokens that occurred")
+    parser.add_argument("--lookup", choices=["whole", "tiles"], default="whole", help="the lookup's gradient")
+    parser.add_argument("--rows", choices=["all", "occurring"], default="all",
+                        help="of the lookup's gradient: all, or those of tokens that have occurred")
     a = parser.parse_args()
     check()
     for name in a.model:
         model, tokens = MODELS[name]
         tokens = a.tokens or tokens
-        setup = Setup(a.flops, a.memory, math.inf, a.latency * 1e-6, a.micro_batch, a.head, a.blocks, a.lookup)
+        setup = Setup(a.flops, a.memory, math.inf, a.latency * 1e-6, a.micro_batch, a.head, a.blocks, a.lookup, a.rows)
         one = Step(model, tokens, 1, setup).seconds
         print(f"\n{name}, {tokens} tokens a step: {one:.2f} s on one rank. "
               "Efficiency of the ranks here, and of a ring all-reduce\n")
