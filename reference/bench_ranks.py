@@ -6,11 +6,12 @@
 
 The same steps of pretraining are made by one process of one thread and of two, by one rank under a launcher, and by two ranks
 of one thread each, which talk through shared memory or TCP. They take turns. `stage` is what the run's timings.jsonl says,
-`process` goes from its start to its end, launcher included; both are medians of the rounds, in seconds. A ratio is the
-median of the rounds' ratios of the stage's seconds.
+`process` goes from its start to its end, launcher included, and `processor` is what the processor gave to it meanwhile, which
+says more where others use the machine, too; they are medians of the rounds, in seconds. A ratio is the median of the
+rounds' ratios of the stage's seconds, and one by the processor's.
 
 Beside the two ranks stands what simulate_ranks.py says of them, with half the speed of the two threads for each rank. With
---cable the ranks are on two hosts, and no other case of ranks is measured.
+--cable the ranks are on two hosts, and no other case of ranks is measured; what went over the cable is counted, too.
 """
 
 import argparse
@@ -24,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from simulate_ranks import Model, Setup, Step
+from simulate_ranks import Model, Setup, Step, bytes_sent
 
 # Name: the shape with the smallest vocabulary that a tokenizer of ours has, heads, sequences of a step, steps.
 SIZES = {
@@ -64,6 +65,7 @@ ENVIRONMENT = {
 # One thread in each rank computes and another one moves messages; bound to a core, as two ranks are if nothing is said,
 # they would share it.
 UNBOUND = ["--bind-to", "none"]
+OVER_THE_CABLE = "2 ranks over the cable"
 
 
 def cases(a):
@@ -71,7 +73,7 @@ def cases(a):
     ranks = lambda n, *more: [a.mpirun, "-n", str(n), *UNBOUND, *more]
     alone = {"one process, 1 thread": ([], 1, None), "one process, 2 threads": ([], 2, "one process, 1 thread")}
     if a.cable:
-        return {**alone, "2 ranks over the cable": (ranks(2), 1, "one process, 2 threads")}
+        return {**alone, OVER_THE_CABLE: (ranks(2), 1, "one process, 2 threads")}
     return {
         **alone,
         "1 rank": (ranks(1), 1, "one process, 1 thread"),
@@ -80,17 +82,24 @@ def cases(a):
     }
 
 
+def over_the_cable():
+    """Bytes that this host has sent and received so far; none without a cable."""
+    counters = [Path(f"/sys/class/net/cable/statistics/{way}_bytes") for way in ("tx", "rx")]
+    return [int(counter.read_text()) if counter.exists() else 0 for counter in counters]
+
+
 def run(a, launcher, threads, config, out):
-    """Seconds of the stage, of the process, and of the processor on this host."""
+    """Seconds of the stage, of the process, and of the processor on this host; bytes sent and received."""
     usage = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
     command = [*launcher, a.binary.resolve(), "run", config, "--out", out, "--threads", threads, "--stage", "pretrain"]
-    start, before = time.perf_counter(), usage()
+    start, before, bytes_before = time.perf_counter(), usage(), over_the_cable()
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
     process, processor = time.perf_counter() - start, usage() - before
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(done.args)}: exit code {done.returncode}\n{done.stderr[-2000:]}")
     timing = json.loads((out / "timings.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    return timing["seconds"], process, processor
+    sent, received = (after - before for after, before in zip(over_the_cable(), bytes_before))
+    return timing["seconds"], process, processor, sent, received
 
 
 def measure(a, size, folder):
@@ -114,14 +123,15 @@ def measure(a, size, folder):
     middle = lambda name, of: statistics.median(sample[of] for sample in found[name])
     step = lambda name: middle(name, 0) / steps
     print(f"\n{size}: {steps} steps of {tokens} tokens, {a.rounds} rounds, load average {os.getloadavg()[0]:.0f}\n")
-    print("| case | stage | process | processor | compared with | ratio (least to most) |")
-    print("|---|---|---|---|---|---|")
+    print("| case | stage | process | processor | compared with | ratio (least to most) | by processor |")
+    print("|---|---|---|---|---|---|---|")
     for name, (_, _, other) in cases(a).items():
-        ratio = "| |"
+        ratio = "| | |"
         if other:
-            ratios = sorted(mine[0] / theirs[0] for mine, theirs in zip(found[name], found[other]))
-            ratio = f"| {other} | {statistics.median(ratios):.3f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) |"
-        print(f"| {name} | {middle(name, 0):.2f} | {middle(name, 1):.2f} | {middle(name, 2):.2f} {ratio}")
+            ratios = [sorted(mine[of] / theirs[of] for mine, theirs in zip(found[name], found[other])) for of in (0, 2)]
+            ratio, by_processor = (f"{statistics.median(all):.3f} ({all[0]:.2f} to {all[-1]:.2f})" for all in ratios)
+            ratio = f"| {other} | {ratio} | {by_processor} |"
+        print(f"| {name} | {middle(name, 0):.2f} | {middle(name, 1):.2f} | {middle(name, 2):.2f} {ratio}", flush=True)
 
     # Half of what two threads do together: two ranks share the machine in the same way.
     flops = model.flops(tokens) / step("one process, 2 threads") / 2
@@ -133,6 +143,11 @@ def measure(a, size, folder):
     for name in found:
         if name.startswith("2 ranks"):
             print(f"{name}: {step(name):.3f} s, {100 * (step(name) / simulated.seconds - 1):+.0f} %.")
+        if name == OVER_THE_CABLE:
+            for way, at, theirs in (("sent", 3, 0), ("received", 4, 1)):
+                formula, counted = bytes_sent(model, tokens, 2, setup)[theirs], middle(name, at) / steps
+                print(f"The first rank {way} {counted / 1e6:.2f} MB a step, headers, launcher and beginning included; by the "
+                      f"formula it is {formula / 1e6:.2f} MB.")
 
 
 def main():

@@ -256,6 +256,7 @@ def check():
     assert micro_batches(small, 640, 1, 200) == [192, 192, 192, 64]
     assert micro_batches(small, 640, 4, 8192) == [128] * 5
     assert micro_batches(small, 128, 4, 8192) == [64, 64]
+    assert micro_batches(Model(65, 2, 64, 2), 10, 3, 8192) == [4, 4, 2]
     assert occurring(10, 1) == 1 and occurring(10, 10**6) == 10
     # One rank takes its operations' time, and an update's.
     for setup in (Setup(), replace(ideal, head="again")):
@@ -272,6 +273,10 @@ def check():
             expected = (deep.flops(4096) / ranks + (ranks - 1) * product) / ideal.flops
             assert near(Step(deep, 4096, ranks, replace(ideal, blocks=blocks)).seconds, expected), (ranks, blocks)
         assert near(all_reduce(deep, 4096, ranks, ideal), deep.flops(4096) / ranks / ideal.flops)
+    # Logits that are made again are one product more.
+    again = replace(ideal, head="again")
+    more = Step(deep, 4096, 2, again).seconds - Step(deep, 4096, 2, ideal).seconds
+    assert math.isclose(more, 2 * 2048 * 65 * 512 / ideal.flops, rel_tol=1e-6)
     tiny = replace(ideal, blocks="tiles")
     assert 0.98 < efficiency(Step(deep, 4096, 2, tiny).seconds, deep, 4096, 2, tiny) < 1
     # A step by hand: two ranks with a micro-batch each and lines so slow that all else is nothing. Both lines are busy
@@ -282,6 +287,11 @@ def check():
     # By hand again: late by a latency each are the first one's sums, the second one's losses, and the question at the end.
     late = replace(ideal, flops=math.inf, latency=1.0)
     assert near(Step(small, 128, 2, late).seconds, 1 + 1 + 1)
+    # An all-reduce that nothing hides: each line carries two times the share of all but one rank, in two buckets here.
+    assert deep.parameters() > BUCKET
+    late = replace(ideal, flops=math.inf, line=1.0, latency=1.0)
+    expected = 2 * 3 * (FOUR * deep.parameters() / 4 + -(-deep.parameters() // BUCKET))
+    assert near(all_reduce(deep, 4096, 4, late), expected)
     for ranks in (2, 3, 5, 8):
         for tokens in (64, 128, 640, 1984):
             for setup in (Setup(), Setup(head="again", rows="occurring"), Setup(micro_batch=64, head="tiles", blocks="tiles", lookup="tiles")):
