@@ -69,7 +69,9 @@ class Setup:
     line: float = 0.9 * 10e9 / 8  # bytes a second from a rank to the next
     latency: float = 30e-6  # seconds
     micro_batch: int = 8192  # tokens
-    head: str = "whole"  # of the head's gradient: whole, or in tiles, with logits that are kept or made again
+    # Of the head's gradient: whole; in tiles, between the first and the last of the chunks of rows whose logits are held
+    # together (a chunk after the other adds to all tiles); in tiles from logits that are all kept, or made again.
+    head: str = "whole"
     blocks: str = "whole"  # of the gradient of a block's matrix: whole, or in tiles
     lookup: str = "whole"  # of the lookup's gradient: whole, or in tiles
     rows: str = "all"  # of the lookup's gradient: all, or those of tokens that have occurred
@@ -90,30 +92,47 @@ def occurring(vocab, tokens):
     return round(sum(1 - math.exp(-tokens / (k * total)) for k in range(1, vocab + 1)))
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of the way back: operations that need no sums, operations on the sums, and how many numbers these are. They are
+    taken over before and handed on after, unless another part does it."""
+
+    before: float
+    adding: float
+    count: int
+    takes_over: bool = True
+    hands_on: bool = True
+
+
 def way_back(model, tokens, head="whole", blocks="whole"):
-    """The way back through a micro-batch: operations that need no sums, operations on the sums, how many numbers they are."""
+    """The parts of the way back through a micro-batch, but for the embeddings."""
     v, c = model.vocab, model.width
     product = 2 * tokens * v * c
     if head == "whole":
-        yield 0, 3 * product, v * c
+        yield Part(0, 3 * product, v * c)
+    elif head == "chunks":
+        chunks = -(-tokens // min(max((16 << 20) // v, 16), 1024))
+        for chunk in range(chunks):
+            for tile in tiles(2 * product / chunks, product / chunks, v * c):
+                yield replace(tile, takes_over=chunk == 0, hands_on=chunk + 1 == chunks)
     else:
         yield from tiles(2 * product, product * (2 if head == "again" else 1), v * c)
-    yield 0, 0, 2 * c
+    yield Part(0, 0, 2 * c)
     for _ in range(model.layers):
         through = 24 * tokens * c * c + 2 * model.attention(tokens)
         for weights, biases in [(4, 1), (4, 4), (1, 1), (3, 3)]:
             matrix = through, 2 * tokens * weights * c * c, weights * c * c + biases * c
-            yield from tiles(*matrix) if blocks == "tiles" else [matrix]
+            yield from tiles(*matrix) if blocks == "tiles" else [Part(*matrix)]
             through = 0
-        yield 0, 0, 2 * c
-        yield 0, 0, 2 * c
+        yield Part(0, 0, 2 * c)
+        yield Part(0, 0, 2 * c)
 
 
 def tiles(before, adding, count):
     """A parameter in tiles of a message each."""
     for start in range(0, count, MESSAGE):
         tile = min(MESSAGE, count - start)
-        yield (before if start == 0 else 0), adding * tile / count, tile
+        yield Part(before if start == 0 else 0, adding * tile / count, tile)
 
 
 def update(model, setup):
@@ -146,20 +165,21 @@ class Step:
         forward = model.layers * (24 * tokens * model.width**2 + model.attention(tokens))
         now = self.now[rank] + forward / setup.flops
         if self.ranks == 1:
-            free = sum(before + adding for before, adding, _ in way_back(model, tokens))
+            free = sum(part.before + part.adding for part in way_back(model, tokens))
             self.now[rank] = now + free / setup.flops
             return []
         rows = occurring(model.vocab, so_far) if setup.rows == "occurring" else model.vocab
         lookup, positions = (0, 0, rows * model.width), (0, 0, model.context * model.width)
-        embeddings = [*(tiles(*lookup) if setup.lookup == "tiles" else [lookup]), positions]
-        handed_on = []
-        for place, (before, adding, count) in enumerate([*way_back(model, tokens, setup.head, setup.blocks), *embeddings]):
-            now += before / setup.flops
-            for at, numbers in arrived[place] if place < len(arrived) else []:
+        embeddings = [*(tiles(*lookup) if setup.lookup == "tiles" else [Part(*lookup)]), Part(*positions)]
+        handed_on, waiting = [], iter(arrived)
+        for part in [*way_back(model, tokens, setup.head, setup.blocks), *embeddings]:
+            now += part.before / setup.flops
+            for at, numbers in next(waiting, []) if part.takes_over else []:
                 now = max(now, at) + self.copy(numbers)
-            now += adding / setup.flops
-            now, messages = self.hand_on(rank, now, count)
-            handed_on.append(messages)
+            now += part.adding / setup.flops
+            if part.hands_on:
+                now, messages = self.hand_on(rank, now, part.count)
+                handed_on.append(messages)
         self.now[rank] = now
         return handed_on
 
@@ -203,12 +223,12 @@ def all_reduce(model, tokens, ranks, setup):
     and goes, when the way back ends."""
     own = micro_batches(model, tokens, ranks, setup.micro_batch)[::ranks]  # the first rank's, which has the most
     back = list(way_back(model, own[-1]))
-    alone = sum(before + adding for before, adding, _ in back)
+    alone = sum(part.before + part.adding for part in back)
     now = line = (sum(model.flops(part) for part in own) - alone) / setup.flops
     waiting = 0
-    for place, (before, adding, count) in enumerate([*back, (0, 0, model.vocab * model.width)]):
-        now += (before + adding) / setup.flops
-        waiting += count if place > 0 else model.context * model.width
+    for place, part in enumerate([*back, Part(0, 0, model.vocab * model.width)]):
+        now += (part.before + part.adding) / setup.flops
+        waiting += part.count if place > 0 else model.context * model.width
         while ranks > 1 and (waiting >= BUCKET or waiting > 0 and place == len(back)):
             bucket = min(BUCKET, waiting)
             line = max(line, now) + 2 * (ranks - 1) * (FOUR * bucket / ranks / setup.line + setup.latency)
@@ -273,6 +293,13 @@ def check():
             expected = (deep.flops(4096) / ranks + (ranks - 1) * product) / ideal.flops
             assert near(Step(deep, 4096, ranks, replace(ideal, blocks=blocks)).seconds, expected), (ranks, blocks)
         assert near(all_reduce(deep, 4096, ranks, ideal), deep.flops(4096) / ranks / ideal.flops)
+    # Chunks of rows: with one chunk, they are tiles.
+    assert near(Step(deep, 2048, 2, replace(ideal, head="chunks")).seconds, Step(deep, 2048, 2, ideal).seconds)
+    wide = Model(8192, 64, 32, 1)  # two chunks of 1024 rows, one tile
+    whole, chunks, kept = (Step(wide, 2 * 2048, 2, replace(ideal, head=head)).seconds for head in ("whole", "chunks", "tiles"))
+    product = 2 * 2048 * 8192 * 32 / ideal.flops
+    # While it waits, the next rank has made two of the three products: of the first chunk, or of all rows.
+    assert near(whole - chunks, product) and near(whole - kept, 2 * product)
     # Logits that are made again are one product more.
     again = replace(ideal, head="again")
     more = Step(deep, 4096, 2, again).seconds - Step(deep, 4096, 2, ideal).seconds
@@ -294,7 +321,8 @@ def check():
     assert near(all_reduce(deep, 4096, 4, late), expected)
     for ranks in (2, 3, 5, 8):
         for tokens in (64, 128, 640, 1984):
-            for setup in (Setup(), Setup(head="again", rows="occurring"), Setup(micro_batch=64, head="tiles", blocks="tiles", lookup="tiles")):
+            every_tile = Setup(micro_batch=64, head="chunks", blocks="tiles", lookup="tiles")
+            for setup in (Setup(), Setup(head="again", rows="occurring"), every_tile):
                 step = Step(small, tokens, ranks, setup)
                 assert all(map(near, step.sent, bytes_sent(small, tokens, ranks, setup))), (ranks, tokens)
                 total = len(micro_batches(small, tokens, ranks, setup.micro_batch)) + ranks - 2
@@ -321,11 +349,12 @@ def main():
     parser.add_argument("--flops", type=float, default=1e12, help="operations a second of a rank")
     parser.add_argument("--memory", type=float, default=100e9, help="bytes a second of a rank")
     parser.add_argument("--micro-batch", type=int, default=8192, help="micro_batch_tokens of the configuration")
-    parser.add_argument("--head", choices=["whole", "tiles", "again"], default="whole",
-                        help="the head's gradient: in one piece; by vocabulary tile, from logits that were kept; or made again")
+    parser.add_argument("--head", choices=["whole", "chunks", "tiles", "again"], default="chunks",
+                        help="the head's gradient: in one piece; in tiles, chunk by chunk of rows; in tiles from logits that "
+                        "are all kept; or made again")
     parser.add_argument("--blocks", choices=["whole", "tiles"], default="whole", help="the gradient of a block's matrix")
     parser.add_argument("--lookup", choices=["whole", "tiles"], default="whole", help="the lookup's gradient")
-    parser.add_argument("--rows", choices=["all", "occurring"], default="all",
+    parser.add_argument("--rows", choices=["all", "occurring"], default="occurring",
                         help="of the lookup's gradient: all, or those of tokens that have occurred")
     a = parser.parse_args()
     check()

@@ -52,7 +52,7 @@ for host in $hosts; do
     ip -n "$name-$host" link set cable up
     if [ -n "${RATE:-}" ]; then
         # A burst of four packets, as large as TCP gives them to such a cable (64 KB).
-        ip netns exec "$name-$host" tc qdisc add dev cable root tbf rate "$RATE" burst 256kb latency 50ms \
+        ip netns exec "$name-$host" tc qdisc add dev cable root tbf rate "$RATE" burst 256kb latency 400ms \
             2>"$work/log" || skip "the rate cannot be limited: $(cat "$work/log")"
     fi
 done
