@@ -136,7 +136,7 @@ def measure(a, size, folder):
     # Half of what two threads do together: two ranks share the machine in the same way.
     flops = model.flops(tokens) / step("one process, 2 threads") / 2
     line, latency = (0.95 * a.cable * 1e9 / 8, 100e-6) if a.cable else (math.inf, 30e-6)
-    setup = Setup(flops=flops, memory=a.memory, line=line, latency=latency, micro_batch=a.micro_batch)
+    setup = Setup(flops, a.memory, line, latency, a.micro_batch, head="chunks")
     simulated = Step(model, tokens, 2, setup)
     print(f"\n{flops / 1e9:.1f} GFLOP/s for each of two. A step on two ranks is simulated to take {simulated.seconds:.3f} s, "
           f"and to send {sum(simulated.sent) / 1e6:.1f} MB.")
@@ -147,7 +147,7 @@ def measure(a, size, folder):
             for way, at, theirs in (("sent", 3, 0), ("received", 4, 1)):
                 formula, counted = bytes_sent(model, tokens, 2, setup)[theirs], middle(name, at) / steps
                 print(f"The first rank {way} {counted / 1e6:.2f} MB a step, headers, launcher and beginning included; by the "
-                      f"formula it is {formula / 1e6:.2f} MB.")
+                      f"formula it is {formula / 1e6:.2f} MB, if the text has all tokens.")
 
 
 def main():

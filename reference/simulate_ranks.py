@@ -112,9 +112,12 @@ def way_back(model, tokens, head="whole", blocks="whole"):
         yield Part(0, 3 * product, v * c)
     elif head == "chunks":
         chunks = -(-tokens // min(max((16 << 20) // v, 16), 1024))
-        for chunk in range(chunks):
-            for tile in tiles(2 * product / chunks, product / chunks, v * c):
-                yield replace(tile, takes_over=chunk == 0, hands_on=chunk + 1 == chunks)
+        first = last = [*tiles(2 * product / chunks, product / chunks, v * c)]
+        if chunks > 1:
+            yield from (replace(tile, hands_on=False) for tile in first)
+            yield Part((chunks - 2) * 3 * product / chunks, 0, 0, takes_over=False, hands_on=False)
+            last = [replace(tile, takes_over=False) for tile in last]
+        yield from last
     else:
         yield from tiles(2 * product, product * (2 if head == "again" else 1), v * c)
     yield Part(0, 0, 2 * c)
@@ -174,12 +177,13 @@ class Step:
         handed_on, waiting = [], iter(arrived)
         for part in [*way_back(model, tokens, setup.head, setup.blocks), *embeddings]:
             now += part.before / setup.flops
-            for at, numbers in next(waiting, []) if part.takes_over else []:
+            for at, numbers in next(waiting) if arrived and part.takes_over else []:
                 now = max(now, at) + self.copy(numbers)
             now += part.adding / setup.flops
             if part.hands_on:
                 now, messages = self.hand_on(rank, now, part.count)
                 handed_on.append(messages)
+        assert next(waiting, None) is None, "sums that were handed on and not taken over"
         self.now[rank] = now
         return handed_on
 
