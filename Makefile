@@ -31,7 +31,7 @@ help:
 	@echo "make conformance  reference/CONFORMANCE.md again: other programs against the vectors (the same environment as"
 	@echo "                  fixtures, and the network)"
 	@echo "make mutants-cuda whether the tests notice each of 48 errors put into the CUDA kernels (needs a C++ compiler)"
-	@echo "make mutants      whether the tests notice each of 105 errors put into the library, one at a time (or ONLY=\"NAME .."
+	@echo "make mutants      whether the tests notice each of 111 errors put into the library, one at a time (or ONLY=\"NAME .."
 	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 56 in the"
 	@echo "                  reference"
 
@@ -52,7 +52,7 @@ demo-check: demo
 
 # With the labelers' page, so that one build has all; what builds without it is looked at by clippy.
 test:
-	cargo test --features label
+	cargo test --features label,mpi
 
 # A build of its own features; the times are those of a release build.
 test-label:
@@ -71,7 +71,7 @@ no-std:
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
-	cargo clippy --features label --lib --bins --test label -- -D warnings
+	cargo clippy --features label,mpi --lib --bins --test label -- -D warnings
 	cargo clippy --features cuda --lib --bins --test 'cuda*' -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 

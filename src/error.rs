@@ -70,6 +70,8 @@ pub enum Error {
         /// How to go on.
         hint: String,
     },
+    /// The first rank of a run has failed, which says why. Exit code 1.
+    Elsewhere,
 }
 
 /// The result of anything a user can make fail.
@@ -181,6 +183,7 @@ impl fmt::Display for Error {
                     write!(f, "\n  {}", error.to_string().replace("\n  hint: ", "; "))
                 });
             }
+            Error::Elsewhere => return write!(f, "the first rank has failed"),
             Error::Interrupted { hint } => {
                 write!(f, "interrupted; all that is finished is saved")?;
                 hint

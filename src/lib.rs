@@ -7,7 +7,7 @@
 //!
 //! | floor | module | what it holds |
 //! |---|---|---|
-//! | 0 | [`num`] | vectors, elementary functions, addressed random numbers, the one parallel split |
+//! | 0 | [`num`], [`ranks`] | vectors, elementary functions, addressed random numbers, the one parallel split; several processes for one run |
 //! | 1 | [`engine`] | the operations, forward and backward: [`engine::plain`] defines them (begin there), [`engine::cpu`] is fast |
 //! | 2 | [`model`] | the parameter layout, the block's ten calls, [`model::Network`], what a [`model::Loss`] is, decoding |
 //! | 3 | [`loss`], [`optim`] | cross-entropy, the reward loss, PPO's pure functions; AdamW, schedules, [`optim::Learner`] |
@@ -29,6 +29,7 @@
 //! | `fixtures` | with `app` | the conformance vectors of `fixtures/` (3 MB), to check another implementation with |
 //! | `label` | | `app`, and the labelers' page: an HTTP server on loopback and its database |
 //! | `cuda` | | the engine on an NVIDIA GPU, with the same bits; its libraries are loaded at run time |
+//! | `mpi` | | one run by several processes, with the same bits; the MPI library is loaded at run time |
 //!
 //! A library user who trains takes `default-features = false, features = ["std"]`.
 //!
@@ -52,6 +53,7 @@ pub mod loss;
 pub mod model;
 pub mod num;
 pub mod optim;
+pub mod ranks;
 pub mod text;
 
 #[cfg(feature = "app")]

@@ -21,8 +21,9 @@ use crate::engine::{Cpu, Engine};
 use crate::error::Result;
 use crate::eval::benchmarks::Benchmarks;
 use crate::eval::evaluation::Evaluation;
-use crate::model::{Draw, Head, Sampling};
+use crate::model::{Draw, Head};
 use crate::run::directory::remove_directory;
+use crate::run::first::on_first;
 use crate::run::progress::Progress;
 use crate::run::{Run, StageId};
 use crate::settings::{PpoSettings, Select, Settings};
@@ -63,7 +64,15 @@ impl<'a, E: Engine> Recipe<'a, E> {
         progress: &'a mut dyn Progress,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
-        let mut run = Run::open(settings, out, resume, progress, stop)?;
+        Recipe::of(engine, root, Run::open(settings, out, resume, progress, stop)?)
+    }
+
+    /// The recipe of a run that is open.
+    ///
+    /// # Errors
+    /// Those of the data.
+    pub fn of(engine: E, root: &'a Path, mut run: Run<'a>) -> Result<Self> {
+        let settings = run.settings;
         run.note("reading the data, preparing the tokenizer");
         let tokenizer = named::own_tokenizer(&run)?;
         named::take_inputs(settings, root, &mut run, tokenizer.is_none())?;
@@ -254,8 +263,9 @@ impl<'a, E: Engine> Recipe<'a, E> {
             };
             self.run.drive(id, &self.data.tokenizer, stage)?;
         }
-        // A kill may leave them behind for the next run.
-        remove_directory(&epochs)
+        // Nobody reads them any more. (A kill may leave them behind for the next run.)
+        self.run.check_stop()?;
+        on_first(self.run.ranks(), || remove_directory(&epochs)).map(drop)
     }
 
     fn rlhf_init(&mut self) -> Result<()> {
@@ -380,16 +390,5 @@ impl<'a, E: Engine> Recipe<'a, E> {
             judged: Vec::new(),
         };
         self.run.drive(id, &self.data.tokenizer, stage).map(drop)
-    }
-
-    /// The SFT model, or without that stage the pretrained one.
-    fn best_imitator(&self) -> &'static str {
-        if self.settings.sft.epochs > 0 { "sft" } else { "pretrain" }
-    }
-
-    /// How models answer held-out prompts: as PPO samples.
-    fn sampling(&self) -> Sampling {
-        let s = &self.settings.ppo;
-        Sampling::full(s.temperature, s.max_response_tokens, self.data.tokenizer.end_of_text())
     }
 }

@@ -3,8 +3,9 @@
 # second run, and one that is killed again and again. Every row must have the known hashes (tests/tiny_run.sha256).
 #   sh tests/determinism.sh          everything: native, v3, v4 where the machine has AVX-512, x86-64 without FMA,
 #                                    a development build and one without any optimisation; aarch64 under qemu and
-#                                    WebAssembly under node, where there are the tools (each says what it lacks)
-#   sh tests/determinism.sh quick    native as a development build, and v3 and v4 as above (what CI runs)
+#                                    WebAssembly under node, and several ranks under Open MPI and MPICH, where there
+#                                    are the tools (each says what it lacks)
+#   sh tests/determinism.sh quick    native as a development build, v3 and v4, and a few ranks (what CI runs)
 #   sh tests/determinism.sh bless    writes the known hashes anew, for a change of a definition that is meant
 set -eu
 cd "$(dirname "$0")/.."
@@ -97,11 +98,54 @@ wasm32() { # the library in WebAssembly, without SIMD, FMA or threads: examples/
     row "wasm32, under node"
 }
 
+# As root, and with more ranks than cores, Open MPI wants to be told; and which of the libraries that are there is not said.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 \
+    OMPI_MCA_mpi_yield_when_idle=1
+unset INSTRUCTGPT_MPI
+
+mpi() { # name, binary, numbers of ranks, launcher and its arguments: the run by so many ranks
+    name=$1 binary=$2 numbers=$3; shift 3
+    for ranks in $numbers; do
+        "$@" -n "$ranks" "$binary" run configs/tiny.toml --out "$out" --threads 1 >/dev/null 2>"$work/log" ||
+            { cat "$work/log"; exit 1; }
+        row "$name, ranks: $ranks"
+    done
+}
+
+mpi_killed() { # name, binary, kills, launcher and its arguments: a rank is killed after a while, and others go on
+    name=$1 binary=$2 wanted=$3; shift 3
+    kills=0 runs=0
+    while [ $kills -lt "$wanted" ]; do
+        ranks=$((kills % 4 + 1))
+        "$@" -n $ranks "$binary" run configs/tiny.toml --out "$out" --threads 1 --resume --set checkpoint_every=1 \
+            >/dev/null 2>"$work/log" &
+        launcher=$!
+        sleep "$(awk "BEGIN { print ($kills * 7 % 10 + 4) / 10 }")"
+        victim=$(pgrep -f "run configs/tiny.toml --out $out" | grep -v "^$launcher\$" | sed -n "$((kills * 5 % ranks + 1))p")
+        [ -z "$victim" ] || kill -9 "$victim" 2>/dev/null || victim=
+        killed=$(date +%s)
+        status=0
+        wait $launcher || status=$?
+        [ $(($(date +%s) - killed)) -lt 10 ] || { echo "$name: the others went on for 10 s"; exit 1; }
+        if pgrep -f "run configs/tiny.toml --out $out" >/dev/null; then
+            echo "$name: a process is left"; exit 1
+        fi
+        if [ $status -eq 0 ] && [ -f "$out/report.html" ]; then
+            runs=$((runs + 1))
+            rm -rf "$work/whole"; mv "$out" "$work/whole"
+        fi
+        [ -z "$victim" ] || kills=$((kills + 1))
+    done
+    "$binary" run configs/tiny.toml --out "$out" --resume --set checkpoint_every=1 >/dev/null 2>"$work/log" || { cat "$work/log"; exit 1; }
+    row "$name, $kills times"
+    echo "    ($runs runs got through between the kills)"
+}
+
 printf '%-34s' "build and how it ran"
 printf ' %-8s' pretrain sft reward init ppo ppo_ptx compared metrics results samples
 echo
 # What CI runs stands on the optimised development build that `make test` has made, with its features.
-case $mode in quick) build=debug profile="--features label" ;; *) build=release profile=--release ;; esac
+case $mode in quick) build=debug profile="--features label,mpi" ;; *) build=release profile=--release ;; esac
 cargo build --quiet $profile
 native=${CARGO_TARGET_DIR:-target}/$build/instructgpt
 run "native, 1 thread" "$native" --threads 1
@@ -132,6 +176,25 @@ fi
 if [ "$mode" != quick ]; then
     aarch64
     wasm32
+fi
+# Several ranks. `make test` builds with the feature `mpi`, so that CI has only the runs to make.
+if [ "$mode" = quick ]; then
+    with_mpi=$native few=3 kills=3
+else
+    cargo build --release --quiet --features mpi --target-dir target/determinism/mpi
+    with_mpi=target/determinism/mpi/release/instructgpt few="1 2 3 4" kills=40
+fi
+if command -v mpirun.openmpi >/dev/null; then
+    mpi "Open MPI" "$with_mpi" "$few" mpirun.openmpi
+    mpi "Open MPI over TCP" "$with_mpi" 2 mpirun.openmpi --mca btl self,tcp
+    mpi_killed "Open MPI, a rank killed" "$with_mpi" $kills mpirun.openmpi
+else
+    echo "Open MPI: skipped, it takes mpirun.openmpi (Debian: openmpi-bin)"
+fi
+if command -v mpiexec.mpich >/dev/null; then
+    mpi "MPICH" "$with_mpi" "$few" mpiexec.mpich
+else
+    echo "MPICH: skipped, it takes mpiexec.mpich (Debian: mpich)"
 fi
 if [ "$differ" -ne 0 ]; then
     echo "determinism: $differ rows differ from tests/tiny_run.sha256" >&2

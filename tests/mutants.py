@@ -30,7 +30,7 @@ SCRATCH = ROOT / "target" / "mutants"
 # Unit tests that are quick, by module.
 UNITS = ["data::", "engine::sampling", "eval::", "loss::", "model::", "num::statistics", "optim::", "recipe::", "run::", "settings::", "train::"]
 # In this order, until one fails.
-TESTS = ["lib", "settings", "exact_stages", "numerical_faults", "golden", "model_directories"]
+TESTS = ["lib", "settings", "exact_ranks", "exact_stages", "numerical_faults", "golden", "model_directories"]
 HASHES = ("exact_pipeline", ["the_run_has_the_known_hashes"])
 
 SWITCH = """
@@ -174,6 +174,13 @@ MUTANTS = [
         ("plain_ppo_with_ptx", "src/recipe.rs", "PpoSettings { ptx_coef: «0.0», ..s.clone() }", "s.ptx_coef", "settings recipes::"),
         ("reward_model_from_the_pretrained", "src/recipe.rs", "None => self.start(&None, «self.best_imitator()», Head::LanguageModel)?,", "\"pretrain\"", "settings recipes::"),
         ("rlhf_init_from_sft", "src/recipe.rs", "let earlier = «if s.epochs == 0 { self.best_imitator() } else { \"pretrain\" }»;", "self.best_imitator()", "settings recipes::"),
+        # Several ranks.
+        ("ranks_chains_begin_anew", "src/model/relay.rs", "(«self.before > 0»).then", "self.before > 1", "exact_ranks gradients"),
+        ("ranks_forget_rows", "src/model/shared_out.rs", "«micro_batches[unread..]».iter()", "micro_batches[..0]", "exact_ranks gradients"),
+        ("ranks_head_anew_without_the_slope_of_the_token", "src/engine/cpu/log_prob.rs", "to_gradient(t, p, «token»);", "None", "exact_ranks gradients_of_more"),
+        ("ranks_take_any_data", "src/run/first.rs", "find(|&rank| «of(rank).1 != expected»)", "false", "lib run::first"),
+        ("ranks_all_ask_the_reward", "src/train/reward.rs", "let mine = if «ranks.is_first()» {", "true", "exact_ranks the_first_rank_alone"),
+        ("ranks_waiting_not_counted", "src/ranks/mailbox.rs", "traffic.waited += «since.elapsed().as_secs_f64()»;", "0.0", "lib ranks::"),
     ]
 ]
 

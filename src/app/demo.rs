@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::DemoArgs;
-use super::{config, jsonl, pipeline, tables};
+use super::{config, jsonl, pipeline, ranks, tables};
 use crate::engine::Device;
 use crate::error::Result;
 
@@ -15,9 +15,13 @@ const CONFIG: &str = include_str!("../../configs/demo.toml");
 /// # Errors
 /// Those of the stages.
 pub fn run(args: &DemoArgs, device: Option<Device>) -> Result<()> {
+    let ranks = ranks::of_this_process()?;
     let mut settings = config::parse(CONFIG, "the demo's configuration", &args.set)?;
     settings.device = device.unwrap_or(settings.device);
     pipeline::execute(&settings, Path::new("."), &args.out, args.resume, None)?;
+    if !ranks.is_first() {
+        return Ok(());
+    }
     let mut out = jsonl::Output::stdout();
     for line in tables::of_run(&args.out)? {
         out.text(&line)?;

@@ -1,5 +1,8 @@
 //! `doctor`: what was compiled in, what the machine has, and what that means for the speed. The
-//! results do not depend on any of it: the last line says whether that is true of this build.
+//! results do not depend on any of it: the last line says whether that is true of this build. In an MPI job the first rank
+//! speaks for its machine, and [`ranks`] for all.
+
+mod ranks;
 
 use super::bits;
 use super::jsonl::Output;
@@ -82,6 +85,15 @@ fn warnings(features: &[Feature], hardware_fma: bool) -> Vec<String> {
 /// [`Error::Format`] if this build's results are not the reference build's; [`Error::Io`] if standard
 /// output cannot be written.
 pub fn run(asked: Option<Device>) -> Result<()> {
+    let job = super::ranks::of_this_process()?;
+    let done = if job.is_first() { of_machine(asked) } else { Ok(()) };
+    if super::ranks::library().is_some() {
+        ranks::run(job)?;
+    }
+    done
+}
+
+fn of_machine(asked: Option<Device>) -> Result<()> {
     let mut out = Output::stdout();
     let features = features();
     let yes = |b| if b { "yes" } else { "no" };

@@ -22,6 +22,7 @@ pub mod label;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;
+pub mod ranks;
 pub mod report;
 pub mod reproduce;
 pub mod tables;
@@ -49,13 +50,8 @@ pub fn main() -> ExitCode {
             Err(error) => Err(error),
         },
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(format_args!("error: {error}"));
-            ExitCode::from(error.exit_code())
-        }
-    }
+    ranks::end(&done, |error| say(format_args!("error: {error}")));
+    done.map_or_else(|error| ExitCode::from(error.exit_code()), |()| ExitCode::SUCCESS)
 }
 
 /// Prints what clap has to say: of a wrong command line to standard error (exit code 2), `--help` and `--version` to
@@ -80,6 +76,7 @@ fn explain(words: &clap::Error) -> Result<ExitCode> {
 /// # Errors
 /// The command's own.
 pub fn run(cli: Cli) -> Result<()> {
+    ranks::check_command(&cli.command)?;
     // Everything runs on the pool's threads: a product asked for from outside would first have to be handed
     // over, and would not find the working memory that the pool's threads keep.
     let threads = cli.threads.map(|asked| at_most(asked, std::thread::available_parallelism()));

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::RunArgs;
 use super::progress::on_stderr;
-use super::{config, jsonl, tables};
+use super::{config, jsonl, ranks, tables};
 use crate::engine::Device;
 use crate::engine::device::on_device;
 use crate::error::Result;
+use crate::ranks::{Alone, Ranks};
 use crate::recipe::{self, Recipe};
-use crate::run::StageId;
 use crate::run::completed::Completed;
-use crate::run::progress::Progress;
+use crate::run::first::on_first;
+use crate::run::progress::{Progress, Silent};
 use crate::run::stderr::say;
+use crate::run::{Run, StageId};
 use crate::settings::Settings;
 use crate::train::dataset::Dataset;
 
@@ -25,14 +27,16 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// Those of configuration, data and stages.
 pub fn run(args: &RunArgs, device: Option<Device>) -> Result<()> {
+    // First of all, so that an error is said by one rank.
+    let ranks = ranks::of_this_process()?;
     let root = args.given.data_root();
     let mut settings = config::load_with_root(&args.given.config, &args.given.set, &root)?;
     settings.device = device.unwrap_or(settings.device);
     let Some(out) = args.out.as_ref().filter(|_| !args.plan) else {
-        return plan(&settings, &root, args);
+        return if ranks.is_first() { plan(&settings, &root, args) } else { Ok(()) };
     };
     execute(&settings, &root, out, args.resume, args.stage)?;
-    if args.stage.is_none() {
+    if args.stage.is_none() && ranks.is_first() {
         tables::of_run(out)?.iter().for_each(say);
     }
     Ok(())
@@ -76,9 +80,10 @@ pub fn execute(
     resume: bool,
     only: Option<StageId>,
 ) -> Result<()> {
-    let stop = listen_to_ctrl_c();
-    let mut progress = on_stderr();
-    if let Some(report) = stages(settings, root, out, resume, only, progress.as_mut(), stop)? {
+    let ranks = ranks::of_this_process()?;
+    let stop = listen_to_signals(ranks);
+    let mut progress = if ranks.is_first() { on_stderr() } else { Box::new(Silent) };
+    if let Some(report) = stages_among(ranks, settings, root, out, resume, only, progress.as_mut(), stop)? {
         jsonl::Output::stdout().text(&report.display().to_string())?;
     }
     Ok(())
@@ -98,13 +103,31 @@ pub fn stages(
     progress: &mut dyn Progress,
     stop: &AtomicBool,
 ) -> Result<Option<PathBuf>> {
+    stages_among(&Alone, settings, root, out, resume, only, progress, stop)
+}
+
+/// [`stages`] by several ranks, each of which calls it; the first gets the report.
+///
+/// # Errors
+/// As [`stages`].
+pub fn stages_among(
+    ranks: &'static dyn Ranks,
+    settings: &Settings,
+    root: &Path,
+    out: &Path,
+    resume: bool,
+    only: Option<StageId>,
+    progress: &mut dyn Progress,
+    stop: &AtomicBool,
+) -> Result<Option<PathBuf>> {
     settings.device.check_precision(settings.precision)?;
     if only.is_none() {
         recipe::check_settings(settings)?;
     }
     let resume = resume || only.is_some();
     on_device!(settings.device, |engine| {
-        let mut recipe = Recipe::open(engine, settings, root, out, resume, progress, stop)?;
+        let run = Run::open_among(ranks, settings, out, resume, progress, stop)?;
+        let mut recipe = Recipe::of(engine, root, run)?;
         match only {
             Some(stage) => recipe.only(stage),
             None => recipe.all(),
@@ -112,20 +135,31 @@ pub fn stages(
     })?;
     match only {
         Some(_) => Ok(None),
-        None => crate::report::write(out).map(Some),
+        None => on_first(ranks, || crate::report::write(out)),
     }
 }
 
-/// What Ctrl-C sets, from now on.
-pub(super) fn listen_to_ctrl_c() -> &'static AtomicBool {
+/// What Ctrl-C and SIGTERM set from now on, and with the feature `mpi` SIGUSR1, which Slurm can send before a job's time
+/// is over (`--signal=USR1@60`).
+pub(super) fn listen_to_signals(ranks: &'static dyn Ranks) -> &'static AtomicBool {
     let stop = || {
-        if STOP.swap(true, Ordering::Relaxed) {
+        let is_alone = ranks.size() == 1;
+        if STOP.swap(true, Ordering::Relaxed) && is_alone {
             // The second time: at once. What is on disk is whole, as every file is renamed into place.
             std::process::exit(130);
         }
-        say("\nfinishing this step, then saving; once more stops at once");
+        // A launcher passes on what its processes may have been sent already, and ends them itself if it is told twice.
+        match (is_alone, ranks.is_first()) {
+            (true, _) => say("\nfinishing this step, then saving; once more stops at once"),
+            (false, true) => say("\nfinishing this step, then saving"),
+            (false, false) => {}
+        }
     };
     // A second call in one process (a library user's) finds a handler in place: theirs stands.
     let _ = ctrlc::set_handler(stop);
+    #[cfg(all(feature = "mpi", unix))]
+    if let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGUSR1]) {
+        std::thread::spawn(move || signals.forever().for_each(|_| STOP.store(true, Ordering::Relaxed)));
+    }
     &STOP
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use super::args::ReportArgs;
 use super::jsonl::Output;
-use super::pipeline::listen_to_ctrl_c;
+use super::pipeline::listen_to_signals;
 use crate::error::Result;
+use crate::ranks::Alone;
 use crate::report::{PAGE, Run, compare, export, page, put, tensorboard};
 use crate::run::stderr::say;
 
@@ -25,7 +26,7 @@ pub fn run(args: &ReportArgs) -> Result<()> {
     let mut told = |path: PathBuf| output.text(&path.display().to_string());
     if args.watch {
         let mut first = true;
-        return watch(&args.dirs, args.out.as_deref(), listen_to_ctrl_c(), |path| {
+        return watch(&args.dirs, args.out.as_deref(), listen_to_signals(&Alone), |path| {
             if first {
                 told(path)?;
                 say("watching the run; Ctrl-C ends this");

@@ -9,6 +9,7 @@ use super::{config, jsonl, pipeline, tables};
 use crate::engine::Device;
 use crate::error::{Error, Result};
 use crate::num::statistics::text;
+use crate::ranks::Alone;
 use crate::report::figures::{Figures, Verdict};
 use crate::reproduce::scale::Scale;
 use crate::reproduce::{FIGURES, chosen, reproduce};
@@ -35,7 +36,7 @@ pub fn run(args: &ReproduceArgs, device: Device) -> Result<()> {
         return list().iter().try_for_each(|line| lines.text(line).map(drop));
     };
     begin(out)?;
-    let stop = pipeline::listen_to_ctrl_c();
+    let stop = pipeline::listen_to_signals(&Alone);
     let (mut scale, mut progress) = (scale()?, on_stderr());
     scale.base.device = device;
     let drawn = reproduce(&scale, &figures, &args.seeds(), out, progress.as_mut(), stop)?;

@@ -7,6 +7,7 @@
 //! | `models` | training steps, generation, PPO iterations |
 //! | `program` | BPE, the memory of a step, a cold start of the program |
 //! | `results` | the table and the JSON |
+//! | [`ranks`] | messages between the ranks of a run, which `doctor` shows |
 //! | `speed` | what a plan is timed by, in a fraction of a second |
 //!
 //! The clock of a shared machine drifts, so every sample of a case stands beside one of the peak, and a
@@ -16,6 +17,7 @@ mod kernels;
 mod limits;
 mod models;
 mod program;
+pub mod ranks;
 mod results;
 mod speed;
 

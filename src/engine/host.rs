@@ -111,6 +111,12 @@ macro_rules! host_engine {
             fn values<'a>(&self, buffer: &'a Vec<f32>) -> Cow<'a, [f32]> {
                 Cow::Borrowed(buffer)
             }
+            fn read(&self, buffer: &Vec<f32>, at: &Range<usize>) -> Vec<f32> {
+                buffer[at.clone()].to_vec()
+            }
+            fn write(&self, buffer: &mut Vec<f32>, at: &Range<usize>, values: &[f32]) {
+                buffer[at.clone()].copy_from_slice(values);
+            }
             fn clear(&self, buffer: &mut Vec<f32>) {
                 $room::clear(buffer);
             }
@@ -367,6 +373,7 @@ macro_rules! host_engine {
                 temperature: f32,
                 outputs: Outputs,
                 gradient: Option<(&[f32], &mut Vec<f32>)>,
+                relay: Option<&mut dyn Relayed>,
                 work: &mut Self::Head,
             ) {
                 let (c, offsets, precision) = (rows.width(Name::Hidden), rows.offsets, w.precision());
@@ -397,6 +404,7 @@ macro_rules! host_engine {
                         offsets,
                         temperature,
                         slopes,
+                        relay,
                         work,
                     ),
                 }

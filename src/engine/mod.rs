@@ -66,6 +66,10 @@ pub trait Engine: Copy + Send + Sync + 'static {
     fn buffer(&self, values: Vec<f32>) -> Self::Buffer;
     /// What a buffer holds.
     fn values<'a>(&self, buffer: &'a Self::Buffer) -> Cow<'a, [f32]>;
+    /// What a buffer holds at `at`.
+    fn read(&self, buffer: &Self::Buffer, at: &Range<usize>) -> Vec<f32>;
+    /// `buffer[at] = values`.
+    fn write(&self, buffer: &mut Self::Buffer, at: &Range<usize>, values: &[f32]);
     /// `buffer = 0`.
     fn clear(&self, buffer: &mut Self::Buffer);
     /// `sum[at] += part`, elementwise.
@@ -224,6 +228,7 @@ pub trait Engine: Copy + Send + Sync + 'static {
     /// Log-probs (nats) and entropies of the targets, both (targets), under `softmax(hidden W^T / temperature)`, W
     /// (V, C) at `at`. With `gradient`, which gives the loss's slope in each log-prob, at once the way back:
     /// `DHidden += dlogits W`, `dW += dlogits^T hidden`, `dlogits[v] = slope (1[v = token] - p[v]) / temperature`.
+    /// With `relay`, W's sums come from there and go there, piece by piece.
     fn log_probs(
         &self,
         rows: &mut Self::Rows<'_>,
@@ -233,6 +238,7 @@ pub trait Engine: Copy + Send + Sync + 'static {
         temperature: f32,
         outputs: Outputs,
         gradient: Option<(&[f32], &mut Self::Buffer)>,
+        relay: Option<&mut dyn Relayed>,
         work: &mut Self::Head,
     );
     /// `values[i] = hidden[rows of targets[i]] . w`, w (C) at `at`.

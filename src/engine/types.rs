@@ -1,5 +1,6 @@
 //! What the operations of every engine are told: shapes, addresses and constants.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -198,12 +199,30 @@ pub struct Outputs<'a> {
     pub entropies: &'a mut [f32],
 }
 
+/// Sums that several add to, one after another. They are handed on in [`pieces`], so that the next one has something to
+/// do while this one goes on.
+pub trait Relayed {
+    /// A piece of so many sums as the one before has left them; none of the first one's, which begins at 0.
+    fn take_over(&mut self, count: usize) -> Option<Vec<f32>>;
+
+    /// Hands a piece on.
+    fn hand_on(&mut self, sums: Vec<f32>);
+}
+
+/// The pieces in which a matrix with rows of `width` at `at` is handed on: about 1 MB each, and whole rows.
+pub fn pieces(at: &Range<usize>, width: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let (end, piece) = (at.end, ((1 << 18) / width).max(1) * width);
+    at.clone().step_by(piece).map(move |start| start..end.min(start + piece))
+}
+
 /// What a softmax says of a row of logits x (already divided by the temperature).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
     /// `m = max x`.
     pub max: f32,
-    /// `ln(sum of exp(x - m))`.
+    /// `sum of exp(x - m)`.
+    pub sum: f32,
+    /// Its logarithm.
     pub log_sum: f32,
     /// Entropy in nats: `ln(sum) - sum of p * (x - m)`.
     pub entropy: f32,
@@ -251,6 +270,13 @@ pub struct Norm {
     pub bias: Range<usize>,
 }
 
+impl Norm {
+    /// All of it.
+    pub fn range(&self) -> Range<usize> {
+        self.weight.start..self.bias.end
+    }
+}
+
 /// Where a linear layer lies among the parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Linear {
@@ -263,6 +289,11 @@ pub struct Linear {
 }
 
 impl Linear {
+    /// All of it.
+    pub fn range(&self) -> Range<usize> {
+        self.weight.start..self.bias.as_ref().unwrap_or(&self.weight).end
+    }
+
     /// I.
     pub fn inputs(&self) -> usize {
         self.weight.len() / self.outputs

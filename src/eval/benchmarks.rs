@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::model::Network;
 use crate::num::statistics::text;
+use crate::run::first::on_first;
 use crate::run::progress::Silent;
 use crate::run::{Finished, Stage, Step, Watch};
 use crate::text::Tokenizer;
@@ -38,7 +39,7 @@ pub struct Benchmarks<'a, E: Engine> {
     pub out: PathBuf,
     /// The network that is being asked; none in the beginning.
     pub network: Option<Network<E>>,
-    /// The results of the models so far; none in the beginning.
+    /// The results of the models so far, on the first rank; none in the beginning.
     pub results: Vec<Results>,
 }
 
@@ -57,11 +58,12 @@ impl<E: Engine> Stage for Benchmarks<'_, E> {
         let (task, file) = &self.tasks[number];
         let name = task.task().card().name;
         let network = self.network.as_ref().expect("a model begins with its first task");
-        let results = self.results.last_mut().expect("a model begins with its first task");
-        if !results.has(name, file, None)? {
+        let (ranks, results) = (network.ranks(), &mut self.results);
+        let known = on_first(ranks, || of_model(results).has(name, file, None))?;
+        if !ranks.any(known.unwrap_or(false)) {
             let go_on = || watch.check_stop();
             let outcome = task.ask(network, self.tokenizer, None, self.rows, &mut Silent, &go_on)?;
-            results.add(name, file, None, &outcome)?;
+            on_first(ranks, || of_model(results).add(name, file, None, &outcome))?;
         }
         watch.check_stop()?;
         Ok(Step { fields: vec![], line: format!("{} {name}", self.models[model].0), tokens: 0 })
@@ -101,12 +103,20 @@ impl<E: Engine> Benchmarks<'_, E> {
         let directory = &self.models[model].1;
         let network = (self.load)(directory)?;
         let out = self.out.join(directory.file_name().unwrap_or_default());
-        fs::create_dir_all(&out).map_err(|error| Error::io(out.display(), "create", error))?;
-        remove_temporaries(&out, false)?;
-        self.results.push(Results::open(&out, directory, network.config.precision.name(), self.asking)?);
+        let opened = on_first(network.ranks(), || {
+            fs::create_dir_all(&out).map_err(|error| Error::io(out.display(), "create", error))?;
+            remove_temporaries(&out, false)?;
+            Results::open(&out, directory, network.config.precision.name(), self.asking)
+        })?;
+        self.results.extend(opened);
         self.network = Some(network);
         Ok(())
     }
+}
+
+/// Those of the model that is being asked.
+fn of_model(results: &mut [Results]) -> &mut Results {
+    results.last_mut().expect("a model begins with its first task")
 }
 
 /// Adds a model's figures of a task, by measure.

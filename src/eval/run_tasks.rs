@@ -338,8 +338,20 @@ struct Model<'a, 'w, E: Engine> {
 }
 
 impl<E: Engine> Model<'_, '_, E> {
-    /// Of each pair, group by group.
+    /// Of each pair, group by group. Where the network has several ranks, each reads its share of the groups, and all are
+    /// given all likelihoods.
     fn likelihoods(&mut self, groups: &[Vec<Pair>]) -> Vec<Vec<Likelihood>> {
+        let ranks = self.network.ranks();
+        let own = self.likelihoods_of_share(&groups[ranks.share(groups.len())]);
+        if ranks.size() == 1 {
+            return own;
+        }
+        let all = ranks.gather(own.iter().flatten().flat_map(Likelihood::to_words).collect()).concat();
+        let mut all = all.chunks_exact(Likelihood::WORDS).map(Likelihood::from_words);
+        groups.iter().map(|group| all.by_ref().take(group.len()).collect()).collect()
+    }
+
+    fn likelihoods_of_share(&mut self, groups: &[Vec<Pair>]) -> Vec<Vec<Likelihood>> {
         if groups.iter().all(Vec::is_empty) {
             return vec![Vec::new(); groups.len()];
         }

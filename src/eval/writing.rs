@@ -11,6 +11,8 @@ use super::loglikelihood::Unfit;
 use crate::engine::Engine;
 use crate::model::{Draw, ModelConfig, Network, Sampling, generate_until};
 use crate::num::rng::Stage;
+use crate::ranks::Ranks;
+use crate::run::first::texts;
 use crate::text::Tokenizer;
 
 /// A prompt in tokens.
@@ -51,8 +53,24 @@ pub fn start(
     }
 }
 
-/// The text after each prompt. Neither the company of other prompts nor threads change one.
+/// The text after each prompt. Neither the company of other prompts nor threads change one. Where the network has several
+/// ranks, each writes its share, and all are given all of them.
 pub fn write<E: Engine>(network: &Network<E>, tokenizer: &Tokenizer, starts: &[Start]) -> Vec<String> {
+    let ranks = network.ranks();
+    join_texts(ranks, write_share(network, tokenizer, &starts[ranks.share(starts.len())]))
+}
+
+/// The texts of all ranks, those of the first rank first.
+fn join_texts(ranks: &dyn Ranks, mine: Vec<String>) -> Vec<String> {
+    if ranks.size() == 1 {
+        return mine;
+    }
+    let all = texts(ranks, &serde_json::to_string(&mine).expect("texts are JSON"));
+    let of_rank = |text: &String| serde_json::from_str::<Vec<String>>(text).expect("written as it is read");
+    all.iter().flat_map(of_rank).collect()
+}
+
+fn write_share<E: Engine>(network: &Network<E>, tokenizer: &Tokenizer, starts: &[Start]) -> Vec<String> {
     let longest = starts.iter().map(|start| start.most).max().unwrap_or(0);
     let sampling = Sampling { temperature: 0.0, ..Sampling::full(1.0, longest, tokenizer.end_of_text()) };
     // At temperature 0 nothing is drawn: the address says nothing.

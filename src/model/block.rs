@@ -9,9 +9,10 @@
 //! tenth to the first, and then the gradients of the parameters.
 
 use super::config::ModelConfig;
+use super::gradients::Gradients;
 use super::layout::BlockRanges;
 use crate::engine::Name::{self, *};
-use crate::engine::{Dropout, Engine};
+use crate::engine::{Dropout, Engine, Linear, Norm};
 
 /// A block's number, shape and place in the parameters.
 #[derive(Clone, Copy)]
@@ -76,14 +77,25 @@ impl Block<'_> {
     }
 
     /// Adds to `gradients` those of the block's parameters: chains over the rows of all sequences.
-    pub fn parameters_backward<E: Engine>(&self, e: &E, rows: &mut E::Rows<'_>, gradients: &mut E::Buffer) {
-        let (at, precision) = (self.at, self.config.precision);
-        e.linear_parameters(rows, DBranch, Gelu, precision, gradients, &at.fc_proj);
-        e.linear_parameters(rows, DFc, Ln2, precision, gradients, &at.fc);
-        e.linear_parameters(rows, DAttentionBranch, Attention, precision, gradients, &at.attn_proj);
-        e.linear_parameters(rows, DQkv, Ln1, precision, gradients, &at.attn);
-        e.layer_norm_parameters(rows, DLn2, (XMiddle, Ln2Stats), gradients, &at.ln_2);
-        e.layer_norm_parameters(rows, DLn1, (X, Ln1Stats), gradients, &at.ln_1);
+    pub fn parameters_backward<E: Engine>(
+        &self,
+        e: &E,
+        rows: &mut E::Rows<'_>,
+        gradients: &mut Gradients<E>,
+    ) {
+        let (block, precision) = (self.at, self.config.precision);
+        let mut linear = |dy, x, at: &Linear| {
+            gradients.add(e, &at.range(), |flat| e.linear_parameters(rows, dy, x, precision, flat, at));
+        };
+        linear(DBranch, Gelu, &block.fc_proj);
+        linear(DFc, Ln2, &block.fc);
+        linear(DAttentionBranch, Attention, &block.attn_proj);
+        linear(DQkv, Ln1, &block.attn);
+        let mut norm = |dy, x_stats, at: &Norm| {
+            gradients.add(e, &at.range(), |flat| e.layer_norm_parameters(rows, dy, x_stats, flat, at));
+        };
+        norm(DLn2, (XMiddle, Ln2Stats), &block.ln_2);
+        norm(DLn1, (X, Ln1Stats), &block.ln_1);
     }
 
     /// The numbers of the block's two residual additions, for the dropout masks.

@@ -125,7 +125,7 @@ impl<'a, 'w, E: Engine> Decoder<'a, 'w, E> {
         let (mut log_probs, mut entropies) = (vec![0.0; targets.len()], vec![0.0; targets.len()]);
         let outputs = Outputs { log_probs: &mut log_probs, entropies: &mut entropies };
         let rows = &mut a.rows(batch, config.layers);
-        e.log_probs(rows, w, &layout.head, targets, 1.0, outputs, None, work);
+        e.log_probs(rows, w, &layout.head, targets, 1.0, outputs, None, None, work);
         (log_probs, entropies)
     }
 

@@ -1,20 +1,27 @@
 //! The gradient of a loss: forward, the loss's slopes in the outputs, and the way back.
 
 use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use super::layout::{Head, Layout};
 use super::network::{Memory, Network};
+use super::relay::{Relay, TokensRead};
 use super::sequence::{Loss, Sequence};
-use crate::engine::{Dropout, Engine};
+use crate::engine::{Dropout, Engine, Relayed, pieces};
 
 /// The gradient of all parameters, in one flat buffer like theirs.
 pub struct Gradients<E: Engine> {
     /// As the layout has them. While a step is being accumulated, the part of a tied embedding holds the head's
-    /// share only.
+    /// share only, and on several ranks only what this rank knows of it.
     pub flat: E::Buffer,
     /// The lookup's share of a tied embedding's gradient, (V, C): the head's chain over the tokens of a batch and the
     /// lookup's would interleave differently for another micro-batch size, so the two are added at the end.
-    pub(super) lookup: Option<E::Buffer>,
+    lookup: Option<E::Buffer>,
+    /// Who adds what, where the network has several ranks.
+    pub(super) relay: Relay,
+    /// In the micro-batches that are added so far, of all ranks.
+    pub(super) tokens_read: TokensRead,
 }
 
 impl<E: Engine> Gradients<E> {
@@ -25,6 +32,8 @@ impl<E: Engine> Gradients<E> {
         Gradients {
             flat: engine.buffer(vec![0.0; layout.len]),
             lookup: tied.then(|| engine.buffer(vec![0.0; layout.wte.len()])),
+            relay: Relay { ranks: network.ranks(), before: 0 },
+            tokens_read: TokensRead::default(),
         }
     }
 
@@ -32,12 +41,94 @@ impl<E: Engine> Gradients<E> {
     pub fn clear(&mut self, engine: E) {
         engine.clear(&mut self.flat);
         self.lookup.iter_mut().for_each(|lookup| engine.clear(lookup));
+        self.relay.before = 0;
+        self.tokens_read.clear();
     }
 
-    /// Ends the accumulation of a step: the two shares of a tied embedding become one.
+    /// Goes on with the chains of the parameters at `at`: every gradient is added here.
+    pub(super) fn add(&mut self, e: &E, at: &Range<usize>, add: impl FnOnce(&mut E::Buffer)) {
+        let at = core::slice::from_ref(at);
+        self.relay.go_on(e, &mut self.flat, at, at, add);
+    }
+
+    /// [`Gradients::add`] of the table of tokens, wherever its chains are: `add(buffer, where in it)`; the micro-batch reads
+    /// these tokens.
+    pub(super) fn add_lookup(
+        &mut self,
+        e: &E,
+        layout: &Layout,
+        tokens: &[u32],
+        add: impl FnOnce(&mut E::Buffer, &Range<usize>),
+    ) {
+        let (mut relay, mut rows) = (self.relay, [Vec::new(), Vec::new()]);
+        if relay.ranks.size() > 1 {
+            let start = self.lookup(layout).1.start;
+            rows[0] = self.tokens_read.rows(start, layout.width());
+            self.tokens_read.add(tokens);
+            rows[1] = self.tokens_read.rows(start, layout.width());
+        }
+        let (table, at) = self.lookup(layout);
+        relay.go_on(e, table, &rows[0], &rows[1], |table| add(table, &at));
+    }
+
+    /// Who else adds to the sums of a language model's head, and the sums.
+    pub(super) fn of_head(&mut self) -> (Option<&mut dyn Relayed>, &mut E::Buffer) {
+        let is_relayed = self.relay.ranks.size() > 1;
+        (is_relayed.then_some(&mut self.relay as &mut dyn Relayed), &mut self.flat)
+    }
+
+    fn lookup(&mut self, layout: &Layout) -> (&mut E::Buffer, Range<usize>) {
+        match &mut self.lookup {
+            None => (&mut self.flat, layout.wte.clone()),
+            Some(lookup) => (lookup, 0..layout.wte.len()),
+        }
+    }
+
+    /// Ends the accumulation of a step: all ranks have all of it, and the two shares of a tied embedding become one.
     pub fn finish(&mut self, engine: E, layout: &Layout) {
+        let relay = self.relay;
+        if relay.ranks.size() > 1 {
+            let mut end = |at: Range<usize>| relay.end(&engine, &mut self.flat, &[at]);
+            pieces(&layout.head, layout.width()).chain(layout.backward_order()).for_each(&mut end);
+            let start = self.lookup(layout).1.start;
+            let read = self.tokens_read.rows(start, layout.width());
+            relay.end(&engine, self.lookup(layout).0, &read);
+            relay.end(&engine, &mut self.flat, core::slice::from_ref(&layout.wpe));
+        }
         if let Some(lookup) = &self.lookup {
             engine.add(&mut self.flat, &layout.wte, lookup);
+        }
+    }
+}
+
+/// A batch whose loss is to be differentiated.
+#[derive(Clone, Copy)]
+pub(super) struct Differentiated<'a> {
+    pub sequences: &'a [Sequence<'a>],
+    /// Where each group begins, and the end of the last, (G + 1).
+    pub groups: &'a [usize],
+    pub temperature: f32,
+    pub dropout: Option<Dropout>,
+}
+
+impl<'a> Differentiated<'a> {
+    /// The sequences of some groups.
+    pub fn of(&self, groups: &Range<usize>) -> &'a [Sequence<'a>] {
+        &self.sequences[self.groups[groups.start]..self.groups[groups.end]]
+    }
+
+    /// Asks a loss for the slopes of some groups.
+    pub fn ask(&self, loss: &mut impl Loss, groups: &Range<usize>, outputs: &[f32], slopes: &mut [f32]) {
+        let mut at = 0;
+        for group in groups.clone() {
+            let members = self.of(&(group..group + 1));
+            let range = at..at + members.iter().map(Sequence::outputs).sum::<usize>();
+            loss.slopes(group, &outputs[range.clone()], &mut slopes[range.clone()]);
+            at = range.end;
+        }
+        if let Some(known) = loss.known_slope() {
+            let same = |slope: &f32| slope.to_bits() == known.to_bits();
+            debug_assert!(slopes[..at].iter().all(same), "slopes other than the known one");
         }
     }
 }
@@ -58,40 +149,53 @@ impl<E: Engine> Network<E> {
         dropout: Option<Dropout>,
         loss: &mut impl Loss,
     ) {
-        let (head, count) = (self.head, groups.len() - 1);
+        let batch = Differentiated { sequences, groups, temperature, dropout };
+        if gradients.relay.ranks.size() > 1 {
+            return self.add_gradient_shared_out(gradients, &batch, loss);
+        }
+        let (count, known) = (groups.len() - 1, loss.known_slope());
         let mut first = 0;
         while first < count {
-            let end = self.micro_batch(first, count, |group| &sequences[groups[group]..groups[group + 1]]);
-            let of_piece = groups[first]..groups[end];
-            self.take_memory().fill(&sequences[of_piece.clone()], of_piece.start, head);
-            self.forward_trunk(dropout);
-            // With slopes that are known, the head goes forward and back at once.
-            let known = loss.known_slope();
-            match known {
-                Some(slope) => {
-                    self.take_memory().slopes.fill(slope);
-                    self.backward_head(gradients, temperature);
-                }
-                None => self.forward_head(temperature),
-            }
+            let end = self.micro_batch(first, count, self.room(), |group| batch.of(&(group..group + 1)));
+            self.forward(gradients, &batch, &(first..end), known);
             let Memory { outputs, slopes, .. } = self.take_memory();
-            let mut at = 0;
-            for group in first..end {
-                let members = &sequences[groups[group]..groups[group + 1]];
-                let range = at..at + members.iter().map(Sequence::outputs).sum::<usize>();
-                loss.slopes(group, &outputs[range.clone()], &mut slopes[range.clone()]);
-                at = range.end;
-            }
-            match known {
-                None => self.backward_head(gradients, temperature),
-                Some(known) => {
-                    let same = |slope: &f32| slope.to_bits() == known.to_bits();
-                    debug_assert!(slopes[..at].iter().all(same), "slopes other than the known one");
-                }
-            }
-            self.backward_trunk(gradients, dropout);
+            batch.ask(loss, &(first..end), outputs, slopes);
+            self.backward(gradients, &batch, known);
             first = end;
         }
+    }
+
+    /// The outputs of a micro-batch. With slopes that are known, the head goes forward and back at once.
+    pub(super) fn forward(
+        &mut self,
+        gradients: &mut Gradients<E>,
+        batch: &Differentiated,
+        groups: &Range<usize>,
+        known: Option<f32>,
+    ) {
+        let head = self.head;
+        self.take_memory().fill(batch.of(groups), batch.groups[groups.start], head);
+        self.forward_trunk(batch.dropout);
+        match known {
+            Some(slope) => {
+                self.take_memory().slopes.fill(slope);
+                self.backward_head(gradients, batch.temperature);
+            }
+            None => self.forward_head(batch.temperature),
+        }
+    }
+
+    /// From the slopes of the micro-batch in memory to the gradient.
+    pub(super) fn backward(
+        &mut self,
+        gradients: &mut Gradients<E>,
+        batch: &Differentiated,
+        known: Option<f32>,
+    ) {
+        if known.is_none() {
+            self.backward_head(gradients, batch.temperature);
+        }
+        self.backward_trunk(gradients, batch.dropout);
     }
 
     /// From the slopes to the gradients of the head and of what it read; a language model's outputs too.

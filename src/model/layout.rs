@@ -142,6 +142,23 @@ impl Layout {
         Layout { parameters: table.parameters, len, wte, wpe, blocks, ln_f, head }
     }
 
+    /// C.
+    pub fn width(&self) -> usize {
+        self.ln_f.weight.len()
+    }
+
+    /// What the trunk's gradients are made of, in the order in which a backward goes on with it, but for the tokens and
+    /// positions that it began with.
+    pub fn backward_order(&self) -> impl Iterator<Item = Range<usize>> {
+        let of_block = |at: &BlockRanges| {
+            let [fc_proj, fc, attn_proj, attn] =
+                [&at.fc_proj, &at.fc, &at.attn_proj, &at.attn].map(Linear::range);
+            [fc_proj, fc, attn_proj, attn, at.ln_2.range(), at.ln_1.range()]
+        };
+        let blocks = self.blocks.iter().rev().flat_map(of_block);
+        [self.ln_f.range()].into_iter().chain(blocks)
+    }
+
     /// The matrices of a language model that every token is multiplied with.
     pub fn matrices(&self, config: &ModelConfig) -> Vec<WeightMatrix> {
         let matrix = |at: &Linear| WeightMatrix {

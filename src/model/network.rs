@@ -11,10 +11,12 @@ use super::activations::Activations;
 use super::config::ModelConfig;
 use super::gradients::Gradients;
 use super::layout::{Head, INITIALIZER_RANGE, Initialiser, Layout};
+use super::micro_batch::input_len;
 use super::sampling::{Draw, Response, Sampling, generate};
 use super::sequence::Sequence;
 use crate::engine::{Batch, Cpu, Engine, Name, Outputs, Target};
 use crate::num::rng::{Purpose, Rng, Stage};
+use crate::ranks::{Alone, Ranks};
 
 /// A GPT with a head, in the memory of an engine.
 pub struct Network<E: Engine = Cpu> {
@@ -25,11 +27,12 @@ pub struct Network<E: Engine = Cpu> {
     /// The one table of parameters.
     pub layout: Layout,
     pub(super) engine: E,
+    ranks: &'static dyn Ranks,
     pub(super) parameters: E::Buffer,
     /// Made at the first pass.
     pub(super) memory: Option<Memory<E>>,
     /// Token rows that a pass may hold, and whether one may be differentiated.
-    plan: (usize, bool),
+    pub(super) plan: (usize, bool),
     /// Where the numbers were first left.
     fault: Option<String>,
 }
@@ -79,14 +82,6 @@ impl<E: Engine> Memory<E> {
     }
 }
 
-/// Tokens that a network reads of a sequence: a language model's last token is a target only.
-fn input_len(sequence: &Sequence, head: Head) -> usize {
-    match head {
-        Head::LanguageModel => sequence.tokens.len().saturating_sub(1),
-        Head::Scalar => sequence.tokens.len(),
-    }
-}
-
 impl<E: Engine> core::fmt::Debug for Network<E> {
     fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
         f.debug_struct("Network")
@@ -120,7 +115,19 @@ impl<E: Engine> Network<E> {
         let layout = Layout::new(&config, head);
         assert_eq!(parameters.len(), layout.len, "parameters against the layout");
         let parameters = engine.buffer(parameters);
-        Network { config, head, layout, engine, parameters, memory: None, plan: (0, false), fault: None }
+        let (ranks, memory, plan, fault) = (&Alone, None, (0, false), None);
+        Network { config, head, layout, engine, ranks, parameters, memory, plan, fault }
+    }
+
+    /// The same network, known to all of these ranks: what it is asked from now on, and the gradients of its losses, are
+    /// shared out to them. So every rank must ask it the same.
+    pub fn among(self, ranks: &'static dyn Ranks) -> Self {
+        Network { ranks, ..self }
+    }
+
+    /// The ranks that know it.
+    pub fn ranks(&self) -> &'static dyn Ranks {
+        self.ranks
     }
 
     /// Fresh parameters as the layout's initialisers say, which are GPT-2's. Each tensor draws from an address of its own.
@@ -155,7 +162,8 @@ impl<E: Engine> Network<E> {
     /// # Panics
     /// If there are more or fewer than the layout's.
     pub fn with_parameters(&self, parameters: Vec<f32>) -> Self {
-        let mut network = Network::new(self.engine, self.config.clone(), self.head, parameters);
+        let network = Network::new(self.engine, self.config.clone(), self.head, parameters);
+        let mut network = network.among(self.ranks);
         network.plan = (self.plan.0, false);
         network
     }
@@ -163,7 +171,7 @@ impl<E: Engine> Network<E> {
     /// The same network in another engine's memory.
     pub fn on<F: Engine>(self, engine: F) -> Network<F> {
         let parameters = self.parameters().into_owned();
-        Network::new(engine, self.config, self.head, parameters)
+        Network::new(engine, self.config, self.head, parameters).among(self.ranks)
     }
 
     /// The engine that computes.
@@ -210,7 +218,7 @@ impl<E: Engine> Network<E> {
 
     /// The working memory, planned now if it is not yet.
     pub(super) fn take_memory(&mut self) -> &mut Memory<E> {
-        let (tokens, training) = (self.plan.0.max(self.config.context), self.plan.1);
+        let (tokens, training) = (self.room(), self.plan.1);
         let (engine, config, head) = (self.engine, &self.config, self.head);
         self.memory.get_or_insert_with(|| Memory::new(engine, config, head, tokens, training))
     }
@@ -295,11 +303,17 @@ impl<E: Engine> Network<E> {
     }
 
     fn read(&mut self, sequences: &[Sequence], temperature: f32) -> (Vec<f32>, Vec<f32>) {
+        let share = self.ranks.share(sequences.len());
+        let (outputs, entropies) = self.read_share(&sequences[share], temperature);
+        (self.ranks.join(outputs), self.ranks.join(entropies))
+    }
+
+    fn read_share(&mut self, sequences: &[Sequence], temperature: f32) -> (Vec<f32>, Vec<f32>) {
         let count = sequences.iter().map(Sequence::outputs).sum();
         let (mut outputs, mut entropies) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut first = 0;
         while first < sequences.len() {
-            let end = self.micro_batch(first, sequences.len(), |i| &sequences[i..i + 1]);
+            let end = self.micro_batch(first, sequences.len(), self.room(), |i| &sequences[i..i + 1]);
             let head = self.head;
             self.take_memory().fill(&sequences[first..end], first, head);
             self.forward_trunk(None);
@@ -310,25 +324,6 @@ impl<E: Engine> Network<E> {
             first = end;
         }
         (outputs, entropies)
-    }
-
-    /// One past the last of the items from `first` on that fit in the memory together, one at least.
-    pub(super) fn micro_batch<'s, 't: 's>(
-        &self,
-        first: usize,
-        count: usize,
-        sequences: impl Fn(usize) -> &'s [Sequence<'t>],
-    ) -> usize {
-        let room = self.plan.0.max(self.config.context);
-        let (mut end, mut tokens) = (first, 0);
-        while end < count {
-            tokens += sequences(end).iter().map(|sequence| input_len(sequence, self.head)).sum::<usize>();
-            if end > first && tokens > room {
-                break;
-            }
-            end += 1;
-        }
-        end
     }
 
     /// The head's outputs of the batch's targets.
@@ -347,16 +342,18 @@ impl<E: Engine> Network<E> {
             if gradients.is_some() {
                 e.clear_rows(rows, Name::DHidden);
             }
+            let at = &layout.head;
             match (head, gradients) {
                 (Head::LanguageModel, gradients) => {
                     let outputs = Outputs { log_probs: outputs, entropies: &mut entropies[..n] };
-                    let gradient = gradients.map(|gradients| (slopes, &mut gradients.flat));
+                    let (relay, sums) = gradients.map(Gradients::of_head).unzip();
+                    let (relay, gradient) = (relay.flatten(), sums.map(|sums| (slopes, sums)));
                     let work = work.as_mut().expect("a language model's");
-                    e.log_probs(rows, &w, &layout.head, targets, temperature, outputs, gradient, work);
+                    e.log_probs(rows, &w, at, targets, temperature, outputs, gradient, relay, work);
                 }
-                (Head::Scalar, None) => e.scalars(rows, &w, &layout.head, targets, outputs),
+                (Head::Scalar, None) => e.scalars(rows, &w, at, targets, outputs),
                 (Head::Scalar, Some(gradients)) => {
-                    e.scalars_backward(rows, &w, &layout.head, targets, slopes, &mut gradients.flat);
+                    gradients.add(e, at, |flat| e.scalars_backward(rows, &w, at, targets, slopes, flat));
                 }
             }
         }

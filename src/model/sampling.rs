@@ -7,6 +7,7 @@ use core::cell::OnceCell;
 use super::config::ModelConfig;
 use super::decode::Decoder;
 use super::network::Network;
+use super::shared_out::join_responses;
 use crate::engine::Engine;
 use crate::engine::sampling::{Choice, Choosing};
 use crate::num::par;
@@ -80,7 +81,8 @@ impl Draw {
 }
 
 /// Samples one response to each prompt. Responses end at `end_of_text`, at `max_new_tokens` or where the
-/// context ends. Neither the company of other prompts nor threads change a response.
+/// context ends. Neither the company of other prompts nor threads change a response. Where the network has several
+/// ranks, each samples its share of the responses, and all are given all of them.
 ///
 /// `progress` is called with the number of tokens just sampled, and returns whether to go on; if not, the
 /// responses are left unfinished.
@@ -91,7 +93,11 @@ pub fn generate<E: Engine>(
     draws: &[Draw],
     progress: &(dyn Fn(usize) -> bool + Sync),
 ) -> Vec<Response> {
-    generate_with(network, &network.packed_weights(), prompts, sampling, draws, progress)
+    assert_eq!(prompts.len(), draws.len(), "one draw address per prompt");
+    let own = network.ranks().share(prompts.len());
+    let (prompts, draws) = (&prompts[own.clone()], &draws[own]);
+    let responses = generate_with(network, &network.packed_weights(), prompts, sampling, draws, progress);
+    join_responses(network.ranks(), responses)
 }
 
 /// [`generate`] with weights that were [packed](Network::packed_weights) before.

@@ -50,19 +50,21 @@ impl<E: Engine> Network<E> {
             let rows = &mut a.rows(batch, config.layers);
             e.clear_rows(rows, DX);
             e.layer_norm_backward(rows, DX, DHidden, (X, HiddenStats), w, &layout.ln_f);
-            e.layer_norm_parameters(rows, DHidden, (X, HiddenStats), &mut gradients.flat, &layout.ln_f);
+            let (at, x_stats) = (&layout.ln_f, (X, HiddenStats));
+            gradients.add(e, &at.range(), |flat| e.layer_norm_parameters(rows, DHidden, x_stats, flat, at));
         }
         for (layer, at) in layout.blocks.iter().enumerate().rev() {
             let block = Block { layer, config, at };
             let rows = &mut a.rows(batch, layer);
             e.regions(rows, block.region(), |rows| block.backward(e, w, rows, dropout));
-            block.parameters_backward(e, rows, &mut gradients.flat);
+            block.parameters_backward(e, rows, gradients);
         }
         let rows = &mut a.rows(batch, 0);
-        match &mut gradients.lookup {
-            None => e.embedding_backward(rows, DX, Index::Token, &mut gradients.flat, &layout.wte),
-            Some(lookup) => e.embedding_backward(rows, DX, Index::Token, lookup, &(0..layout.wte.len())),
-        }
-        e.embedding_backward(rows, DX, Index::Position, &mut gradients.flat, &layout.wpe);
+        gradients.add_lookup(e, layout, &batch.tokens, |table, at| {
+            e.embedding_backward(rows, DX, Index::Token, table, at);
+        });
+        gradients.add(e, &layout.wpe, |flat| {
+            e.embedding_backward(rows, DX, Index::Position, flat, &layout.wpe);
+        });
     }
 }

@@ -7,7 +7,7 @@ use super::named::{has, is_own};
 use crate::checkpoint::load_model_directory_with_warnings;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::model::{Head, Network};
+use crate::model::{Head, Network, Sampling};
 
 impl<E: Engine> Recipe<'_, E> {
     /// A network of random weights.
@@ -16,7 +16,8 @@ impl<E: Engine> Recipe<'_, E> {
         let config = s.model.config(self.data.tokenizer.vocab_size(), s.precision);
         config.validate("model")?;
         let range = s.model.initializer_range;
-        Ok(Network::random_in(self.engine, config, Head::LanguageModel, s.seed, range))
+        let network = Network::random_in(self.engine, config, Head::LanguageModel, s.seed, range);
+        Ok(network.among(self.run.ranks()))
     }
 
     /// Those that write the responses which are compared.
@@ -30,6 +31,17 @@ impl<E: Engine> Recipe<'_, E> {
             false => self.load(name, Head::LanguageModel),
         };
         names.iter().map(open).collect()
+    }
+
+    /// The SFT model, or without that stage the pretrained one.
+    pub(super) fn best_imitator(&self) -> &'static str {
+        if self.settings.sft.epochs > 0 { "sft" } else { "pretrain" }
+    }
+
+    /// How models answer held-out prompts: as PPO samples.
+    pub(super) fn sampling(&self) -> Sampling {
+        let s = &self.settings.ppo;
+        Sampling::full(s.temperature, s.max_response_tokens, self.data.tokenizer.end_of_text())
     }
 
     /// The model directory a stage was told to start from, or the run's own that an earlier stage left.
@@ -80,7 +92,7 @@ impl<E: Engine> Recipe<'_, E> {
 
     /// Opens a model directory for this run; also gives one sentence for anything the user should know.
     pub(super) fn opener(&self) -> impl Fn(&Path) -> Result<(Network<E>, Vec<String>)> + use<E> {
-        let (engine, precision) = (self.engine, self.settings.precision);
+        let (engine, ranks, precision) = (self.engine, self.run.ranks(), self.settings.precision);
         let expected = self.data.tokenizer.vocab_size();
         move |path| {
             let (mut network, warnings) = load_model_directory_with_warnings(path)?;
@@ -91,7 +103,7 @@ impl<E: Engine> Recipe<'_, E> {
                 let hint = "all models of a run share one tokenizer";
                 return Err(Error::format(path.display(), "vocab_size", expected, found, hint));
             }
-            Ok((network.on(engine), warnings))
+            Ok((network.on(engine).among(ranks), warnings))
         }
     }
 }

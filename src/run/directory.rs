@@ -13,12 +13,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::completed::Completed;
+use super::first::{on_first, text_of_first};
 use super::metrics::{Position, write_results};
 use super::stage::{Saved, StageState};
 use crate::checkpoint::{
     RunLock, load_latest_state, read_file, remove_temporaries, save_state, write_atomic,
 };
 use crate::error::{Error, Result};
+use crate::ranks::{Alone, Ranks};
 
 /// The configuration as resolved; a directory that holds it is a run directory.
 const CONFIG: &str = "config.toml";
@@ -35,10 +37,38 @@ pub struct RunDirectory {
     pub completed: Completed,
     /// Whether it held no run before.
     pub is_new: bool,
-    _lock: RunLock,
+    /// Who work in it; only the first of them writes.
+    pub ranks: &'static dyn Ranks,
+    _lock: Option<RunLock>,
 }
 
 impl RunDirectory {
+    /// [`RunDirectory::open`] by the first of these ranks; the others know what it knows.
+    ///
+    /// # Errors
+    /// As [`RunDirectory::open`]; [`Error::Elsewhere`].
+    pub fn open_among(ranks: &'static dyn Ranks, path: &Path, config: &str, resume: bool) -> Result<Self> {
+        let opened = on_first(ranks, || RunDirectory::open(path, config, resume))?;
+        let mut directory = opened.unwrap_or_else(|| {
+            let (path, completed) = (path.to_path_buf(), Completed::default());
+            RunDirectory { path, completed, is_new: false, ranks, _lock: None }
+        });
+        directory.ranks = ranks;
+        directory.is_new = ranks.any(directory.is_new);
+        directory.follow();
+        Ok(directory)
+    }
+
+    /// Takes over from the first rank what is complete.
+    pub fn follow(&mut self) {
+        if self.ranks.size() == 1 {
+            return;
+        }
+        let completed = serde_json::to_string(&self.completed).expect("plain data");
+        let completed = text_of_first(self.ranks, &completed);
+        self.completed = serde_json::from_str(&completed).expect("written as it is read");
+    }
+
     /// Opens and locks a directory, creating it if needed. Without `resume` it must not hold a run; with it, one of
     /// the configuration `config` (or none). Nothing is written yet.
     ///
@@ -69,7 +99,8 @@ impl RunDirectory {
             ));
         }
         let completed = if complete.exists() { Completed::read(&complete)? } else { Completed::default() };
-        let directory = RunDirectory { path: path.to_path_buf(), completed, is_new, _lock: lock };
+        let (path, lock) = (path.to_path_buf(), Some(lock));
+        let directory = RunDirectory { path, completed, is_new, ranks: &Alone, _lock: lock };
         // A kill between a stage's end and the removal of its states leaves them behind.
         directory.completed.stages.iter().try_for_each(|stage| directory.remove_states(stage))?;
         Ok(directory)

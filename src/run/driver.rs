@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 
 use super::directory::RunDirectory;
 use super::fingerprints::Fingerprints;
+use super::first::{on_first, same_on_all};
 use super::hints;
 use super::metrics::{Metrics, Value};
 use super::progress::Progress;
@@ -16,6 +17,7 @@ use crate::checkpoint::{save_model_directory, write_atomic};
 use crate::engine::{Engine, check_devices};
 use crate::error::{Error, Result};
 use crate::model::Network;
+use crate::ranks::{Alone, Ranks, Traffic};
 use crate::settings::{Section, Settings};
 use crate::text::Tokenizer;
 
@@ -36,6 +38,9 @@ pub struct Run<'a> {
     stop: &'a AtomicBool,
 }
 
+/// What the steps of several ranks look at: they stop between two steps, all of them between the same.
+static NO_STOP: AtomicBool = AtomicBool::new(false);
+
 impl<'a> Run<'a> {
     /// Opens a run: see [`RunDirectory::open`]. Nothing is written before the first stage begins, so that a run which
     /// fails on its data leaves no run behind. Setting `stop` ends it after the step that is being made.
@@ -49,7 +54,26 @@ impl<'a> Run<'a> {
         progress: &'a mut dyn Progress,
         stop: &'a AtomicBool,
     ) -> Result<Self> {
-        let directory = RunDirectory::open(path, &settings.to_toml(), resume)?;
+        Run::open_among(&Alone, settings, path, resume, progress, stop)
+    }
+
+    /// [`Run::open`] by several ranks, which all go through the same stages. The first one owns the directory, and the
+    /// others read what it holds. `stop` of any rank ends the run of all.
+    ///
+    /// # Errors
+    /// Those of [`RunDirectory::open_among`].
+    pub fn open_among(
+        ranks: &'static dyn Ranks,
+        settings: &'a Settings,
+        path: &Path,
+        resume: bool,
+        progress: &'a mut dyn Progress,
+        stop: &'a AtomicBool,
+    ) -> Result<Self> {
+        let config = settings.to_toml();
+        same_on_all(ranks, "the program", concat!("version ", env!("CARGO_PKG_VERSION")))?;
+        same_on_all(ranks, "the configuration", &config)?;
+        let directory = RunDirectory::open_among(ranks, path, &config, resume)?;
         if resume && directory.is_new {
             progress.note(&format!("{}: no run to go on with, so this is its beginning", path.display()));
         }
@@ -68,8 +92,9 @@ impl<'a> Run<'a> {
     /// of a model directory whether a stage to come reads it.
     ///
     /// # Errors
-    /// Those of [`Fingerprints::go_on_with`].
+    /// Those of [`Fingerprints::go_on_with`]; [`Error::Usage`] if the ranks do not read the same.
     pub fn take_inputs(&mut self, found: Fingerprints, needed: impl Fn(&str) -> bool) -> Result<()> {
+        same_on_all(self.ranks(), "an input", &found.to_string())?;
         let completed = &mut self.directory.completed;
         let (begun, this) = (!completed.stages.is_empty(), env!("CARGO_PKG_VERSION"));
         if !begun {
@@ -105,12 +130,22 @@ impl<'a> Run<'a> {
         self.directory.completed.has_last(stage)
     }
 
+    /// Who make it.
+    pub fn ranks(&self) -> &'static dyn Ranks {
+        self.directory.ranks
+    }
+
     /// Stops the run if the user asked to.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
     pub fn check_stop(&self) -> Result<()> {
-        check_stop(self.stop)
+        check_stop(self.is_to_stop())
+    }
+
+    /// Whether the user asked one of the ranks to stop.
+    fn is_to_stop(&self) -> bool {
+        self.ranks().any(self.stop.load(Ordering::Relaxed))
     }
 
     /// Drives a stage from its beginning, or from where it was interrupted, to its end; returns its network, if it
@@ -127,7 +162,7 @@ impl<'a> Run<'a> {
     ) -> Result<Option<Network<S::Engine>>> {
         let (name, total) = (id.name(), stage.steps());
         self.progress.stage(name, total);
-        let (started, mut tokens) = (Instant::now(), 0);
+        let (started, before, mut tokens) = (Instant::now(), self.ranks().traffic(), 0);
         let (mut first, mut losses) = (0, RecentLosses::default());
         if let Some(mut saved) = self.resume(name)? {
             losses = self.recall(&saved)?;
@@ -136,22 +171,33 @@ impl<'a> Run<'a> {
             first = saved.step;
         }
         for step in first..total {
-            let (done, limits, stop) = (step + 1, &self.settings.limits, self.stop);
+            let (done, limits) = (step + 1, &self.settings.limits);
+            let stop = if self.ranks().size() == 1 { self.stop } else { &NO_STOP };
             let mut watch = Watch { stage: name, step: done, limits, losses: &mut losses, stop };
             let step = stage.step(step, &mut watch);
             // A number that is not finite may be a device's fault: that is said then.
             check_devices()?;
             let Step { fields, line, tokens: more } = step?;
             tokens += more as u64;
-            if !fields.is_empty() {
+            if !fields.is_empty() && self.ranks().is_first() {
                 self.metrics().record(name, done, &fields)?;
             }
             self.progress.step(done, &line);
-            self.save_if_due(name, done, &stage, &losses)?;
-            self.check_stop()?;
+            let stop = self.is_to_stop();
+            if self.ranks().is_first() {
+                self.save_if_due(name, done, &stage, &losses, stop)?;
+            }
+            check_stop(stop)?;
         }
-        let network = self.finish(id, tokenizer, stage.finish()?)?;
-        self.log_time(id, started.elapsed().as_secs_f64(), tokens)?;
+        let mut finished = stage.finish()?;
+        let network = finished.network.take();
+        let seconds = started.elapsed().as_secs_f64();
+        let messages = messages_since(self.ranks(), &before, seconds);
+        on_first(self.ranks(), || {
+            self.finish(id, tokenizer, finished, network.as_ref())?;
+            self.log_time(id, seconds, tokens, messages)
+        })?;
+        self.directory.follow();
         self.progress.finish();
         Ok(network)
     }
@@ -159,6 +205,32 @@ impl<'a> Run<'a> {
     /// The state to go on from, if this stage was interrupted. `metrics.jsonl` is cut back to where it stood then;
     /// what is behind it will be written again.
     fn resume(&mut self, stage: &str) -> Result<Option<Saved>> {
+        let ranks = self.ranks();
+        let begun = on_first(ranks, || self.begin(stage))?;
+        // The others read the same state, and say nothing of it.
+        let saved = match begun {
+            Some(saved) => saved,
+            None => self.directory.load_state(stage)?.map(|(saved, _)| saved),
+        };
+        let step = saved.as_ref().map_or(0, |saved| saved.step);
+        let expected = ranks.broadcast(vec![step as u32])[0];
+        if step as u32 == expected {
+            return Ok(saved);
+        }
+        let (path, rank) = (self.directory.path.display(), ranks.rank());
+        let (expected, found) =
+            (format!("a state of {stage} after {expected} steps"), format!("one after {step}"));
+        Err(Error::format(
+            path,
+            "",
+            expected,
+            found,
+            format!("rank {rank} sees another directory than rank 0"),
+        ))
+    }
+
+    /// The first rank's part of it.
+    fn begin(&mut self, stage: &str) -> Result<Option<Saved>> {
         self.directory.check_unfinished(stage)?;
         if self.metrics.is_none() {
             self.directory.begin(&self.settings.to_toml())?;
@@ -187,7 +259,9 @@ impl<'a> Run<'a> {
             let expected = "\"metrics\" and \"recent_losses\"";
             return Err(Error::format(&saved.origin, "metadata", expected, "none", ""));
         };
-        self.metrics().truncate_to(&position)?;
+        if self.ranks().is_first() {
+            self.metrics().truncate_to(&position)?;
+        }
         Ok(losses)
     }
 
@@ -198,10 +272,11 @@ impl<'a> Run<'a> {
         done: u64,
         stage: &impl Stage,
         losses: &RecentLosses,
+        stop: bool,
     ) -> Result<()> {
         let every = self.settings.checkpoint_every;
         let due = every > 0 && done.is_multiple_of(every) && done < stage.steps();
-        if !due && !self.stop.load(Ordering::Relaxed) {
+        if !due && !stop {
             return Ok(());
         }
         let Some(mut state) = stage.state() else { return Ok(()) };
@@ -222,11 +297,12 @@ impl<'a> Run<'a> {
         id: StageId,
         tokenizer: &Tokenizer,
         finished: Finished<E>,
-    ) -> Result<Option<Network<E>>> {
-        let Finished { mut results, mut notes, network, files, report } = finished;
+        network: Option<&Network<E>>,
+    ) -> Result<()> {
+        let Finished { mut results, mut notes, files, report, .. } = finished;
         check_devices()?;
         self.directory.check_present()?;
-        if let (Some(network), Some(name)) = (&network, id.directory()) {
+        if let (Some(network), Some(name)) = (network, id.directory()) {
             let path = self.directory.path.join(name);
             save_model_directory(&path, network, Some(tokenizer), &[("stage", id.trainer().name())])?;
         }
@@ -243,8 +319,7 @@ impl<'a> Run<'a> {
         all.extend(report);
         let position = self.metrics().synced_position()?;
         self.directory.check_present()?;
-        self.directory.complete(id.name(), all, position)?;
-        Ok(network)
+        self.directory.complete(id.name(), all, position)
     }
 
     /// What the stage's measures say of it, if they did not move the right way.
@@ -257,11 +332,18 @@ impl<'a> Run<'a> {
         Ok(found)
     }
 
-    fn log_time(&self, stage: StageId, seconds: f64, tokens: u64) -> Result<()> {
+    /// What the clock says of a stage, and of several ranks what their messages took.
+    fn log_time(
+        &self,
+        stage: StageId,
+        seconds: f64,
+        tokens: u64,
+        messages: Vec<(&str, Value)>,
+    ) -> Result<()> {
         let planned = self.planned.iter().find(|(id, _)| *id == stage).map_or(0.0, |(_, flops)| *flops);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let mut timings = Metrics::append(&self.directory.path.join("timings.jsonl"))?;
-        let fields = [
+        let mut fields = vec![
             ("seconds", Value::F64(seconds)),
             ("tokens", Value::Count(tokens)),
             ("tokens_per_second", Value::F64(tokens as f64 / seconds.max(1e-9))),
@@ -270,10 +352,30 @@ impl<'a> Run<'a> {
             ("planned_flops", Value::F64(planned)),
             ("ended", Value::Count(now.map_or(0, |since| since.as_secs()))),
         ];
+        fields.extend(messages);
         timings.record(stage.name(), 0, &fields)
     }
 
     fn metrics(&mut self) -> &mut Metrics {
         self.metrics.as_mut().expect("opened when a stage begins")
     }
+}
+
+/// How many ranks there are, for which share of so many seconds each of them waited since `before`, and the bytes that
+/// all were sent. All must call it.
+fn messages_since(ranks: &dyn Ranks, before: &Traffic, seconds: f64) -> Vec<(&'static str, Value)> {
+    if ranks.size() == 1 {
+        return Vec::new();
+    }
+    let Traffic { waited, received } = ranks.traffic();
+    let (waited, received) = ((waited - before.waited) / seconds.max(1e-9), received - before.received);
+    let mine = vec![(waited as f32).to_bits(), received as u32, (received >> 32) as u32];
+    let all = ranks.gather(mine);
+    let waited = all.iter().map(|words| f64::from(f32::from_bits(words[0]))).collect();
+    let received = all.iter().map(|words| u64::from(words[2]) << 32 | u64::from(words[1])).sum();
+    vec![
+        ("ranks", Value::Count(all.len() as u64)),
+        ("waited", Value::List(waited)),
+        ("sent_bytes", Value::Count(received)),
+    ]
 }

@@ -5,6 +5,7 @@
 //! anything else is done with them: at disk speed, while what is made of them takes far longer.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
@@ -88,6 +89,16 @@ impl Fingerprints {
         let new: Vec<_> = new.map(|(name, files)| (name.clone(), files.clone())).collect();
         self.models.extend(new);
         Ok(())
+    }
+}
+
+/// A line for each file.
+impl fmt::Display for Fingerprints {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.files.iter().try_for_each(|(name, sum)| writeln!(f, "{name} of CRC-64 {sum}"))?;
+        self.models.iter().try_for_each(|(model, files)| {
+            files.iter().try_for_each(|(name, sum)| writeln!(f, "{model}/{name} of CRC-64 {sum}"))
+        })
     }
 }
 

@@ -28,6 +28,8 @@ pub enum Value {
     Count(u64),
     /// A word: a file, a choice.
     Text(String),
+    /// Finite numbers.
+    List(Vec<f64>),
 }
 
 impl Value {
@@ -41,6 +43,7 @@ impl Value {
             Value::F64(x) => serde_json::to_string(&x.to_string()),
             Value::Count(n) => serde_json::to_string(n),
             Value::Text(s) => serde_json::to_string(s),
+            Value::List(numbers) => serde_json::to_string(numbers),
         };
         out.push_str(&text.expect("numbers and strings are always JSON"));
     }

@@ -1,5 +1,5 @@
 //! Floor 6: a run. [`driver`] drives any [`stage`] and keeps [`watch`] over its steps; below them the [`directory`] with
-//! what is [`completed`] and the [`fingerprints`] of what is read, the [`metrics`], the [`estimates`], the
+//! what is [`completed`] and the [`fingerprints`] of what is read, what the [`first`] rank does for all, the [`metrics`], the [`estimates`], the
 //! [`recent_losses`], the [`hints`] where training plainly fails, and the [`progress`] that others are told, with the
 //! [`plan`] of what is to come, and what is said on [`stderr`].
 
@@ -8,6 +8,7 @@ pub mod directory;
 pub mod driver;
 pub mod estimates;
 pub mod fingerprints;
+pub mod first;
 pub mod hints;
 pub mod metrics;
 pub mod plan;

@@ -126,13 +126,13 @@ impl Watch<'_> {
     /// # Errors
     /// [`Error::Interrupted`].
     pub fn check_stop(&self) -> Result<()> {
-        check_stop(self.stop)
+        check_stop(!self.go_on())
     }
 }
 
 /// [`Error::Interrupted`] where the user has asked to stop.
-pub(super) fn check_stop(stop: &AtomicBool) -> Result<()> {
-    if stop.load(Ordering::Relaxed) {
+pub(super) fn check_stop(stop: bool) -> Result<()> {
+    if stop {
         let hint = "the same command with --resume goes on from there".into();
         return Err(Error::Interrupted { hint });
     }

@@ -19,7 +19,7 @@ use super::episodes::{Episodes, estimate};
 use super::inputs::Inputs;
 use super::ppo_metrics::{Sampled, Sums, fields};
 use super::pretrain::window;
-use super::reward::RewardFunction;
+use super::reward::{RewardFunction, scores};
 use super::rollouts::{Rollouts, strip};
 use crate::data::Side;
 use crate::engine::{Cpu, Engine};
@@ -123,7 +123,7 @@ impl<E: Engine> Stage for Ppo<'_, E> {
         let prompts = self.batch(iteration);
         let responses = respond(&self.policy.network, &prompts, s, &self.inputs, (Address::Ppo, iteration));
         let rollouts = Rollouts::new(&prompts, &responses);
-        let scores = self.reward.scores(&rollouts);
+        let scores = scores(self.policy.network.ranks(), self.reward, &rollouts);
         watch.scores(&scores, rollouts.len())?;
 
         // 2. What they are worth: KL penalties, values, advantages, returns.
@@ -287,7 +287,7 @@ impl<'a, E: Engine> Ppo<'a, E> {
         let address = (Address::Eval, s.iterations());
         let responses = policy.measure_average(|network| respond(network, prompt, s, inputs, address));
         let rollouts = Rollouts::new(prompt, &responses);
-        let scores = without_eos(&reward.scores(&rollouts), &responses, s);
+        let scores = without_eos(&scores(policy.network.ranks(), *reward, &rollouts), &responses, s);
         let mut episodes = Episodes::new(rollouts, packed(&responses).0, scores, s);
         // What one episode is whitened by says nothing.
         let plain = PpoSettings { whiten_rewards: false, ..(*s).clone() };
@@ -313,7 +313,8 @@ impl<'a, E: Engine> Ppo<'a, E> {
         });
         fields.extend(loss.map(|loss| ("validation_pretraining_loss", loss.into())));
         if !prompts.is_empty() {
-            let scores = reward.scores(&Rollouts::new(&prompts, &responses));
+            let rollouts = Rollouts::new(&prompts, &responses);
+            let scores = scores(policy.network.ranks(), *reward, &rollouts);
             watch.scores(&scores, prompts.len())?;
             fields.extend(mean(&scores).map(|reward| ("validation_reward", reward.into())));
         }

@@ -179,7 +179,8 @@ pub fn with_scalar_head<E: Engine>(network: Network<E>, seed: u64) -> Network<E>
     if network.head == Head::Scalar {
         return network;
     }
-    let mut scalar = Network::random(network.engine(), network.config.clone(), Head::Scalar, seed);
+    let scalar = Network::random(network.engine(), network.config.clone(), Head::Scalar, seed);
+    let mut scalar = scalar.among(network.ranks());
     let mut parameters = scalar.parameters().into_owned();
     let trunk = network.parameters();
     for row in &scalar.layout.parameters {

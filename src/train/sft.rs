@@ -109,7 +109,7 @@ impl<'a, E: Engine> Sft<'a, E> {
                 self.best = Some((loss, self.learner.network.parameters().into_owned()));
             }
         }
-        if self.s.select == Select::Reward {
+        if self.s.select == Select::Reward && self.learner.network.ranks().is_first() {
             save_model_directory(&epoch_directory(&self.epochs, epoch), &self.learner.network, None, &[])?;
         }
         self.losses.push(loss);

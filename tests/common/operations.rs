@@ -332,7 +332,7 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
                 let mut head = e.head(shape.vocab, shape.width(), count.max(1));
                 let [log_probs, entropies] = &mut outputs;
                 let outputs_of = Outputs { log_probs, entropies };
-                e.log_probs(&mut rows, &w, &at.wte, &targets, temperature, outputs_of, None, &mut head);
+                e.log_probs(&mut rows, &w, &at.wte, &targets, temperature, outputs_of, None, None, &mut head);
                 gave.extend(outputs.iter().map(|values| bits(values)));
             }
         }),
@@ -347,7 +347,17 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
                 let [log_probs, entropies] = &mut outputs;
                 let outputs_of = Outputs { log_probs, entropies };
                 let gradient = Some((&slopes[..], gradients));
-                e.log_probs(&mut rows, &w, &at.wte, &targets, temperature, outputs_of, gradient, &mut head);
+                e.log_probs(
+                    &mut rows,
+                    &w,
+                    &at.wte,
+                    &targets,
+                    temperature,
+                    outputs_of,
+                    gradient,
+                    None,
+                    &mut head,
+                );
                 gave.extend(outputs.iter().map(|values| bits(values)));
             }
         }),

@@ -4,7 +4,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
+use instructgpt::app::{config, pipeline};
+use instructgpt::num::par::with_threads;
+use instructgpt::ranks::{Ranks, Threads};
+use instructgpt::run::progress::Silent;
 use serde_json::Value;
 
 use crate::tiny::{self, instructgpt};
@@ -107,6 +112,35 @@ fn a_killed_run_goes_on_after_the_tasks_that_are_complete() {
     let [config, out] = ["run.toml", "killed"].map(|name| place.path(name));
     kill_until_it_gets_through(&["run", &config, "--out", &out, "--resume"]);
     assert!(left(&place, "killed") == expected);
+}
+
+/// The documents are shared out to the ranks; the first one writes, and goes on after what it has written before.
+#[test]
+fn several_ranks_leave_what_one_leaves() {
+    let place = configured();
+    done(run(&place, "whole", &[]));
+    let expected = left(&place, "whole");
+    let (root, out) = (place.0.path(), place.0.path().join("shared_out"));
+    let settings = config::load_with_root(&root.join("run.toml"), &[], root).unwrap();
+    let go = |ranks: &'static dyn Ranks| {
+        let (stop, resume) = (AtomicBool::new(false), out.join("run.json").exists());
+        let go = || pipeline::stages_among(ranks, &settings, root, &out, resume, None, &mut Silent, &stop);
+        with_threads(1, go).unwrap();
+    };
+    Threads::run(3, go);
+    assert!(left(&place, "shared_out") == expected);
+    // As if it had been killed after the first task of three.
+    let results = out.join("benchmarks/pretrain/results_lm-eval.json");
+    let mut known = place.json("shared_out/benchmarks/pretrain/results_lm-eval.json");
+    for kind in ["results", "configs", "intervals", "n-samples", "higher_is_better"] {
+        known[kind].as_object_mut().unwrap().retain(|task, _| task == "piqa");
+    }
+    fs::write(&results, serde_json::to_string_pretty(&known).unwrap()).unwrap();
+    let mut run = place.json("shared_out/run.json");
+    run["stages"].as_array_mut().unwrap().pop();
+    fs::write(out.join("run.json"), run.to_string()).unwrap();
+    Threads::run(2, go);
+    assert!(left(&place, "shared_out") == expected, "gone on with by another number of ranks");
 }
 
 #[test]

@@ -209,6 +209,7 @@ fn head(fixture: &Fixture, temperature: f32, slopes: &[f32]) -> HeadPass {
         &[0, n],
         temperature,
         slopes,
+        None,
         &mut work,
     );
     // The forward alone says the same.

@@ -225,7 +225,7 @@ impl Seen {
             Value::F32(x) => f64::from(*x),
             Value::F64(x) => *x,
             Value::Count(n) => *n as f64,
-            Value::Text(text) => panic!("{name} is {text}"),
+            other => panic!("{name} is {other:?}"),
         })
     }
 }

@@ -8,19 +8,23 @@ use core::ops::Range;
 use crate::engine::cpu::depth::Depth;
 use crate::engine::cpu::gemm::gemm;
 use crate::engine::cpu::reduce;
-use crate::engine::{Init, Matrix, Outputs, Precision, Summary, Target};
+use crate::engine::{Init, Matrix, Outputs, Precision, Relayed, Summary, Target, pieces};
 use crate::num::math::{exp, fma, ln};
 use crate::num::par;
 use crate::num::simd::{LANES, halving_sum};
 
 /// Working memory: a chunk of hidden rows, of their gradients and of logits, and where the targets' sequences
-/// begin.
+/// begin; of each target's softmax the largest logit and the sum. With several ranks also the hidden rows of all targets,
+/// and the logits of a piece of the tokens.
 pub struct Workspace {
     chunk: usize,
     hidden: alloc::vec::Vec<f32>,
     dhidden: alloc::vec::Vec<f32>,
     logits: alloc::vec::Vec<f32>,
     offsets: alloc::vec::Vec<usize>,
+    softmaxes: alloc::vec::Vec<f32>,
+    all_hidden: alloc::vec::Vec<f32>,
+    piece: alloc::vec::Vec<f32>,
 }
 
 /// Least and most rows of a chunk.
@@ -38,7 +42,8 @@ impl Workspace {
     pub fn new(vocab_size: usize, width: usize, targets: usize) -> Self {
         // One more than a sequence for each target can need.
         let offsets = alloc::vec::Vec::with_capacity(targets + 2);
-        Workspace { offsets, ..Self::with_chunk(chunk(vocab_size, targets), vocab_size, width) }
+        let softmaxes = alloc::vec::Vec::with_capacity(2 * targets);
+        Workspace { offsets, softmaxes, ..Self::with_chunk(chunk(vocab_size, targets), vocab_size, width) }
     }
 
     /// With a given number of rows per chunk (at least 16, at most 1024).
@@ -50,6 +55,9 @@ impl Workspace {
             dhidden: alloc::vec![0.0; chunk * width],
             logits: alloc::vec![0.0; chunk * vocab_size],
             offsets: alloc::vec::Vec::new(),
+            softmaxes: alloc::vec::Vec::new(),
+            all_hidden: alloc::vec::Vec::new(),
+            piece: alloc::vec::Vec::new(),
         }
     }
 }
@@ -72,6 +80,9 @@ pub fn forward(
 /// The forward, and at once its derivative: `slopes[i]` says how the loss changes with the log-prob of target `i`
 /// (0 for none). Then `dhidden += ...` (N, C) and `dweight += ...` (V, C), target by target. The rows of `hidden`
 /// are those of sequences that begin at `sequences` (B + 1), and the targets follow them.
+///
+/// With `relay`, `dweight` is added up piece by piece, so that the next rank need not wait for all of it. If the logits of
+/// all targets are not held together, those of each piece are made anew for that: one product more.
 pub fn forward_backward(
     precision: Precision,
     outputs: Outputs,
@@ -84,17 +95,20 @@ pub fn forward_backward(
     sequences: &[usize],
     temperature: f32,
     slopes: &[f32],
+    mut relay: Option<&mut dyn Relayed>,
     work: &mut Workspace,
 ) {
     assert_eq!(slopes.len(), targets.len(), "{} slopes, {} targets", slopes.len(), targets.len());
     let head = Head { precision, hidden, weight, width, temperature };
     let (c, vocab) = (width, weight.len() / width);
-    let to_gradient = |i: usize, token: usize, p: &mut [f32]| {
+    let to_gradient = |i: usize, p: &mut [f32], token: Option<usize>| {
         let slope = slopes[i] / temperature;
         p.iter_mut().for_each(|p| *p *= -slope);
-        p[token] += slope;
+        token.iter().for_each(|&token| p[token] += slope);
     };
-    head.by_chunks(outputs, targets, sequences, work, to_gradient, |targets, chunk, work| {
+    let anew = relay.is_some() && targets.len() > work.chunk;
+    let with_row = |i: usize, token: usize, p: &mut [f32]| to_gradient(i, p, Some(token));
+    head.by_chunks(outputs, targets, sequences, work, with_row, |targets, chunk, work| {
         let n = targets.len();
         let (dlogits, dchunk) = (&work.logits[..n * vocab], &mut work.dhidden[..n * c]);
         let w = Matrix::new(weight, c);
@@ -103,10 +117,54 @@ pub fn forward_backward(
             let sum = &mut dhidden[target.row as usize * c..][..c];
             sum.iter_mut().zip(d).for_each(|(sum, d)| *sum += d);
         }
-        let (dlogits, hidden) = (Matrix::transposed(dlogits, vocab), Matrix::new(&work.hidden[..n * c], c));
-        let rows = Depth::runs(&work.offsets).part(chunk);
-        gemm(precision, vocab, c, rows, dlogits, hidden, Init::Accumulate, dweight);
+        let (hidden, rows) = (Matrix::new(&work.hidden[..n * c], c), Depth::runs(&work.offsets).part(chunk));
+        let add = |at: Range<usize>, sums: &mut [f32]| {
+            let of_piece = Matrix::transposed(&dlogits[at.start / c..], vocab);
+            gemm(precision, at.len() / c, c, rows, of_piece, hidden, Init::Accumulate, sums);
+        };
+        match &mut relay {
+            _ if anew => {}
+            None => add(0..vocab * c, dweight),
+            Some(relay) => relayed(&mut **relay, dweight, c, add),
+        }
     });
+    let Some(relay) = relay.filter(|_| anew || targets.is_empty()) else { return };
+    // All targets at once, but only the tokens of a piece.
+    let Workspace { all_hidden, piece, softmaxes, offsets, .. } = work;
+    let n = targets.len();
+    all_hidden.clear();
+    all_hidden.extend(targets.iter().flat_map(|target| &hidden[target.row as usize * c..][..c]));
+    relayed(relay, dweight, c, |at, sums| {
+        let (first, tokens) = (at.start / c, at.len() / c);
+        piece.resize(n * tokens, 0.0);
+        let (h, w) = (Matrix::new(all_hidden, c), Matrix::transposed(&weight[at], c));
+        gemm(precision, n, tokens, c, h, w, Init::Zero, piece);
+        par::for_each(par::rows(piece, tokens), 1, |start, rows| {
+            for (t, p) in (start..).zip(rows.data.chunks_exact_mut(tokens)) {
+                let (max, inverse) = (softmaxes[2 * t], 1.0 / softmaxes[2 * t + 1]);
+                p.iter_mut().for_each(|x| *x = exp(*x / temperature - max) * inverse);
+                let token = (targets[t].token as usize).checked_sub(first).filter(|&token| token < tokens);
+                to_gradient(t, p, token);
+            }
+        });
+        let (dlogits, rows) = (Matrix::transposed(piece, tokens), Depth::runs(offsets).part(0..n));
+        gemm(precision, tokens, c, rows, dlogits, h, Init::Accumulate, sums);
+    });
+}
+
+/// Adds to the sums of a matrix with rows of `width`, piece by piece, between those who add to them before and after.
+fn relayed(
+    relay: &mut dyn Relayed,
+    sums: &mut [f32],
+    width: usize,
+    mut add: impl FnMut(Range<usize>, &mut [f32]),
+) {
+    for at in pieces(&(0..sums.len()), width) {
+        let sums = &mut sums[at.clone()];
+        relay.take_over(sums.len()).iter().for_each(|before| sums.copy_from_slice(before));
+        add(at, sums);
+        relay.hand_on(sums.to_vec());
+    }
 }
 
 /// What the logits are made of: hidden (N, C), weight (V, C).
@@ -132,6 +190,8 @@ impl Head<'_> {
     ) {
         let vocab = self.weight.len() / self.width;
         offsets(&mut work.offsets, targets, sequences);
+        let mut softmaxes = core::mem::take(&mut work.softmaxes);
+        softmaxes.resize(2 * targets.len(), 0.0);
         let (all, mut start) = (targets, 0);
         while start < all.len() {
             let end = match start + work.chunk {
@@ -143,20 +203,24 @@ impl Head<'_> {
             let log_probs = &mut outputs.log_probs[start..][..targets.len()];
             let entropies = &mut outputs.entropies[start..][..targets.len()];
             // Split over rows.
-            let parts = (par::rows(logits, vocab), par::rows(log_probs, 1), par::rows(entropies, 1));
-            par::for_each(parts, 1, |first, (logits, log_probs, entropies)| {
+            let of_chunk = &mut softmaxes[2 * start..2 * end];
+            let parts = (par::rows(log_probs, 1), par::rows(entropies, 1), par::rows(of_chunk, 2));
+            let parts = (par::rows(logits, vocab), parts);
+            par::for_each(parts, 1, |first, (logits, (log_probs, entropies, softmaxes))| {
                 for (t, row) in logits.data.chunks_exact_mut(vocab).enumerate() {
                     let token = targets[first + t].token as usize;
                     let logit = row[token];
                     let summary = softmax(row, self.temperature);
                     log_probs.data[t] = summary.log_prob(logit, self.temperature);
                     entropies.data[t] = summary.entropy;
+                    softmaxes.data[2 * t..][..2].copy_from_slice(&[summary.max, summary.sum]);
                     with_row(start + first + t, token, row);
                 }
             });
             with_chunk(targets, start..end, work);
             start = end;
         }
+        work.softmaxes = softmaxes;
     }
 
     /// `logits = hidden[targets' rows] W^T`, (targets, V), in the workspace.
@@ -216,5 +280,5 @@ pub fn softmax(logits: &mut [f32], temperature: f32) -> Summary {
     let inverse = 1.0 / sum;
     logits.iter_mut().for_each(|e| *e *= inverse);
     let log_sum = ln(sum);
-    Summary { max, log_sum, entropy: log_sum - weighted * inverse }
+    Summary { max, sum, log_sum, entropy: log_sum - weighted * inverse }
 }

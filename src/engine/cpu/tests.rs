@@ -197,7 +197,7 @@ proptest! {
                 let outputs = Outputs { log_probs: more_log_probs, entropies: more_entropies };
                 log_prob::forward_backward(
                     precision, outputs, dhidden, dweight, &hidden, &weight, c, &targets, &offsets, temperature,
-                    &slopes, &mut work,
+                    &slopes, None, &mut work,
                 );
             },
             |[log_probs, entropies, more_log_probs, more_entropies, dhidden, dweight]| {
@@ -207,7 +207,7 @@ proptest! {
                 let outputs = Outputs { log_probs: more_log_probs, entropies: more_entropies };
                 plain::log_prob::forward_backward(
                     precision, outputs, dhidden, dweight, &hidden, &weight, c, &targets, &offsets, temperature,
-                    &slopes, &mut plain::log_prob::Workspace,
+                    &slopes, None, &mut plain::log_prob::Workspace,
                 );
             });
         prop_assert_eq!(fast, defined);

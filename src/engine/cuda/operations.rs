@@ -242,6 +242,16 @@ impl Engine for Cuda {
         self.0.begin([]).0.read(buffer.at(0), &mut values, f32::NAN);
         Cow::Owned(values)
     }
+    fn read(&self, buffer: &Buffer, at: &Range<usize>) -> Vec<f32> {
+        assert!(at.end <= buffer.len, "{at:?} of {} numbers", buffer.len);
+        let mut values = vec![0.0; at.len()];
+        self.0.begin([]).0.read(buffer.at(at.start), &mut values, f32::NAN);
+        values
+    }
+    fn write(&self, buffer: &mut Buffer, at: &Range<usize>, values: &[f32]) {
+        assert!(at.end <= buffer.len && at.len() == values.len(), "{at:?} of {} numbers", buffer.len);
+        self.0.begin([]).0.write(buffer.at(at.start), values);
+    }
     fn clear(&self, buffer: &mut Buffer) {
         self.0.begin([]).0.clear(buffer.at(0), buffer.len);
     }
@@ -507,10 +517,17 @@ impl Engine for Cuda {
         targets: &[Target],
         temperature: f32,
         outputs: Outputs,
-        gradient: Option<(&[f32], &mut Buffer)>,
+        mut gradient: Option<(&[f32], &mut Buffer)>,
+        mut relay: Option<&mut dyn Relayed>,
         work: &mut Head,
     ) {
         let (c, precision) = (rows.width(Name::Hidden), w.precision);
+        // While nobody waits for the device: what a rank is given may come from one that needs it.
+        if let (Some(relay), Some((_, gradients))) = (&mut relay, &mut gradient) {
+            for at in pieces(at, c) {
+                relay.take_over(at.len()).iter().for_each(|before| self.write(gradients, &at, before));
+            }
+        }
         let vocab = at.len() / c;
         let (target_rows, tokens) = words(targets);
         let [hidden, dhidden, logits] =
@@ -559,6 +576,9 @@ impl Engine for Cuda {
             device.read(log_probs, &mut outputs.log_probs[start..end], f32::NAN);
             device.read(entropies, &mut outputs.entropies[start..end], f32::NAN);
             start = end;
+        }
+        if let (Some(relay), Some((_, gradients))) = (relay, &gradient) {
+            pieces(at, c).for_each(|at| relay.hand_on(self.read(gradients, &at)));
         }
     }
     fn scalars(

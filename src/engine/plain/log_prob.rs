@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 
 use super::gemm::{chain, gemm};
 use super::reduce;
-use crate::engine::{Init, Matrix, Outputs, Precision, Summary, Target};
+use crate::engine::{Init, Matrix, Outputs, Precision, Relayed, Summary, Target, pieces};
 use crate::num::math::{exp, fma, ln};
 
 /// Working memory: none, as all logits are there at once.
@@ -62,6 +62,7 @@ pub fn forward_backward(
     sequences: &[usize],
     temperature: f32,
     slopes: &[f32],
+    mut relay: Option<&mut dyn Relayed>,
     _: &mut Workspace,
 ) {
     assert_eq!(slopes.len(), targets.len(), "{} slopes, {} targets", slopes.len(), targets.len());
@@ -80,12 +81,19 @@ pub fn forward_backward(
             dhidden[hidden_row(t) * c + i] += chain(precision, 0.0, &[0, vocab], elements);
         }
     }
+    for at in pieces(&(0..vocab * c), c) {
+        let before = relay.as_mut().and_then(|relay| relay.take_over(at.len()));
+        before.iter().for_each(|before| dweight[at.clone()].copy_from_slice(before));
+    }
     let runs = runs(targets, sequences);
     for v in 0..vocab {
         for i in 0..c {
             let elements = |t: usize| (dlogits[t * vocab + v], hidden[hidden_row(t) * c + i]);
             dweight[v * c + i] = chain(precision, dweight[v * c + i], &runs, elements);
         }
+    }
+    if let Some(relay) = relay {
+        pieces(&(0..vocab * c), c).for_each(|at| relay.hand_on(dweight[at].to_vec()));
     }
 }
 
@@ -132,5 +140,5 @@ pub fn softmax(logits: &mut [f32], temperature: f32) -> Summary {
     let inverse = 1.0 / sum;
     logits.iter_mut().zip(&e).for_each(|(p, e)| *p = e * inverse);
     let log_sum = ln(sum);
-    Summary { max, log_sum, entropy: log_sum - weighted * inverse }
+    Summary { max, sum, log_sum, entropy: log_sum - weighted * inverse }
 }

@@ -276,6 +276,7 @@ fn log_prob_gradients() {
         &[0, 2, 4],
         temperature,
         &slopes,
+        None,
         &mut log_prob::Workspace,
     );
     let of = |hidden: &[f32], weight: &[f32]| {

@@ -2,6 +2,7 @@
 
 use super::super::record::tests::{item, record};
 use super::*;
+use std::slice;
 
 fn ranking() -> Answer {
     Answer::Ranking { ranks: vec![1, 2] }
@@ -19,7 +20,7 @@ fn a_record_is_kept_once_and_survives() {
     let rank = item(Task::Rank, 2);
     let mut store = Store::open(directory.path()).unwrap();
     assert_eq!(store.add_items(&[rank.clone(), rank.clone()]).unwrap(), 1);
-    assert_eq!(store.add_items(&[rank.clone()]).unwrap(), 0);
+    assert_eq!(store.add_items(slice::from_ref(&rank)).unwrap(), 0);
     let first = record(1, "ann", Some(&rank), ranking());
     assert_eq!(store.submit(&first, Some(&rank)).unwrap(), Submitted::New(None));
     let later = Record { time: 9, ..first.clone() };
@@ -43,7 +44,7 @@ fn the_last_record_is_taken_back_once() {
     let directory = tempfile::tempdir().unwrap();
     let rank = item(Task::Rank, 2);
     let mut store = Store::open(directory.path()).unwrap();
-    store.add_items(&[rank.clone()]).unwrap();
+    store.add_items(slice::from_ref(&rank)).unwrap();
     let first = record(1, "ann", Some(&rank), ranking());
     store.submit(&first, Some(&rank)).unwrap();
     let undo = |number| record(number, "ann", None, Answer::Undo { of: String::new() });
@@ -64,7 +65,7 @@ fn a_demonstration_of_the_screening_is_to_be_graded() {
     let directory = tempfile::tempdir().unwrap();
     let write = Item { screening: true, ..item(Task::Write, 0) };
     let mut store = Store::open(directory.path()).unwrap();
-    store.add_items(&[write.clone()]).unwrap();
+    store.add_items(slice::from_ref(&write)).unwrap();
     let answer = Answer::Demonstration { response: "r".into() };
     let written = record(1, "ann", Some(&write), answer);
     let Submitted::New(Some(grading)) = store.submit(&written, Some(&write)).unwrap() else { panic!() };
