@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +18,9 @@ use crate::error::{Error, Result};
 
 /// The database's name in the project's directory.
 pub const FILE: &str = "labels.redb";
+
+/// Most bytes of the file that are held in memory. It is little: a labeler sees one item at a time.
+pub const CACHE: usize = 16 << 20;
 
 /// Items as JSON, by number.
 const ITEMS: TableDefinition<u64, &[u8]> = TableDefinition::new("items");
@@ -48,6 +52,8 @@ pub enum Submitted {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// Whether it is in memory alone, and nothing is kept.
+    in_memory: bool,
     /// None after a failed write: the database is then opened anew, at the state of its last durable transaction.
     database: Option<Database>,
 }
@@ -58,7 +64,7 @@ impl Store {
     /// # Errors
     /// [`Error::Io`], also where another process has it open.
     pub fn open(directory: &Path) -> Result<Store> {
-        let mut store = Store { path: directory.join(FILE), database: None };
+        let mut store = Store { path: directory.join(FILE), in_memory: false, database: None };
         let new = !store.path.exists();
         store.write(|_| Ok(()))?;
         if new {
@@ -69,10 +75,24 @@ impl Store {
         Ok(store)
     }
 
+    /// One in memory, which is gone when it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where there is no memory.
+    pub fn in_memory() -> Result<Store> {
+        let mut store = Store { path: "memory".into(), in_memory: true, database: None };
+        store.write(|_| Ok(()))?;
+        Ok(store)
+    }
+
     fn database(&mut self) -> Result<&Database> {
         if self.database.is_none() {
-            // The cache is small: a labeler sees one item at a time.
-            let opened = Database::builder().set_cache_size(16 << 20).create(&self.path);
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE);
+            let opened = match self.in_memory {
+                true => builder.create_with_backend(InMemoryBackend::new()),
+                false => builder.create(&self.path),
+            };
             let database = opened.map_err(|error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => {
                     let reason = "another process has it open; the running page exports and reports as well, see its foot";
