@@ -4,6 +4,7 @@
 //! Records are only ever added. `current` says which of them are in force: one for each labeler and item, until it is
 //! taken back.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use redb::backends::InMemoryBackend;
@@ -18,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// The database's name in the project's directory.
 pub const FILE: &str = "labels.redb";
+/// Its name while it is being made.
+const UNFINISHED: &str = "labels.redb.new";
 
 /// Most bytes of the file that are held in memory. It is little: a labeler sees one item at a time.
 pub const CACHE: usize = 16 << 20;
@@ -65,13 +68,10 @@ impl Store {
     /// [`Error::Io`], also where another process has it open.
     pub fn open(directory: &Path) -> Result<Store> {
         let mut store = Store { path: directory.join(FILE), in_memory: false, database: None };
-        let new = !store.path.exists();
-        store.write(|_| Ok(()))?;
-        if new {
-            // What the file holds is durable; so has to be its name, and that of a new directory.
-            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-            [Some(directory), parent].into_iter().flatten().try_for_each(sync_directory)?;
+        if !store.path.exists() {
+            make(directory)?;
         }
+        store.write(|_| Ok(()))?;
         Ok(store)
     }
 
@@ -320,6 +320,22 @@ impl Store {
         })?;
         bytes.map(|bytes| parse(&bytes, &origin)).transpose()
     }
+}
+
+/// Makes an empty database. It has another name until it is whole: a file whose making was cut off is no database.
+fn make(directory: &Path) -> Result<()> {
+    let [path, unfinished] = [FILE, UNFINISHED].map(|name| directory.join(name));
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Error::io(unfinished.display(), "remove", error));
+        }
+        _ => {}
+    }
+    Store { path: unfinished.clone(), in_memory: false, database: None }.write(|_| Ok(()))?;
+    std::fs::rename(&unfinished, &path).map_err(|error| Error::io(path.display(), "create", error))?;
+    // What the file holds is durable; so has to be its name, and that of a new directory.
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    [Some(directory), parent].into_iter().flatten().try_for_each(sync_directory)
 }
 
 /// The tables of one transaction.
