@@ -28,15 +28,24 @@ use instructgpt::run::completed::Completed;
 use instructgpt::settings::Section;
 use instructgpt::text::{TextFile, Tokenizer, TokenizerFiles, json};
 
+#[cfg(feature = "label")]
+mod label;
+
 /// Whether bytes are accepted.
 pub type Reader = fn(&[u8]) -> bool;
 
-/// All readers by name; each has a folder of seeds of that name.
-pub const READERS: [(&str, Reader); 15] = [
+/// All readers by name; each has a folder of seeds of that name. Those of the labelers' page are in builds with it.
+pub const READERS: &[(&str, Reader)] = &[
     ("completed", completed),
     ("config_json", model_configuration),
     ("gzip", gzip),
     ("index", index),
+    #[cfg(feature = "label")]
+    ("label_items", label::items),
+    #[cfg(feature = "label")]
+    ("label_records", label::records),
+    #[cfg(feature = "label")]
+    ("label_requests", label::requests),
     ("model", model),
     ("personal", personal),
     ("records", records),
@@ -191,6 +200,7 @@ fn run_directory(bytes: &[u8]) -> bool {
         timings: record::timings(file(), "x").unwrap_or_default(),
         episodes: vec![("ppo".into(), episode(file(), "x").unwrap_or_default())],
         figures: Figures::parse(file(), "x").ok(),
+        labels: vec![],
     };
     let html = page(&run, false);
     assert!(html.ends_with("</html>\n"));

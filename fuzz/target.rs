@@ -10,8 +10,8 @@ use libfuzzer_sys::fuzz_target;
 static READER: LazyLock<readers::Reader> = LazyLock::new(|| {
     let name = std::env::var("READER").unwrap_or_default();
     let known = readers::READERS.iter().find(|(known, _)| *known == name);
-    let names = readers::READERS.map(|(name, _)| name).join(", ");
-    known.unwrap_or_else(|| panic!("READER is {name:?}; it can be {names}")).1
+    let names: Vec<&str> = readers::READERS.iter().map(|(name, _)| *name).collect();
+    known.unwrap_or_else(|| panic!("READER is {name:?}; it can be {}", names.join(", "))).1
 });
 
 fuzz_target!(|bytes: &[u8]| {

@@ -485,6 +485,20 @@ fn flags_that_are_wrong_exit_with_2() {
     fails(models.run("logprobs", "lm", &["--input", &path], ""), 1, 0, &["lm: cannot read"]);
 }
 
+/// In builds without the feature `label`; `.ci/run` asks such a build the same.
+#[test]
+#[cfg(not(feature = "label"))]
+fn a_build_without_the_labelers_page_says_where_it_is() {
+    fails(
+        instructgpt(&["label", "--data", "d"], ""),
+        2,
+        0,
+        &["'label'", "cargo build --release --features label"],
+    );
+    let another = instructgpt(&["labels"], "");
+    assert!(another.code == 2 && !another.stderr.contains("--features"), "{another:?}");
+}
+
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_device_that_is_not_built_in_is_said() {

@@ -143,7 +143,7 @@ fn the_verdicts_shown_are_those_of_the_page() {
 
 /// A command line as a shell would cut it, as far as the documents need it.
 fn arguments(line: &str) -> Vec<String> {
-    let line = line.split(" #").next().unwrap();
+    let line = line.split(" #").next().unwrap().split(" > ").next().unwrap();
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for c in line.chars() {
         match quote {
@@ -160,10 +160,19 @@ fn arguments(line: &str) -> Vec<String> {
 #[test]
 fn every_command_line_shown_is_taken() {
     let mut shown = Vec::new();
-    for page in ["README.md", "docs/program.md"] {
+    let pages =
+        fs::read_dir(path("docs")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut pages: Vec<String> =
+        pages.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")).collect();
+    pages.sort();
+    pages.insert(0, "README.md".into());
+    for page in &pages {
         for line in read(page).lines() {
             let command = line.strip_prefix("target/release/").unwrap_or(line);
-            if command.starts_with("instructgpt ") {
+            // A build without the labelers' page does not know its command.
+            let known = cfg!(feature = "label") || !command.starts_with("instructgpt label");
+            // "[--data DIR]" shows a form, not a command line.
+            if command.starts_with("instructgpt ") && known && !command.contains(" [--") {
                 let arguments = arguments(command);
                 Cli::try_parse_from(&arguments).unwrap_or_else(|error| panic!("{page}: {line}\n{error}"));
                 shown.push(arguments[1].clone());

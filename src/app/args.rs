@@ -5,6 +5,7 @@ mod evaluate;
 #[cfg(feature = "label")]
 mod label;
 mod verify;
+mod write;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ pub use evaluate::EvaluateArgs;
 #[cfg(feature = "label")]
 pub use label::{LabelArgs, LabelCommand};
 pub use verify::{Profile, TemplateArg, VerifyArgs};
+pub use write::{DrawArgs, WriteArgs};
 
 /// InstructGPT (Ouyang et al., 2022): pretraining, SFT, reward model and PPO-ptx, repeatable to the bit.
 #[derive(Debug, Parser)]
@@ -267,37 +269,6 @@ pub struct ChatArgs {
     /// Who asks, in the records of --collect: a run splits its data by users
     #[arg(long, value_name = "NAME", requires = "collect")]
     pub user: Option<String>,
-}
-
-/// What `sample` and `chat` share: a model, and how it writes.
-#[derive(Debug, Args)]
-pub struct WriteArgs {
-    /// Model directory (Hugging Face's, GPT-2 or GPT-Neo)
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
-    /// Most tokens to write; a text also ends at the model's eos_token_id, or <|endoftext|> without one, and at the
-    /// model's context
-    #[arg(long, value_name = "N", default_value_t = 128, allow_negative_numbers = true)]
-    pub max_new_tokens: usize,
-    /// Divides the logits; 0 takes the most likely token each time
-    #[arg(long, value_name = "T", default_value_t = 1.0, allow_negative_numbers = true, value_parser = not_negative)]
-    pub temperature: f32,
-    /// Draw from the K most likely tokens only; 0: from all
-    #[arg(long, value_name = "K", default_value_t = 0, allow_negative_numbers = true)]
-    pub top_k: usize,
-    /// Draw from the most likely tokens that together reach probability P, with --top-k P of theirs; 1: from all
-    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true, value_parser = probability)]
-    pub top_p: f32,
-    /// The same seed gives the same text
-    #[arg(long, value_name = "S", default_value_t = 1, allow_negative_numbers = true)]
-    pub seed: u64,
-    /// What products with weights round their operands to: f32 or bf16; with --device cuda also tf32 or bf16-fast, on
-    /// tensor cores, with bits of their own [default: as the model was trained]
-    #[arg(long, value_name = "P", value_parser = precision)]
-    pub precision: Option<Precision>,
-    /// Take the text as it is, without the form of prompts that the model carries
-    #[arg(long)]
-    pub raw: bool,
 }
 
 /// Arguments of `logprobs` and `score`.

@@ -22,7 +22,7 @@ const LONGEST_LINE: u64 = 1 << 20;
 /// Those of the model's directory; a line that the model cannot take ([`Error::Format`] with its number), which a
 /// person at a terminal is only told; [`Error::Io`] if a request cannot be kept.
 pub fn run<E: Engine>(args: &ChatArgs, engine: E) -> Result<()> {
-    let writer = Writer::open(&args.write, engine)?;
+    let writer = Writer::open(&args.write.model, &args.write.draw, args.write.seed, engine)?;
     let mut collected = args.collect.clone().map(|path| Collected::open(path, &args.user)).transpose()?;
     if let Some(collected) = &collected {
         // The paper's users were told each time they came (section 3.2).
@@ -34,7 +34,7 @@ pub fn run<E: Engine>(args: &ChatArgs, engine: E) -> Result<()> {
     }
     say(match &writer.format {
         Some(_) => "note: every line is a request of its own; the model sees no earlier ones".to_string(),
-        None if args.write.raw => "note: --raw: the model writes on from each line as it is".to_string(),
+        None if args.write.draw.raw => "note: --raw: the model writes on from each line as it is".to_string(),
         None => format!(
             "note: {} carries no prompt format, so the model writes on from each line as it is, as from any text",
             args.write.model.display()

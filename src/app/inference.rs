@@ -21,7 +21,7 @@ use serde::Serialize;
 /// A prompt that leaves no room in the context ([`Error::Usage`]), a model directory that is broken, a
 /// reward model or without a tokenizer ([`Error::Io`], [`Error::Format`]).
 pub fn sample<E: Engine>(args: &SampleArgs, engine: E) -> Result<()> {
-    let writer = Writer::open(&args.write, engine)?;
+    let writer = Writer::open(&args.write.model, &args.write.draw, args.write.seed, engine)?;
     let prompt = writer.prompt(&args.prompt, "--prompt")?;
     let mut output = Output::stdout();
     if args.count == 1 {

@@ -1,18 +1,24 @@
 //! The command `label`: the labelers' page, what it leaves, and what that says.
 
+mod models;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
 use super::args::{LabelArgs, LabelCommand};
 use super::jsonl::Output;
 use super::tables::columns;
+use crate::data::Source;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::label::desk::Desk;
-use crate::label::item::read_items;
+use crate::label::export;
+use crate::label::item::load_items;
+use crate::label::report::Report;
 use crate::label::server::{Gate, listen, new_token, serve};
 use crate::label::settings::Settings;
 use crate::label::store::{FILE, Store};
-use crate::label::{export, report};
+use crate::report::{LABELS, put};
 use crate::run::stderr::say;
 
 /// Fewer characters could be guessed.
@@ -22,10 +28,10 @@ const SHORTEST_TOKEN: usize = 16;
 ///
 /// # Errors
 /// [`Error::Usage`], [`Error::Io`], [`Error::Format`].
-pub fn run(args: &LabelArgs) -> Result<()> {
+pub fn run<E: Engine>(args: &LabelArgs, engine: E) -> Result<()> {
     let mut out = Output::stdout();
     match &args.command {
-        None => page(args, args.data.as_deref().expect("the grammar asks for it"), &mut out),
+        None => page(args, args.data.as_deref().expect("the grammar asks for it"), engine, &mut out),
         Some(LabelCommand::Export { data, out: directory }) => {
             let (mut store, settings) = existing(data)?;
             for (path, lines) in export::write(&mut store, &settings, directory)? {
@@ -37,7 +43,7 @@ pub fn run(args: &LabelArgs) -> Result<()> {
             create(data)?;
             let mut store = Store::open(data)?;
             for file in files {
-                let imported = export::import(&mut store, file)?;
+                let imported = export::import(&mut store, Source::open(file)?)?;
                 let export::Imported { items, records, known, conflicts } = imported;
                 out.text(&format!(
                     "{}: {items} items and {records} records added, {known} records were known, {conflicts} left out \
@@ -47,12 +53,23 @@ pub fn run(args: &LabelArgs) -> Result<()> {
             }
             Ok(())
         }
-        Some(LabelCommand::Report { data, json }) => {
+        Some(LabelCommand::Report { data, json, html, run }) => {
             let (mut store, settings) = existing(data)?;
-            if *json {
-                return out.text(&report::text(&mut store, &settings)?).map(drop);
+            let report = Report::of(&mut store, &settings)?;
+            if let Some(path) = html {
+                let path = put(path.clone(), &report.html())?;
+                return out.text(&path.display().to_string()).map(drop);
             }
-            for table in report::tables(&mut store, &settings)? {
+            if let Some(run) = run {
+                // It has to be a run's directory before anything is written into it.
+                crate::report::render(run)?;
+                put(run.join(LABELS), &(report.json() + "\n"))?;
+                return out.text(&crate::report::write(run)?.display().to_string()).map(drop);
+            }
+            if *json {
+                return out.text(&report.json()).map(drop);
+            }
+            for table in report.tables() {
                 out.text(&table.title)?;
                 columns(&table.columns, &table.rows).iter().try_for_each(|line| out.text(line).map(drop))?;
                 out.text("")?;
@@ -62,8 +79,9 @@ pub fn run(args: &LabelArgs) -> Result<()> {
     }
 }
 
-/// Serves the page until the process is stopped; its address goes to standard output.
-fn page(args: &LabelArgs, directory: &Path, out: &mut Output) -> Result<()> {
+/// Samples outputs, if models are named, and serves the page until the process is stopped; its address goes to standard
+/// output.
+fn page<E: Engine>(args: &LabelArgs, directory: &Path, engine: E, out: &mut Output) -> Result<()> {
     let loopback = args.address.is_loopback();
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_');
     match &args.token {
@@ -78,9 +96,12 @@ fn page(args: &LabelArgs, directory: &Path, out: &mut Output) -> Result<()> {
         _ => {}
     }
     create(directory)?;
+    if !args.model.is_empty() {
+        models::sample(args, &mut Store::open(directory)?, Settings::of(directory)?.seed, engine)?;
+    }
     let mut desk = Desk::open(directory)?;
     for file in &args.items {
-        let read = read_items(file)?;
+        let read = load_items(file)?;
         read.notes.iter().for_each(|note| say(format_args!("note: {note}")));
         let added = desk.add(&read.items)?;
         say(format_args!("{}: {} items, {added} of them new", file.display(), read.items.len()));

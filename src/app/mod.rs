@@ -58,9 +58,8 @@ pub fn main() -> ExitCode {
 /// standard output (0).
 fn explain(words: &clap::Error) -> Result<ExitCode> {
     let printed = words.print();
-    let asked = words.get(ContextKind::InvalidSubcommand);
-    if cfg!(not(feature = "label")) && asked == Some(&ContextValue::String("label".into())) {
-        say("hint: the labelers' page is in builds with its feature: cargo build --release --features label");
+    if let Some(hint) = hint(words.get(ContextKind::InvalidSubcommand), cfg!(feature = "label")) {
+        say(hint);
     }
     match printed {
         // Where standard error cannot be written, the exit code has to do; a reader of help may go away.
@@ -69,6 +68,14 @@ fn explain(words: &clap::Error) -> Result<ExitCode> {
         }
         _ => Ok(ExitCode::from(words.exit_code() as u8)),
     }
+}
+
+/// What else there is to say of a command that is not known: in a build without the labelers' page, where that is.
+fn hint(asked: Option<&ContextValue>, has_page: bool) -> Option<&'static str> {
+    let is_label = asked == Some(&ContextValue::String("label".into()));
+    (is_label && !has_page).then_some(
+        "hint: the labelers' page is in builds with its feature: cargo build --release --features label",
+    )
 }
 
 /// Runs one parsed command.
@@ -100,12 +107,12 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Bench(args) => bench::run(args, computing),
         Command::Doctor => doctor::run(device),
         #[cfg(feature = "label")]
-        Command::Label(_) if device.is_some() => {
-            let hint = "label computes nothing that a device would";
+        Command::Label(args) if device.is_some() && args.model.is_empty() => {
+            let hint = "label computes nothing that a device would, unless a --model writes outputs";
             Err(Error::usage("--device", "a command that computes", "another", hint))
         }
         #[cfg(feature = "label")]
-        Command::Label(args) => label::run(args),
+        Command::Label(args) => on_device!(computing, |engine| label::run(args, engine)),
         Command::Init(_)
         | Command::Data(_)
         | Command::Tokenize(_)
@@ -140,6 +147,23 @@ fn at_most(asked: usize, cores: std::io::Result<NonZeroUsize>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_build_without_the_labelers_page_says_where_it_is() {
+        let unknown = |name: &str| {
+            let error = Cli::try_parse_from(["instructgpt", name]).unwrap_err();
+            error.get(ContextKind::InvalidSubcommand).cloned()
+        };
+        // A build with the page knows the command: there the value is what the grammar without it would give.
+        let label = match cfg!(feature = "label") {
+            true => Some(ContextValue::String("label".into())),
+            false => unknown("label"),
+        };
+        assert!(hint(label.as_ref(), false).is_some_and(|hint| hint.contains("--features label")));
+        assert_eq!(hint(label.as_ref(), true), None);
+        assert_eq!(hint(unknown("labels").as_ref(), false), None);
+        assert_eq!(hint(None, false), None);
+    }
 
     #[test]
     fn threads_beyond_the_cores_are_not_started() {

@@ -1,14 +1,14 @@
-//! A model that writes text for `sample` and `chat`: how it is asked, how it draws, and what ends a text.
+//! A model that writes text for `sample`, `chat` and `label`: how it is asked, how it draws, and what ends a text.
 
 use std::path::{Path, PathBuf};
 
-use super::args::WriteArgs;
+use super::args::DrawArgs;
 use super::inference::{PLAIN_END_OF_TEXT, load, required_tokenizer};
 use super::jsonl::Output;
 use crate::checkpoint::load_generation;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::model::{Draw, Head, Network, Response, Sampling, generate_one, generate_with};
+use crate::model::{Draw, Head, Network, Response, Sampling, generate_one, generate_until};
 use crate::num::par;
 use crate::num::rng::Stage;
 use crate::run::stderr::say;
@@ -30,14 +30,14 @@ pub struct Writer<E: Engine> {
 }
 
 impl<E: Engine> Writer<E> {
-    /// Opens a model; notes go to standard error.
+    /// Opens a model that writes as `args` say and draws from `seed`; notes go to standard error.
     ///
     /// # Errors
     /// A model directory that is broken, a reward model or without a tokenizer ([`Error::Io`], [`Error::Format`]).
-    pub fn open(args: &WriteArgs, engine: E) -> Result<Self> {
-        let network = load(&args.model, Head::LanguageModel, args.precision, engine)?;
-        let mut tokenizer = required_tokenizer(&args.model)?;
-        let generation = load_generation(&args.model)?;
+    pub fn open(model: &Path, args: &DrawArgs, seed: u64, engine: E) -> Result<Self> {
+        let network = load(model, Head::LanguageModel, args.precision, engine)?;
+        let mut tokenizer = required_tokenizer(model)?;
+        let generation = load_generation(model)?;
         generation.notes.iter().for_each(|note| say(format_args!("note: {note}")));
         let mut stop_tokens = generation.stop_tokens;
         if stop_tokens.is_empty() {
@@ -47,7 +47,7 @@ impl<E: Engine> Writer<E> {
         if stop_tokens.iter().all(|&token| token as usize >= vocab_size) {
             say(format_args!(
                 "note: {}: eos_token_id names no token of the model's vocabulary of {vocab_size}, so none ends a text",
-                args.model.display()
+                model.display()
             ));
         }
         let sampling = Sampling {
@@ -58,7 +58,7 @@ impl<E: Engine> Writer<E> {
             end_of_text: Some(stop_tokens[0]),
         };
         let format = tokenizer.prompt_format.take().filter(|_| !args.raw);
-        let (seed, directory) = (args.seed, args.model.clone());
+        let directory = model.to_path_buf();
         Ok(Writer { network, tokenizer, sampling, stop_tokens, seed, format, directory })
     }
 
@@ -68,6 +68,24 @@ impl<E: Engine> Writer<E> {
     /// # Errors
     /// [`Error::Usage`].
     pub fn prompt(&self, request: &str, origin: &str) -> Result<Vec<u32>> {
+        let (tokens, room) = (self.tokens(request, origin)?, self.room());
+        if tokens.len() > room {
+            let expected = format!("at most {room} tokens (the model's context but one)");
+            return Err(Error::usage(origin, expected, format!("{} tokens", tokens.len()), ""));
+        }
+        Ok(tokens)
+    }
+
+    /// Most tokens of a prompt: one more has to fit into the context.
+    pub fn room(&self) -> usize {
+        self.network.config.context - 1
+    }
+
+    /// The tokens of a request as [`Writer::prompt`] gives them, however many they are.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn tokens(&self, request: &str, origin: &str) -> Result<Vec<u32>> {
         let (tokenizer, config) = (&self.tokenizer, &self.network.config);
         if request.contains(END_OF_TEXT) {
             say(PLAIN_END_OF_TEXT);
@@ -82,10 +100,6 @@ impl<E: Engine> Writer<E> {
             let expected = format!("tokens below {} (the model's vocabulary)", config.vocab_size);
             let hint = "the tokenizer's files belong to another model";
             return Err(Error::usage(origin, expected, format!("token {token}"), hint));
-        }
-        if tokens.len() >= config.context {
-            let expected = format!("at most {} tokens (the model's context but one)", config.context - 1);
-            return Err(Error::usage(origin, expected, format!("{} tokens", tokens.len()), ""));
         }
         Ok(tokens)
     }
@@ -128,34 +142,46 @@ impl<E: Engine> Writer<E> {
         count: usize,
         mut each: impl FnMut(usize, &str) -> Result<bool>,
     ) -> Result<()> {
-        let weights = self.network.packed_weights();
-        // As many at a time as are decoded at once. What ends a batch's texts is one token.
-        let at_once = E::DECODED * if E::ON_HOST { par::threads() } else { 1 };
-        let together = if self.stop_tokens.len() == 1 { at_once } else { 1 };
+        let weights = self.weights();
+        // As many at a time as are decoded at once.
+        let together = E::DECODED * if E::ON_HOST { par::threads() } else { 1 };
         for first in (0..count).step_by(together) {
             let draws: Vec<Draw> = (first..count.min(first + together)).map(|i| self.draw(i)).collect();
-            let responses = match self.stop_tokens.len() {
-                1 => {
-                    let prompts = vec![prompt; draws.len()];
-                    generate_with(&self.network, &weights, &prompts, &self.sampling, &draws, &|_| true)
-                }
-                _ => {
-                    let go_on = |token| !self.stop_tokens.contains(&token);
-                    vec![generate_one(&self.network, prompt, &self.sampling, draws[0], go_on)]
-                }
-            };
-            for (i, response) in (first..).zip(&responses) {
-                finite(response, &self.directory)?;
-                let stops = response.tokens.last().is_some_and(|last| self.stop_tokens.contains(last));
-                let tokens = &response.tokens[..response.tokens.len() - usize::from(stops)];
-                let mut answer = self.answer_stream();
-                let text = answer.push(&self.tokenizer.decode_lossy(tokens)) + &answer.finish();
-                if !each(i, &text)? {
+            let texts = self.answers(&weights, &vec![prompt; draws.len()], &draws)?;
+            for (i, text) in (first..).zip(&texts) {
+                if !each(i, text)? {
                     return Ok(());
                 }
             }
         }
         Ok(())
+    }
+
+    /// The weights as [`Writer::answers`] wants them: packed once for all texts.
+    pub fn weights(&self) -> E::Weights<'_> {
+        self.network.packed_weights()
+    }
+
+    /// A text after each prompt, drawn at its address. None depends on the others.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for weights that overflow.
+    pub fn answers(
+        &self,
+        weights: &E::Weights<'_>,
+        prompts: &[&[u32]],
+        draws: &[Draw],
+    ) -> Result<Vec<String>> {
+        let stops = |tokens: &[u32]| tokens.last().is_some_and(|last| self.stop_tokens.contains(last));
+        let stop = |_: usize, tokens: &[u32]| stops(tokens);
+        let responses = generate_until(&self.network, weights, prompts, &self.sampling, draws, &stop);
+        let text = |response: &Response| {
+            finite(response, &self.directory)?;
+            let tokens = &response.tokens[..response.tokens.len() - usize::from(stops(&response.tokens))];
+            let mut answer = self.answer_stream();
+            Ok(answer.push(&self.tokenizer.decode_lossy(tokens)) + &answer.finish())
+        };
+        responses.iter().map(text).collect()
     }
 
     fn answer_stream(&self) -> AnswerStream {

@@ -86,10 +86,10 @@ fn finished(
         Outcome::Keep(ranked, _) => ranked,
         Outcome::Skip(reason) => return Ok(Outcome::Skip(reason)),
     };
-    let (user, use_case, place) = (record.person("user")?, record.use_case()?, record.place());
+    let (user, tags, place) = (record.person("user")?, record.tags()?, record.place());
     let labeler = labeler.map_or_else(|| record.person("labeler"), |labeler| Ok(Some(labeler)))?;
     let Rendered { prompt, form, .. } = asked;
-    let comparison = Comparison { prompt, responses, ranks, user, labeler, tokens, side, use_case, place };
+    let comparison = Comparison { prompt, responses, ranks, user, labeler, tokens, side, tags, place };
     Ok(Outcome::Keep(comparison, Some(form)))
 }
 

@@ -83,7 +83,7 @@ pub(super) fn looks_like_records(start: &[u8]) -> bool {
 }
 
 /// The names of columns that tell a table's head from a text's first line.
-const COLUMNS: [&str; 26] = [
+const COLUMNS: [&str; 27] = [
     "",
     "id",
     "index",
@@ -107,6 +107,7 @@ const COLUMNS: [&str; 26] = [
     "user",
     "labeler",
     "use_case",
+    "marks",
     "category",
     "title",
     "source",

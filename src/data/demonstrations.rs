@@ -49,8 +49,8 @@ fn demonstration(record: &Fields, asked: Rendered, response: String) -> Result<O
     }
     let (user, labeler) = (record.person("user")?, record.person("labeler")?);
     let Rendered { prompt, form, .. } = asked;
-    let (use_case, place) = (record.use_case()?, record.place());
-    Ok(Outcome::Keep(Demonstration { prompt, response, user, labeler, use_case, place }, Some(form)))
+    let (tags, place) = (record.tags()?, record.place());
+    Ok(Outcome::Keep(Demonstration { prompt, response, user, labeler, tags, place }, Some(form)))
 }
 
 /// The prompts and responses of a record (one, except for Self-Instruct's).

@@ -47,7 +47,7 @@ mod tests {
         Prompt {
             prompt: prompt.to_string(),
             user: user.map(str::to_string),
-            use_case: None,
+            tags: Default::default(),
             place: String::new(),
         }
     }

@@ -5,7 +5,7 @@
 //! records), then one file per kind of data: [`corpus`], [`demonstrations`],
 //! [`comparisons`], [`prompts`]; and the paper's section 3.2: [`normal_form`] (which prompts are the same), [`filters`],
 //! [`mod@split`] (who may be on which side) and [`passages`] (the same for documents). [`examples`] are the documents of
-//! public benchmarks, tables among them. [`pii`] finds personal data in what is to be trained on.
+//! public benchmarks, tables among them. [`tags`] are what labelers say of a prompt. [`pii`] finds personal data in what is to be trained on.
 //!
 //! Two rules hold for all: a record that is not what the format says is an error with its line; a record
 //! that is valid but useless (two equal answers) is skipped, and every skip is reported, as is every text that is not
@@ -36,6 +36,7 @@ pub mod reader;
 pub mod source;
 pub mod split;
 mod table;
+pub mod tags;
 pub mod template;
 
 pub use comparisons::{load_comparisons, read_comparisons};
@@ -47,6 +48,7 @@ pub use passages::{Passage, leave_out_repeated, split_text};
 pub use prompts::{load_prompts, read_prompts};
 pub use source::Source;
 pub use split::{Side, Sides, Split, SplitRule};
+pub use tags::Tags;
 pub use template::{FormCounts, InstructionTemplate, PromptForm, PromptForms};
 
 /// A prompt and the answer a labeler wrote (paper section 3.4, supervised fine-tuning).
@@ -60,8 +62,8 @@ pub struct Demonstration {
     pub user: Option<String>,
     /// Who answered.
     pub labeler: Option<String>,
-    /// What kind of task the labeler took it for (the paper's Table 1).
-    pub use_case: Option<String>,
+    /// What a labeler said of the prompt.
+    pub tags: Tags,
     /// Where it stands: "a.jsonl, line 12". Empty for what was in no file.
     pub place: String,
 }
@@ -83,8 +85,8 @@ pub struct Comparison {
     pub tokens: Option<ComparisonTokens>,
     /// On which side of the split it stands, where that is already decided.
     pub side: Option<Side>,
-    /// What kind of task the labeler took it for (the paper's Table 1).
-    pub use_case: Option<String>,
+    /// What a labeler said of the prompt.
+    pub tags: Tags,
     /// Where it stands: "a.jsonl, line 12". Empty for what was in no file.
     pub place: String,
 }
@@ -105,8 +107,8 @@ pub struct Prompt {
     pub prompt: String,
     /// Who asked.
     pub user: Option<String>,
-    /// What kind of task the labeler took it for (the paper's Table 1).
-    pub use_case: Option<String>,
+    /// What a labeler said of the prompt.
+    pub tags: Tags,
     /// Where it stands: "a.jsonl, line 12". Empty for what was in no file.
     pub place: String,
 }
@@ -117,8 +119,8 @@ pub trait Record {
     fn prompt(&self) -> &str;
     /// Who asked, where it is known.
     fn user(&self) -> Option<&str>;
-    /// What kind of task it is, where a labeler said so.
-    fn use_case(&self) -> Option<&str>;
+    /// What a labeler said of it.
+    fn tags(&self) -> &Tags;
     /// Where it stands: "a.jsonl, line 12".
     fn place(&self) -> &str;
     /// On which side of the split it stands, where that is already decided.
@@ -134,8 +136,8 @@ impl Record for Demonstration {
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
-    fn use_case(&self) -> Option<&str> {
-        self.use_case.as_deref()
+    fn tags(&self) -> &Tags {
+        &self.tags
     }
     fn place(&self) -> &str {
         &self.place
@@ -149,8 +151,8 @@ impl Record for Comparison {
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
-    fn use_case(&self) -> Option<&str> {
-        self.use_case.as_deref()
+    fn tags(&self) -> &Tags {
+        &self.tags
     }
     fn place(&self) -> &str {
         &self.place
@@ -167,8 +169,8 @@ impl Record for Prompt {
     fn user(&self) -> Option<&str> {
         self.user.as_deref()
     }
-    fn use_case(&self) -> Option<&str> {
-        self.use_case.as_deref()
+    fn tags(&self) -> &Tags {
+        &self.tags
     }
     fn place(&self) -> &str {
         &self.place

@@ -41,8 +41,8 @@ pub fn read_prompts(source: Source, forms: &PromptForms) -> Result<Loaded<Prompt
 }
 
 fn kept(record: &Fields, asked: Rendered) -> Result<Outcome<Prompt>> {
-    let (user, use_case, place) = (record.person("user")?, record.use_case()?, record.place());
-    Ok(Outcome::Keep(Prompt { prompt: asked.prompt, user, use_case, place }, Some(asked.form)))
+    let (user, tags, place) = (record.person("user")?, record.tags()?, record.place());
+    Ok(Outcome::Keep(Prompt { prompt: asked.prompt, user, tags, place }, Some(asked.form)))
 }
 
 fn prompt(record: &Fields, forms: &PromptForms, markers: &mut Markers) -> Result<Option<Rendered>> {

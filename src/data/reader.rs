@@ -26,7 +26,7 @@ enum Either<'a> {
 }
 
 /// Our fields, as `data.columns` may name them.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "prompt",
     "response",
     "instruction",
@@ -41,11 +41,12 @@ pub const NAMES: [&str; 15] = [
     "user",
     "labeler",
     "use_case",
+    "marks",
     "set",
 ];
 
 /// Fields that hold lists. A table has them as JSON in a cell.
-const LISTS: [&str; 2] = ["responses", "ranks"];
+const LISTS: [&str; 3] = ["responses", "ranks", "marks"];
 
 impl<'a> Reader<'a> {
     /// What begins like JSON is JSON; a table is told by its head.
@@ -114,19 +115,6 @@ fn lists(record: Fields) -> Result<Fields> {
 
 /// What any record may say besides what it is.
 impl Fields {
-    /// What kind of task a labeler took the record for: `use_case`, or `category`, as Dolly calls it. A `category` that is
-    /// no text is something else.
-    ///
-    /// # Errors
-    /// When `use_case` is there and no string.
-    pub(super) fn use_case(&self) -> Result<Option<String>> {
-        let case = match self.text("use_case")? {
-            Some(case) => Some(case),
-            None => self.get("category").and_then(Value::as_str),
-        };
-        Ok(case.map(str::trim).filter(|case| !case.is_empty()).map(str::to_string))
-    }
-
     /// The record's file and place in it.
     pub(super) fn place(&self) -> String {
         format!("{}, {}", self.origin(), self.at())

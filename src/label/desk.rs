@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::item::{Item, Work};
+use super::item::{Item, Task, Work};
 use super::queue::{Queue, order};
 use super::record::{Answer, INSTRUCTIONS, Record, is_name};
 use super::settings::Settings;
@@ -57,19 +57,35 @@ impl Desk {
     /// Of [`Settings::of`] and [`Store::open`].
     pub fn open(directory: &Path) -> Result<Desk> {
         let settings = Settings::of(directory)?;
-        let mut desk = Desk { store: Store::open(directory)?, queue: Queue::new(settings.clone()), settings };
+        Desk::new(Store::open(directory)?, settings)
+    }
+
+    /// Of a store that is open.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn new(store: Store, settings: Settings) -> Result<Desk> {
+        let mut desk = Desk { store, queue: Queue::new(settings.clone()), settings };
         desk.rebuild()?;
         Ok(desk)
     }
 
-    /// Makes the queue from what is in the store.
+    /// Makes the queue from what is in the store. Where there is a test of new labelers, its last question is there as well.
     fn rebuild(&mut self) -> Result<()> {
         let mut queue = Queue::new(self.settings.clone());
         let mut graded = vec![];
+        let (mut tested, mut asked) = (false, false);
         self.store.items(|item| {
             queue.add(&item);
+            tested |= item.work() == Work::Screening;
+            asked |= item.task == Task::Coverage;
             graded.extend(item.grades);
         })?;
+        if tested && !asked {
+            let coverage = Item::coverage();
+            self.store.add_items(std::slice::from_ref(&coverage))?;
+            queue.add(&coverage);
+        }
         let mut in_force = std::collections::HashSet::new();
         self.store.records(|record| {
             queue.done(&record);
@@ -175,6 +191,7 @@ impl Desk {
             seconds: 0.0,
             time: now(),
             notes: String::new(),
+            marks: None,
             flagged: false,
             answer: Answer::Undo { of: String::new() },
         };
@@ -208,7 +225,6 @@ fn now() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::item::Task;
     use super::super::record::tests::{item, record};
     use super::*;
 
@@ -269,6 +285,28 @@ mod tests {
         grade.item = Some(desk.next("eve", Work::Grade).unwrap()["item"]["id"].as_str().unwrap().into());
         desk.submit(grade).unwrap();
         assert_eq!(desk.next("eve", Work::Grade).unwrap()["item"], Value::Null);
+    }
+
+    #[test]
+    fn the_test_ends_with_the_question_for_topics() {
+        let flag = Item { screening: true, ..item(Task::Flag, 1) };
+        let (directory, mut desk) = desk(&[item(Task::Rank, 2)]);
+        let first = |desk: &mut Desk| desk.next("ann", Work::Screening).unwrap()["item"].clone();
+        assert_eq!(first(&mut desk), Value::Null, "without a test nobody is asked");
+        desk.add(&[Item { id: "f".into(), ..flag.clone() }]).unwrap();
+        desk.add(&[Item { id: "g".into(), ..flag.clone() }]).unwrap();
+        for (number, id) in [(1, "f"), (2, "g")] {
+            assert_eq!(first(&mut desk)["id"], id, "what was added later comes before it, too");
+            let flagged = Item { id: id.into(), ..flag.clone() };
+            desk.submit(record(number, "ann", Some(&flagged), Answer::Flag { sensitive: true })).unwrap();
+        }
+        drop(desk);
+        let mut desk = Desk::open(directory.path()).unwrap();
+        assert_eq!(first(&mut desk)["task"], "coverage");
+        let topics = ["religion".to_string()].into();
+        let said = Answer::Coverage { topics, other: "dialects".into() };
+        desk.submit(record(3, "ann", Some(&Item::coverage()), said)).unwrap();
+        assert_eq!(first(&mut desk), Value::Null);
     }
 
     #[test]

@@ -82,6 +82,9 @@ fn said(kind: Export, record: &Record, item: Option<&Item>) -> Vec<Map<String, V
         for fields in [about, fields] {
             line.extend(fields.as_object().cloned().unwrap_or_default());
         }
+        if let Some(marks) = &record.marks {
+            line.insert("marks".into(), json!(marks));
+        }
         for (name, there) in [("notes", !record.notes.is_empty()), ("flagged", record.flagged)] {
             if there {
                 line.insert(name.into(), if name == "notes" { json!(record.notes) } else { json!(true) });
@@ -177,8 +180,8 @@ enum Line {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Format`] with its line for what is no such file.
-pub fn import(store: &mut Store, path: &Path) -> Result<Imported> {
-    let (mut records, mut items, mut said) = (Records::new(Source::open(path)?), HashMap::new(), vec![]);
+pub fn import(store: &mut Store, source: Source) -> Result<Imported> {
+    let (mut records, mut items, mut said) = (Records::new(source), HashMap::new(), vec![]);
     let mut order = vec![];
     while let Some(line) = records.read()? {
         let wrong = |expected: &str, found: &dyn ToString| {
@@ -223,7 +226,7 @@ pub fn import(store: &mut Store, path: &Path) -> Result<Imported> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::item::{Task, read_items};
+    use super::super::item::{Task, load_items};
     use super::super::record::tests::record;
     use super::*;
     use crate::data::{PromptForms, load_comparisons, load_demonstrations};
@@ -246,7 +249,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("items.jsonl");
         std::fs::write(&path, ITEMS).unwrap();
-        let items = read_items(&path).unwrap().items;
+        let items = load_items(&path).unwrap().items;
         let mut store = Store::open(directory.path()).unwrap();
         store.add_items(&items).unwrap();
         let questions = super::super::record::QUESTIONS.map(|name| (name.to_string(), true)).into();
@@ -267,7 +270,8 @@ mod tests {
         ];
         for (number, (labeler, item, answer)) in (1..).zip(said) {
             let item = item.map(|item: usize| &items[item]);
-            let record = record(number, labeler, item, answer);
+            let mut record = record(number, labeler, item, answer);
+            record.marks = (number == 1).then(|| ["ambiguous".to_string()].into());
             assert_eq!(record.wrong(item), None, "{record:?}");
             assert_eq!(store.submit(&record, item).unwrap(), Submitted::New(None));
         }
@@ -300,6 +304,9 @@ mod tests {
             (demonstrations[0].user.as_deref(), demonstrations[0].labeler.as_deref()),
             (Some("u"), Some("ann"))
         );
+        let marks: Vec<bool> =
+            demonstrations.iter().map(|d| d.tags.marks.is_some_and(|m| m.has(0))).collect();
+        assert_eq!(marks, [true, false, false, false, false]);
         for (folder, labeler, ranks) in
             [(out.clone(), "ann", [2, 1, 1]), (out.join(HELD_OUT), "bob", [1, 2, 3])]
         {
@@ -325,12 +332,12 @@ mod tests {
         let text = lines(&mut store, &settings, Export::Records, false).unwrap();
         std::fs::write(&file, &text).unwrap();
         let known = Imported { known: 10, ..Imported::default() };
-        assert_eq!(import(&mut store, &file).unwrap(), known);
+        assert_eq!(import(&mut store, Source::open(&file).unwrap()).unwrap(), known);
         let other = tempfile::tempdir().unwrap();
         let mut copy = Store::open(other.path()).unwrap();
         let all = Imported { items: 7, records: 10, ..Imported::default() };
-        assert_eq!(import(&mut copy, &file).unwrap(), all);
-        assert_eq!(import(&mut copy, &file).unwrap(), known);
+        assert_eq!(import(&mut copy, Source::open(&file).unwrap()).unwrap(), all);
+        assert_eq!(import(&mut copy, Source::open(&file).unwrap()).unwrap(), known);
         assert_eq!(lines(&mut copy, &settings, Export::Records, false).unwrap(), text);
     }
 
@@ -349,13 +356,15 @@ mod tests {
             let mut empty = Store::open(other.path()).unwrap();
             assert!(text.contains(from));
             std::fs::write(&file, text.replace(from, to)).unwrap();
-            let error = import(&mut empty, &file).expect_err(words).to_string();
+            let error = import(&mut empty, Source::open(&file).unwrap()).expect_err(words).to_string();
             assert!(error.contains(words), "{error}");
             empty.items(|item| panic!("{item:?} was kept")).unwrap();
         }
         std::fs::write(&file, text.lines().last().unwrap()).unwrap();
         let other = tempfile::tempdir().unwrap();
-        let error = import(&mut Store::open(other.path()).unwrap(), &file).unwrap_err().to_string();
+        let error = import(&mut Store::open(other.path()).unwrap(), Source::open(&file).unwrap())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("its item in an earlier line"), "{error}");
         assert_eq!(Task::Rank, store.item(&read_rank(&text)).unwrap().unwrap().task);
     }

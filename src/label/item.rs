@@ -11,7 +11,8 @@
 //! | a prompt and `"responses"`, 2 to 9 (the paper has 4 to 9) | rank them |
 //!
 //! `"gold"` holds the answer of somebody who knows: `{"sensitive"}`, `{"rating"}` or `{"ranks"}`. A gold item is given to
-//! everybody and trains nothing. `"screening": true` puts an item into the test of new labelers.
+//! everybody and trains nothing. `"screening": true` puts an item into the test of new labelers, at whose end is
+//! [`Item::coverage`].
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -40,6 +41,8 @@ pub enum Task {
     Rank,
     /// Say whether a response is sensitive.
     Flag,
+    /// Say for which topics one can tell sensitive speech.
+    Coverage,
 }
 
 /// What a labeler works through; each has a queue of its own.
@@ -108,8 +111,12 @@ pub struct Item {
     pub fields: Map<String, Value>,
 }
 
+/// The field that names who wrote each response.
+pub const MODELS: &str = "models";
+
 /// The fields that an item keeps for its export.
-const KEPT: [&str; 7] = ["prompt", "instruction", "input", "user", "set", "prompt_tokens", "response_tokens"];
+const KEPT: [&str; 8] =
+    ["prompt", "instruction", "input", "user", "set", "prompt_tokens", "response_tokens", MODELS];
 
 impl Item {
     /// In which queue it stands.
@@ -120,8 +127,25 @@ impl Item {
             Task::Write => Work::Write,
             Task::Rate => Work::Rate,
             Task::Rank => Work::Rank,
-            Task::Flag => Work::Screening,
+            Task::Flag | Task::Coverage => Work::Screening,
         }
+    }
+
+    /// The last question of the test of new labelers (B.1): for which topics they can tell sensitive speech.
+    pub fn coverage() -> Item {
+        let mut item = Item {
+            id: String::new(),
+            task: Task::Coverage,
+            prompt: String::new(),
+            responses: vec![],
+            use_case: None,
+            screening: true,
+            gold: None,
+            grades: None,
+            fields: Map::new(),
+        };
+        item.id = item.hash();
+        item
     }
 
     /// Whether what is said about it may train a model.
@@ -138,6 +162,15 @@ impl Item {
             ..self.clone()
         };
         (item.gold, item.screening) = (None, false);
+        item.id = item.hash();
+        item
+    }
+
+    /// The item that asks about responses to this one's prompt; `more` goes into its exports.
+    pub fn answered(&self, responses: Vec<String>, more: Map<String, Value>) -> Item {
+        let task = if responses.len() == 1 { Task::Rate } else { Task::Rank };
+        let mut item = Item { task, responses, ..self.clone() };
+        item.fields.extend(more);
         item.id = item.hash();
         item
     }
@@ -260,15 +293,19 @@ pub struct Items {
     pub notes: Vec<String>,
 }
 
-/// Reads the items of a file.
+/// Loads the items of a file.
 ///
 /// # Errors
 /// Of [`Source::open`]; [`crate::Error::Format`] with line and field; a file without any item.
-pub fn read_items(path: &Path) -> Result<Items> {
-    from_source(Source::open(path)?)
+pub fn load_items(path: &Path) -> Result<Items> {
+    read_items(Source::open(path)?)
 }
 
-fn from_source(source: Source) -> Result<Items> {
+/// [`load_items`] from any source.
+///
+/// # Errors
+/// As [`load_items`].
+pub fn read_items(source: Source) -> Result<Items> {
     let origin = source.origin().to_string();
     let (mut records, mut read, mut seen) = (Records::new(source), Items::default(), HashSet::new());
     let (mut empty, mut repeated, mut ranked) = (0, 0, 0);
@@ -298,88 +335,4 @@ fn from_source(source: Source) -> Result<Items> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn read(text: &str) -> Result<Items> {
-        from_source(Source::from_bytes("x", text.as_bytes())?)
-    }
-
-    const VALID: &str = r#"{"prompt":"p","user":7}
-{"instruction":"i","input":"n"}
-{"use_case":"brainstorming"}
-{"prompt":"p","response":"r"}
-{"prompt":"p","response":"r","gold":{"sensitive":false}}
-{"prompt":"p","responses":["a","b","c","d"],"ranks":[1,1,2,3]}
-{"prompt":"p","responses":["a","b"],"screening":true,"gold":{"ranks":[2,1]}}
-{"prompt":" "}
-{"prompt":"p","response":"r"}"#;
-
-    #[test]
-    fn a_record_says_what_is_asked() {
-        let read = read(VALID).unwrap();
-        let asked: Vec<_> = read.items.iter().map(|item| (item.task, item.work(), item.trains())).collect();
-        assert_eq!(
-            asked,
-            [
-                (Task::Write, Work::Write, true),
-                (Task::Write, Work::Write, true),
-                (Task::Write, Work::Write, true),
-                (Task::Rate, Work::Rate, true),
-                (Task::Flag, Work::Screening, false),
-                (Task::Rank, Work::Rank, true),
-                (Task::Rank, Work::Screening, false),
-            ]
-        );
-        assert_eq!(read.items[1].prompt, "i\n\nn");
-        assert_eq!(read.items[6].gold, Some(Answer::Ranking { ranks: vec![2, 1] }));
-        let ids: HashSet<_> = read.items.iter().map(|item| &item.id).collect();
-        assert_eq!((ids.len(), read.items[0].id.len()), (7, 32));
-        let notes = read.notes.join("\n");
-        assert!(notes.contains("1 records left out: empty prompt") && notes.contains("the same"), "{notes}");
-        assert!(notes.contains("1 records have ranks"), "{notes}");
-    }
-
-    #[test]
-    fn wrong_records_are_refused_by_name() {
-        for (line, words) in [
-            (r#"{"text":"p"}"#, "\"prompt\""),
-            (r#"{"prompt":7}"#, "a string"),
-            (r#"{"prompt":"p","responses":["a"]}"#, "2 to 9 responses"),
-            (r#"{"prompt":"p","responses":["a","b",7]}"#, "strings"),
-            (r#"{"prompt":"p","response":"a","responses":["a","b"]}"#, "either"),
-            (r#"{"use_case":"u","response":"a"}"#, "without a response"),
-            (r#"{"prompt":"p","response":"a","gold":{"ranks":[1]}}"#, "\"sensitive\""),
-            (r#"{"prompt":"p","response":"a","gold":{"rating":8}}"#, "1 to 7"),
-            (r#"{"prompt":"p","responses":["a","b"],"gold":{"ranks":[1,-1]}}"#, "from 1"),
-            (r#"{"prompt":"p","responses":["a","b"],"gold":{"ranks":[1]}}"#, "2 ranks"),
-            (r#"{"prompt":"p","screening":"yes"}"#, "true or false"),
-            (r#"{"prompt":"p","user":[1]}"#, "a number"),
-            ("", "records to label"),
-        ] {
-            let error = read(line).expect_err(line).to_string();
-            assert!(error.contains(words), "{line}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_graded_demonstration_is_an_item_of_its_own() {
-        let item = &read(r#"{"prompt":"p","screening":true}"#).unwrap().items[0];
-        let [a, b] = ["1", "2"].map(|record| item.grading(record, "r"));
-        assert_eq!((a.work(), a.trains(), a.responses.len()), (Work::Grade, false, 1));
-        assert!(a.id != b.id && a.id != item.id);
-    }
-
-    proptest! {
-        #[test]
-        fn mutated_files_never_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-            let mut bytes = VALID.as_bytes().to_vec();
-            let at = at.index(bytes.len());
-            bytes[at] = byte;
-            if let Ok(source) = Source::from_bytes("x", &bytes) {
-                let _ = from_source(source);
-            }
-        }
-    }
-}
+mod tests;

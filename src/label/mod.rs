@@ -2,14 +2,15 @@
 //! did (Figure 12, Table 3, appendix B), and a run learns from what they said.
 //!
 //! Reading order: [`item`] (what is asked), [`record`] (what is answered), [`store`] (what is kept, durably), [`settings`]
-//! and [`queue`] (who gets what), [`desk`] (the three together), [`server`] and `routes` (the desk over HTTP; the page
-//! itself is in `page/`), [`export`] (out as JSON Lines and in again), [`agreement`] and [`report`] (how well labelers
-//! agree).
+//! and [`queue`] (who gets what), [`desk`] (the three together), [`outputs`] (responses that models write on the spot),
+//! [`server`] and `routes` (the desk over HTTP; the page itself is in `page/`), [`export`] (out as JSON Lines and in again),
+//! [`agreement`] and [`report`] (how well labelers agree).
 
 pub mod agreement;
 pub mod desk;
 pub mod export;
 pub mod item;
+pub mod outputs;
 pub mod queue;
 pub mod record;
 pub mod report;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::item::{Item, Work};
+use super::item::{Item, Task, Work};
 use super::record::Record;
 use super::settings::Settings;
 use crate::num::hash::{self, fnv1a};
@@ -19,6 +19,8 @@ struct Place {
     id: String,
     work: Work,
     gold: bool,
+    /// Whether all others of its work come before it.
+    last: bool,
     /// The record of the demonstration that is graded.
     grades: Option<String>,
     /// How many labelers are to see it.
@@ -73,6 +75,7 @@ impl Queue {
             id: item.id.clone(),
             work,
             gold: item.gold.is_some() && work != Work::Screening,
+            last: item.task == Task::Coverage,
             grades: item.grades.clone(),
             wanted,
             done: vec![],
@@ -85,8 +88,11 @@ impl Queue {
         let labeler = self.labeler(&record.labeler);
         let Some(&number) = record.item.as_ref().and_then(|item| self.numbers.get(item)) else { return };
         let place = &mut self.places[number];
+        // Room for as many as there are: of most items there is one.
+        place.done.reserve_exact(1);
         place.done.push(labeler);
         place.given.retain(|(to, _)| *to != labeler);
+        place.given.shrink_to_fit();
         *self.counts.entry((labeler, place.work)).or_default() += 1;
     }
 
@@ -122,7 +128,8 @@ impl Queue {
         let first = |wanted: &dyn Fn(&Place) -> bool| self.places.iter().position(wanted);
         let number = first(&given)
             .or_else(|| gold.then(|| first(&|place| open(place) && place.gold)).flatten())
-            .or_else(|| first(&|place| open(place) && !place.gold))?;
+            .or_else(|| first(&|place| open(place) && !place.gold && !place.last))
+            .or_else(|| first(&|place| open(place) && place.last))?;
         let place = &mut self.places[number];
         place.given.retain(|(to, at)| *to != labeler && now - *at < GIVEN);
         place.given.push((labeler, now));
@@ -163,7 +170,7 @@ pub fn order(seed: u64, item: &Item, labeler: &str) -> Vec<usize> {
 }
 
 /// A name as a number of an address.
-fn address(name: &str) -> u64 {
+pub(super) fn address(name: &str) -> u64 {
     fnv1a(hash::EMPTY, name.bytes())
 }
 

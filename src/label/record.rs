@@ -1,13 +1,14 @@
 //! What a labeler has said: a record, which is kept for ever. An undo is a record, too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::item::{Item, Task};
+use super::item::{Item, Task, Work};
+use crate::data::tags::Marks;
 
 /// The version of the instructions on the page. A test holds it to their text: who changes them counts it up.
-pub const INSTRUCTIONS: u32 = 1;
+pub const INSTRUCTIONS: u32 = 2;
 
 /// The questions of Table 3 that are answered with yes or no. The first two have a third answer, that they do not apply:
 /// a hallucination needs a text to contradict, a constraint has to be there.
@@ -26,6 +27,22 @@ pub const QUESTIONS: [&str; 11] = [
 ];
 /// How many of [`QUESTIONS`] may go unanswered.
 pub const MAY_NOT_APPLY: usize = 2;
+
+/// What sensitive speech may be about. At the end of the test of new labelers each says for which of these they feel able to
+/// tell it, as the paper's were asked for "topics or cultural groups" (B.1): together a team has to know them all.
+pub const TOPICS: [&str; 11] = [
+    "age",
+    "disability",
+    "ethnicity",
+    "gender",
+    "nationality",
+    "politics",
+    "religion",
+    "self_harm",
+    "sexual_content",
+    "sexual_orientation",
+    "violence",
+];
 
 /// Most bytes of one text that a labeler writes.
 pub const MAX_TEXT: usize = 64 << 10;
@@ -82,6 +99,14 @@ pub enum Answer {
         /// It is.
         sensitive: bool,
     },
+    /// For which topics the labeler feels able to tell sensitive speech (B.1). Nobody is refused for it.
+    Coverage {
+        /// Some of [`TOPICS`].
+        topics: BTreeSet<String>,
+        /// Others, in the labeler's words.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        other: String,
+    },
     /// No answer: the prompt is too unclear, say (section 3.3).
     Skip {
         /// Why.
@@ -128,6 +153,13 @@ impl Answer {
                 wrong.then(|| format!("ranks from 1 (best) to {responses}"))
             }
             Answer::Flag { .. } => None,
+            Answer::Coverage { other, .. } if other.len() > MAX_TEXT => {
+                Some(format!("other topics in at most {MAX_TEXT} bytes"))
+            }
+            Answer::Coverage { topics, .. } => topics
+                .iter()
+                .find(|topic| !TOPICS.contains(&topic.as_str()))
+                .map(|topic| format!("known topics, not {topic:.40?}")),
             Answer::Skip { reason } => text("reason", reason),
             Answer::Undo { .. } => None,
         }
@@ -149,6 +181,7 @@ impl Answer {
             }
             (Some(item), Answer::Ranking { .. }) => item.task == Task::Rank,
             (Some(item), Answer::Flag { .. }) => item.task == Task::Flag,
+            (Some(item), Answer::Coverage { .. }) => item.task == Task::Coverage,
             _ => false,
         };
         match fits {
@@ -182,6 +215,9 @@ pub struct Record {
     /// What else the labeler has to say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub notes: String,
+    /// What holds of the prompt: names of [`crate::data::tags::MARKS`] (Table 7). `None` where the labeler did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<BTreeSet<String>>,
     /// Somebody should look at this item.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flagged: bool,
@@ -192,7 +228,21 @@ pub struct Record {
 impl Record {
     /// What is expected where it is no record about `item`; `None` where it is one.
     pub fn wrong(&self, item: Option<&Item>) -> Option<String> {
-        self.wrong_frame(item.map_or(0, |item| item.responses.len())).or_else(|| self.answer.unfit(item))
+        let frame = self.wrong_frame(item.map_or(0, |item| item.responses.len()));
+        frame.or_else(|| self.wrong_marks(item)).or_else(|| self.answer.unfit(item))
+    }
+
+    /// Marks are of prompts that were given.
+    fn wrong_marks(&self, item: Option<&Item>) -> Option<String> {
+        let names = self.marks.as_ref()?;
+        let has_prompt = |item: &Item| {
+            !item.prompt.is_empty() && matches!(item.work(), Work::Write | Work::Rate | Work::Rank)
+        };
+        match Marks::named(names.iter().map(String::as_str)) {
+            Err(unknown) => Some(format!("marks of Table 7, not {unknown:.40?}")),
+            Ok(_) if item.is_some_and(has_prompt) => None,
+            Ok(_) => Some("marks of a prompt that was given".into()),
+        }
     }
 
     /// The same of all but the answer, for an item of so many responses.
@@ -224,115 +274,4 @@ pub fn is_name(name: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    pub fn item(task: Task, responses: usize) -> Item {
-        Item {
-            id: "i".into(),
-            task,
-            prompt: "p".into(),
-            responses: (0..responses).map(|i| format!("response {i}")).collect(),
-            use_case: None,
-            screening: false,
-            gold: None,
-            grades: None,
-            fields: Default::default(),
-        }
-    }
-
-    /// A record with an id that ends in `number`.
-    pub fn record(number: u64, labeler: &str, item: Option<&Item>, answer: Answer) -> Record {
-        let shown = (0..item.map_or(0, |item| item.responses.len())).collect();
-        Record {
-            id: format!("{number:032x}"),
-            labeler: labeler.into(),
-            item: item.map(|item| item.id.clone()),
-            instructions: INSTRUCTIONS,
-            shown,
-            seconds: 1.5,
-            time: 0,
-            notes: String::new(),
-            flagged: false,
-            answer,
-        }
-    }
-
-    fn all_no() -> BTreeMap<String, bool> {
-        QUESTIONS[MAY_NOT_APPLY..].iter().map(|name| (name.to_string(), false)).collect()
-    }
-
-    #[test]
-    fn answers_fit_what_was_asked() {
-        let (write, rate, rank, flag) =
-            (item(Task::Write, 0), item(Task::Rate, 1), item(Task::Rank, 4), item(Task::Flag, 1));
-        let use_case = Item { use_case: Some("chat".into()), ..write.clone() };
-        let text = || "t".to_string();
-        let demonstration = Answer::Demonstration { response: text() };
-        let plain = Answer::Plain { prompt: text(), response: text() };
-        let few_shot = |n| Answer::FewShot {
-            instruction: text(),
-            pairs: vec![Pair { query: text(), response: text() }; n],
-        };
-        let rating = |overall| Answer::Rating { overall, questions: all_no() };
-        let ranking = |ranks: &[u32]| Answer::Ranking { ranks: ranks.to_vec() };
-        let right: Vec<(Option<&Item>, Answer)> = vec![
-            (Some(&write), demonstration.clone()),
-            (Some(&use_case), plain.clone()),
-            (None, plain.clone()),
-            (None, few_shot(2)),
-            (Some(&rate), rating(7)),
-            (Some(&rank), ranking(&[2, 1, 1, 4])),
-            (Some(&flag), Answer::Flag { sensitive: true }),
-            (Some(&rank), Answer::Skip { reason: text() }),
-        ];
-        for (item, answer) in right {
-            assert_eq!(record(1, "ann", item, answer.clone()).wrong(item), None, "{answer:?}");
-        }
-        let wrong: Vec<(Option<&Item>, Answer)> = vec![
-            (Some(&use_case), demonstration.clone()),
-            (Some(&write), plain),
-            (Some(&write), Answer::Demonstration { response: " ".into() }),
-            (Some(&write), Answer::Demonstration { response: "x".repeat(MAX_TEXT + 1) }),
-            (None, demonstration),
-            (None, few_shot(1)),
-            (None, few_shot(33)),
-            (None, Answer::Skip { reason: text() }),
-            (Some(&rate), rating(0)),
-            (Some(&rate), rating(8)),
-            (Some(&rate), Answer::Rating { overall: 3, questions: Default::default() }),
-            (Some(&rank), ranking(&[1, 2, 3])),
-            (Some(&rank), ranking(&[0, 1, 2, 3])),
-            (Some(&rank), ranking(&[5, 1, 2, 3])),
-            (Some(&rate), Answer::Flag { sensitive: true }),
-            (Some(&rank), Answer::Skip { reason: String::new() }),
-            (Some(&rank), Answer::Undo { of: "1".into() }),
-        ];
-        for (item, answer) in wrong {
-            assert!(record(1, "ann", item, answer.clone()).wrong(item).is_some(), "{answer:?}");
-        }
-    }
-
-    #[test]
-    fn records_are_looked_at_before_they_are_kept() {
-        let rank = item(Task::Rank, 4);
-        let good = record(1, "ann", Some(&rank), Answer::Ranking { ranks: vec![1, 2, 3, 4] });
-        let wrong = |change: fn(&mut Record)| {
-            let mut record = good.clone();
-            change(&mut record);
-            record.wrong(Some(&rank)).unwrap_or_else(|| panic!("{record:?} passes"))
-        };
-        assert!(wrong(|r| r.id = "1".into()).contains("32"));
-        assert!(wrong(|r| r.id = "G".repeat(32)).contains("32"));
-        for name in ["", " ann", "a\nb"] {
-            assert!(!is_name(name), "{name:?}");
-        }
-        assert!(is_name("Änn O'Neil") && !is_name(&"x".repeat(65)));
-        assert!(wrong(|r| r.labeler = String::new()).contains("name"));
-        assert!(wrong(|r| r.seconds = f64::NAN).contains("seconds"));
-        assert!(wrong(|r| r.seconds = -1.0).contains("seconds"));
-        assert!(wrong(|r| r.shown = vec![0, 1, 2]).contains("shown"));
-        assert!(wrong(|r| r.shown = vec![0, 1, 2, 2]).contains("shown"));
-        assert!(wrong(|r| r.notes = "x".repeat(MAX_TEXT + 1)).contains("notes"));
-    }
-}
+pub(super) mod tests;

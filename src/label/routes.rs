@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::desk::{Desk, Refusal};
 use super::export::{self, Export};
 use super::item::Work;
-use super::report;
+use super::report::Report;
 use crate::error::Result;
 
 /// The header in which the page sends the token.
@@ -161,7 +161,10 @@ impl Gate {
             Route::Export(kind, held_out) => {
                 return lines(export::lines(&mut desk.store, &desk.settings, kind, held_out));
             }
-            Route::Report => return lines(report::text(&mut desk.store, &desk.settings)),
+            Route::Report => {
+                let report = Report::of(&mut desk.store, &desk.settings);
+                return lines(report.map(|report| report.json()));
+            }
         };
         match done {
             Ok(value) => Reply::new(JSON, value.to_string()),

@@ -4,8 +4,10 @@
 //! Records are only ever added. `current` says which of them are in force: one for each labeler and item, until it is
 //! taken back.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +19,11 @@ use crate::error::{Error, Result};
 
 /// The database's name in the project's directory.
 pub const FILE: &str = "labels.redb";
+/// Its name while it is being made.
+const UNFINISHED: &str = "labels.redb.new";
+
+/// Most bytes of the file that are held in memory. It is little: a labeler sees one item at a time.
+pub const CACHE: usize = 16 << 20;
 
 /// Items as JSON, by number.
 const ITEMS: TableDefinition<u64, &[u8]> = TableDefinition::new("items");
@@ -48,6 +55,8 @@ pub enum Submitted {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// Whether it is in memory alone, and nothing is kept.
+    in_memory: bool,
     /// None after a failed write: the database is then opened anew, at the state of its last durable transaction.
     database: Option<Database>,
 }
@@ -58,21 +67,32 @@ impl Store {
     /// # Errors
     /// [`Error::Io`], also where another process has it open.
     pub fn open(directory: &Path) -> Result<Store> {
-        let mut store = Store { path: directory.join(FILE), database: None };
-        let new = !store.path.exists();
-        store.write(|_| Ok(()))?;
-        if new {
-            // What the file holds is durable; so has to be its name, and that of a new directory.
-            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-            [Some(directory), parent].into_iter().flatten().try_for_each(sync_directory)?;
+        let mut store = Store { path: directory.join(FILE), in_memory: false, database: None };
+        if !store.path.exists() {
+            make(directory)?;
         }
+        store.write(|_| Ok(()))?;
+        Ok(store)
+    }
+
+    /// One in memory, which is gone when it is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where there is no memory.
+    pub fn in_memory() -> Result<Store> {
+        let mut store = Store { path: "memory".into(), in_memory: true, database: None };
+        store.write(|_| Ok(()))?;
         Ok(store)
     }
 
     fn database(&mut self) -> Result<&Database> {
         if self.database.is_none() {
-            // The cache is small: a labeler sees one item at a time.
-            let opened = Database::builder().set_cache_size(16 << 20).create(&self.path);
+            let mut builder = Database::builder();
+            builder.set_cache_size(CACHE);
+            let opened = match self.in_memory {
+                true => builder.create_with_backend(InMemoryBackend::new()),
+                false => builder.create(&self.path),
+            };
             let database = opened.map_err(|error| match error {
                 redb::DatabaseError::DatabaseAlreadyOpen => {
                     let reason = "another process has it open; the running page exports and reports as well, see its foot";
@@ -300,6 +320,22 @@ impl Store {
         })?;
         bytes.map(|bytes| parse(&bytes, &origin)).transpose()
     }
+}
+
+/// Makes an empty database. It has another name until it is whole: a file whose making was cut off is no database.
+fn make(directory: &Path) -> Result<()> {
+    let [path, unfinished] = [FILE, UNFINISHED].map(|name| directory.join(name));
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(Error::io(unfinished.display(), "remove", error));
+        }
+        _ => {}
+    }
+    Store { path: unfinished.clone(), in_memory: false, database: None }.write(|_| Ok(()))?;
+    std::fs::rename(&unfinished, &path).map_err(|error| Error::io(path.display(), "create", error))?;
+    // What the file holds is durable; so has to be its name, and that of a new directory.
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    [Some(directory), parent].into_iter().flatten().try_for_each(sync_directory)
 }
 
 /// The tables of one transaction.

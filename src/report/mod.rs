@@ -3,10 +3,10 @@
 //! same bytes.
 //!
 //! Read from the run directory, each left out if missing: `metrics.jsonl` (see [`crate::run::metrics`]), `results.json`
-//! (`"notes"`, `"tables"`, what the stages found), `timings.jsonl`, [`samples`], [`episode`], [`figures`] and
-//! `config.toml`.
+//! (`"notes"`, `"tables"`, what the stages found), `timings.jsonl`, [`samples`], [`episode`], [`figures`], `labels.json`
+//! (what the labelers' report says of the data) and `config.toml`.
 //!
-//! Bottom up: [`record`], [`samples`], [`episode`] and [`figures`] read; [`svg`] and `html` write; [`charts`] and
+//! Bottom up: [`record`], [`samples`], [`episode`] and [`figures`] read; [`svg`] and [`html`] write; [`charts`] and
 //! `page` put together; [`export`] writes the same numbers for other programs.
 
 mod benchmarks;
@@ -17,7 +17,7 @@ pub mod export;
 pub mod figures;
 mod figures_page;
 mod glance;
-mod html;
+pub mod html;
 pub mod measures;
 mod page;
 pub mod record;
@@ -41,6 +41,9 @@ use samples::Sample;
 /// The page's file in a run directory.
 pub const PAGE: &str = "report.html";
 
+/// The tables of the labelers' report in a run directory, in the form of `results.json`.
+pub const LABELS: &str = "labels.json";
+
 /// What a run directory says.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Run {
@@ -58,6 +61,8 @@ pub struct Run {
     pub config: Option<String>,
     /// The same, read.
     pub settings: toml::Table,
+    /// What the labelers' report says of the data that it was trained on, if it was put there (`label report --run`).
+    pub labels: Vec<record::Table>,
     /// The paper's figures, in the directory of a reproduction.
     pub figures: Option<Figures>,
 }
@@ -102,6 +107,10 @@ impl Run {
         }
         if let Some((text, origin)) = read("figures.json")? {
             run.figures = Some(Figures::parse(&text, &origin)?);
+        }
+        let labels = dir.join(LABELS);
+        if let Some(json) = read_results(&labels)? {
+            run.labels = record::results(&json, &labels.display().to_string())?.tables;
         }
         if let Some((text, origin)) = read("config.toml")? {
             let wrong = |e: toml::de::Error| Error::format(&origin, "", "TOML", e.message(), "");

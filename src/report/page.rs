@@ -36,6 +36,10 @@ pub fn page(run: &Run, refresh: bool) -> String {
     }
     let html: String = chapters(&run.stages).iter().map(|chapter| chapter_html(chapter, run)).collect();
     body += &format!("<div class=\"chapters\">\n{html}</div>\n");
+    if !run.labels.is_empty() {
+        body += "<h2>The labelers</h2>\n";
+        body += &run.labels.iter().map(table).collect::<String>();
+    }
     body += &benchmarks::html(entry(&run.results.found, "benchmarks"));
     if !run.samples.is_empty() {
         body += &samples_html(&run.samples);

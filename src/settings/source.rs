@@ -135,7 +135,7 @@ fn known_columns(columns: &BTreeMap<String, String>) -> Option<&'static str> {
     let known = columns.keys().all(|ours| NAMES.contains(&ours.as_str()));
     (!known).then_some(
         "our names on the left: prompt, response, instruction, input, output, chosen, rejected, responses, ranks, \
-         answer1, answer2, user, labeler, use_case or set",
+         answer1, answer2, user, labeler, use_case, marks or set",
     )
 }
 

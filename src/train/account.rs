@@ -99,7 +99,12 @@ mod tests {
     use crate::data::Prompt;
 
     fn records(count: usize) -> Vec<Prompt> {
-        let of = |i| Prompt { prompt: "p".into(), user: None, use_case: None, place: format!("a, line {i}") };
+        let of = |i| Prompt {
+            prompt: "p".into(),
+            user: None,
+            tags: Default::default(),
+            place: format!("a, line {i}"),
+        };
         (0..count).map(of).collect()
     }
 

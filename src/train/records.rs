@@ -143,7 +143,7 @@ pub(super) fn from_files(settings: &Settings, root: &Path) -> Result<Records> {
             .map(|record| Prompt {
                 prompt: record.prompt.clone(),
                 user: record.user.clone(),
-                use_case: record.use_case.clone(),
+                tags: record.tags.clone(),
                 place: record.place.clone(),
             })
             .collect();

@@ -1,4 +1,4 @@
-//! The paper's tables about its data (Tables 1, 6 and 8 to 11), of a run's own data: what the files hold once the paper's
+//! The paper's tables about its data (Tables 1 and 6 to 11), of a run's own data: what the files hold once the paper's
 //! rules have been applied, exactly as a run applies them; and every record that was left out.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,8 @@ use super::personal::Texts;
 use super::records::{Kind, from_files, from_world};
 use crate::data::language::language;
 use crate::data::pii;
-use crate::data::{Comparison, Demonstration, Prompt, Side, Split};
+use crate::data::tags::{MARKS, Marks};
+use crate::data::{Comparison, Demonstration, Prompt, Side, Split, Tags};
 use crate::error::Result;
 use crate::settings::Settings;
 use crate::world::World;
@@ -57,7 +58,7 @@ pub struct Survey {
 /// What a table needs of a record.
 struct Facts {
     user: Option<String>,
-    use_case: Option<String>,
+    tags: Tags,
     place: String,
     prompt: String,
     language: &'static str,
@@ -137,7 +138,7 @@ fn examined<T: Texts>(
         let place = record.place().to_string();
         Ok(Some(Facts {
             user: record.user().map(str::to_string),
-            use_case: record.use_case().map(str::to_string),
+            tags: record.tags().clone(),
             prompt: record.prompt().to_string(),
             language: language(record.prompt()),
             personal: Vec::new(),
@@ -181,7 +182,7 @@ fn tables(kinds: &[Kept], accounts: &[Account]) -> Vec<SurveyTable> {
         columns: columns.to_vec(),
         rows,
     };
-    let use_case = |record: &Facts| record.use_case.clone().unwrap_or_else(|| "(no use_case)".into());
+    let use_case = |record: &Facts| record.tags.use_case.clone().unwrap_or_else(|| "(no use_case)".into());
 
     let sizes = filled().map(|(kind, side, records)| {
         let prompts: BTreeSet<&str> = records.iter().map(|record| record.prompt.as_str()).collect();
@@ -258,6 +259,11 @@ fn tables(kinds: &[Kept], accounts: &[Account]) -> Vec<SurveyTable> {
             sizes.collect(),
         ),
         table("What was left out", &["data", "usable", "kept", "left out"], lost.collect()),
+        table(
+            "Marks of prompts, by labelers (paper: table 7)",
+            &["mark", "data", "side", "looked at", "marked", "%", "paper, RM", "paper, SFT"],
+            filled().flat_map(marks).collect(),
+        ),
         table("Prompts a user (paper: table 8)", &["data", "side", "users", "mean", "most"], users.collect()),
         table("Prompts in tokens (paper: table 9)", &LENGTHS, prompts.collect()),
         table("Prompts in tokens by use case (paper: table 10)", &without_side, of_use_cases),
@@ -273,6 +279,39 @@ fn tables(kinds: &[Kept], accounts: &[Account]) -> Vec<SurveyTable> {
             personal.collect(),
         ),
     ]
+}
+
+/// What the paper has of each mark among training prompts of the reward model and of SFT, in percent.
+const PAPERS_MARKS: [[Option<f64>; 2]; MARKS.len()] = [
+    [Some(7.9), Some(5.1)],
+    [Some(6.9), Some(0.9)],
+    [None, None],
+    [Some(19.4), Some(27.4)],
+    [Some(15.5), Some(17.9)],
+    [Some(7.7), Some(8.6)],
+    [None, None],
+    [Some(1.1), Some(0.3)],
+    [Some(0.4), Some(0.3)],
+    [Some(26.3), Some(25.6)],
+    [None, None],
+];
+
+/// A row for each mark, of the prompts that a labeler has looked at for marks; none where there is no such prompt.
+fn marks((kind, side, records): (&'static str, Side, &Vec<Facts>)) -> Vec<Vec<Value>> {
+    let looked_at: Vec<Marks> = records.iter().filter_map(|record| record.tags.marks).collect();
+    let row = |(place, (_, name)): (usize, &(&str, &str))| {
+        let marked = looked_at.iter().filter(|marks| marks.has(place)).count();
+        let share = rounded(100.0 * marked as f64 / looked_at.len() as f64);
+        let [reward_model, sft] = PAPERS_MARKS[place];
+        let said: [Value; 3] = [(*name).into(), kind.into(), side.name().into()];
+        said.into_iter()
+            .chain([json!(looked_at.len()), json!(marked), json!(share), json!(reward_model), json!(sft)])
+            .collect()
+    };
+    match looked_at.is_empty() {
+        true => vec![],
+        false => MARKS.iter().enumerate().map(row).collect(),
+    }
 }
 
 fn rounded(value: f64) -> f64 {
@@ -310,90 +349,4 @@ fn described(before: Vec<Value>, values: impl Iterator<Item = usize>) -> Vec<Val
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    fn rows<'a>(survey: &'a Survey, title: &str) -> &'a [Vec<Value>] {
-        let table = survey.tables.iter().find(|table| table.title.starts_with(title));
-        &table.unwrap_or_else(|| panic!("no table {title}")).rows
-    }
-
-    #[test]
-    fn the_tables_count_what_a_run_would_train_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut settings = Settings::default();
-        settings.tokenizer.vocab_size = 257;
-        settings.data.validation_fraction = 0.0;
-        settings.data.prompts_per_user = 2;
-        settings.data.max_response_tokens = 6;
-        // 257 tokens: one for each byte, so that lengths are those of the texts.
-        let lines = [
-            r#"{"prompt": "What is it?", "response": "abcd", "user": "u", "use_case": "Open QA"}"#,
-            r#"{"prompt": "Who are you?", "response": "ab", "user": "u", "use_case": "Open QA"}"#,
-            r#"{"prompt": "Why is the sky blue?", "response": "a", "user": "u"}"#,
-            r#"{"prompt": "Wie ist das?", "response": "to ada@b.org", "user": "v"}"#,
-            r#"{"prompt": "", "response": "a"}"#,
-            r#"{"prompt": "a@b.org", "response": "a", "user": "v"}"#,
-        ];
-        fs::write(folder.path().join("d.jsonl"), lines.join("\n")).unwrap();
-        settings.data.demonstrations = vec!["d.jsonl".into()];
-        let survey = Survey::new(&settings, folder.path()).unwrap();
-        let file = folder.path().join("d.jsonl");
-        let demonstrations: Vec<(String, &str)> = survey
-            .left_out
-            .iter()
-            .filter(|one| one.data == "demonstrations")
-            .map(|one| (one.place.replace(&file.display().to_string(), "d"), one.what.as_str()))
-            .collect();
-        assert_eq!(demonstrations.len(), 3, "{demonstrations:?}");
-        assert!(demonstrations.contains(&("d, line 5".into(), "empty prompt")), "{demonstrations:?}");
-        let has =
-            |place: &str, what: &str| demonstrations.iter().any(|(p, w)| p == place && w.contains(what));
-        assert!(has("d, line 3", "data.prompts_per_user") && has("d, line 4", "data.max_*_tokens"));
-
-        assert_eq!(
-            rows(&survey, "Sizes")[0],
-            [json!("demonstrations"), json!("train"), json!(3), json!(3), json!(3)]
-        );
-        let lost = &rows(&survey, "What was left out")[0];
-        assert_eq!(*lost, [json!("demonstrations"), json!(5), json!(3), json!(3)]);
-        assert_eq!(
-            rows(&survey, "Prompts a user")[0],
-            [json!("demonstrations"), json!("train"), json!(2), json!(1.5), json!(2)]
-        );
-        // 11, 12 and 7 characters.
-        let expected = json!(["demonstrations", "train", 3, 10.0, 2.2, 7, 9.0, 11.0, 11.5, 12]);
-        assert_eq!(json!(rows(&survey, "Prompts in tokens (")[0]), expected);
-        let expected = json!(["demonstrations", "train", 3, 2.3, 1.2, 1, 1.5, 2.0, 3.0, 4]);
-        assert_eq!(json!(rows(&survey, "Responses")[0]), expected);
-        // Of demonstrations and of the prompts that are made of them.
-        assert_eq!(json!(rows(&survey, "Use cases")[0]), json!(["Open QA", 4, 57.1]));
-        assert_eq!(json!(rows(&survey, "Languages")[0]), json!(["English", 4, 57.1]));
-        let by_use_case = rows(&survey, "Prompts in tokens by");
-        assert_eq!(json!(by_use_case[1]), json!(["Open QA", 4, 11.5, 0.5, 11, 11.0, 11.5, 12.0, 12]));
-        let personal: Vec<(&str, &str)> =
-            survey.personal.iter().map(|one| (one.data, one.what.as_str())).collect();
-        assert_eq!(
-            personal,
-            [("demonstrations", "e-mail address: a@b.org"), ("prompts", "e-mail address: a@b.org")]
-        );
-        assert_eq!(json!(rows(&survey, "Personal")[0]), json!(["demonstrations", "e-mail address", 1]));
-
-        settings.data.pii = pii::PiiRule::Replace;
-        let survey = Survey::new(&settings, folder.path()).unwrap();
-        assert!(survey.personal.is_empty() && rows(&survey, "Personal").is_empty());
-    }
-
-    #[test]
-    fn the_miniature_has_its_tables_too() {
-        let mut settings = Settings::default();
-        settings.data.world = true;
-        settings.tokenizer.vocab_size = 300;
-        (settings.world.documents, settings.world.demonstrations, settings.world.prompts) = (20, 30, 30);
-        let survey = Survey::new(&settings, Path::new("")).unwrap();
-        assert_eq!(rows(&survey, "Sizes").len(), 6);
-        let users = &rows(&survey, "Prompts a user")[0];
-        assert!(users[2].as_u64().unwrap() > 1, "{users:?}");
-    }
-}
+mod tests;

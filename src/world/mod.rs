@@ -30,6 +30,7 @@ pub mod words;
 
 use core::ops::{Range, RangeInclusive};
 
+use crate::data::tags::{Marks, Tags};
 use crate::data::{Comparison, Demonstration, Prompt, Side};
 use crate::num::rng::{Purpose, Rng, Stage};
 use answers::{Flaw, answer};
@@ -83,7 +84,7 @@ impl World {
             response,
             user,
             labeler: Some(labeler.id.into()),
-            use_case: None,
+            tags: tags(&request),
             place: String::new(),
         }
     }
@@ -114,7 +115,7 @@ impl World {
                     labeler,
                     tokens: None,
                     side: None,
-                    use_case: None,
+                    tags: tags(&request),
                     place: String::new(),
                 };
             }
@@ -129,13 +130,13 @@ impl World {
     /// Prompt `index` of those whose responses are ranked on a side.
     pub fn prompt_to_rank(&self, index: u64, side: Side) -> Prompt {
         let (user, request, _) = self.request(Series::Comparisons, side, index);
-        Prompt { prompt: request.prompt(), user, use_case: None, place: String::new() }
+        Prompt { prompt: request.prompt(), user, tags: tags(&request), place: String::new() }
     }
 
     /// Prompt `index` of a side, for PPO and evaluation.
     pub fn prompt(&self, index: u64, side: Side) -> Prompt {
         let (user, request, _) = self.request(Series::Prompts, side, index);
-        Prompt { prompt: request.prompt(), user, use_case: None, place: String::new() }
+        Prompt { prompt: request.prompt(), user, tags: tags(&request), place: String::new() }
     }
 
     /// The first `n` prompts of a side.
@@ -211,6 +212,12 @@ impl World {
             }
         }
     }
+}
+
+/// What labelers say of a request: what this world knows of Table 7 is whether there are explicit constraints.
+fn tags(request: &Request) -> Tags {
+    let marks = Marks::named((!request.constraints.is_empty()).then_some("other_constraints"));
+    Tags { use_case: None, marks: marks.ok() }
 }
 
 #[cfg(test)]

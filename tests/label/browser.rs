@@ -67,13 +67,18 @@ fn enter(browser: &mut Browser, server: &Server, name: &str) {
 const AT_WORK: &str = "document.querySelector('[aria-current=page]') && state.draft";
 
 fn go(browser: &mut Browser, work: &str) {
-    browser.click(&format!(
+    browser.press(&format!(
         "[...document.querySelectorAll('#works button')].find(b => b.textContent.startsWith('{work}'))"
     ));
     browser.wait(&format!("document.querySelector('[aria-current=page]').textContent.startsWith('{work}')"));
 }
 
 const SAVED: &str = "document.getElementById('status').textContent === 'Saved.'";
+
+/// The box to tick whose words begin so.
+fn box_of(words: &str) -> String {
+    format!("[...document.querySelectorAll('.checks label')].find(l => l.textContent.startsWith('{words}'))")
+}
 
 /// The ranks that places of the cards (in the order shown) mean.
 fn ranks(record: &Value) -> Vec<u64> {
@@ -182,29 +187,29 @@ fn a_labeler_works_by_mouse_and_nothing_is_lost() {
         browser.value("typeof window.hacked + document.querySelectorAll('main img, main script').length"),
         "undefined0"
     );
-    browser.click("document.querySelector('input[name=overall][value=\"6\"]')");
-    browser.click("document.querySelector('input[name=hallucination][value=none]')");
-    browser.click("[...document.querySelectorAll('.checks label')].find(l => l.textContent.startsWith('Expresses an opinion'))");
+    browser.press("document.querySelector('input[name=overall][value=\"6\"]')");
+    browser.press("document.querySelector('input[name=hallucination][value=none]')");
+    browser.press(&box_of("Expresses an opinion"));
     // One answer is missing.
-    browser.click("document.getElementById('submit')");
+    browser.press("document.getElementById('submit')");
     browser.wait("document.getElementById('problem').textContent.includes('Keeps what was asked for')");
     // A closed tab keeps the draft.
     browser.open(&format!("http://{}/", server.address));
     browser.wait(AT_WORK);
     go(&mut browser, "Rate");
     browser.wait("document.querySelector('input[name=overall][value=\"6\"]').checked");
-    browser.click("document.querySelector('input[name=satisfies_constraint][value=yes]')");
+    browser.press("document.querySelector('input[name=satisfies_constraint][value=yes]')");
     picture(&mut browser, "rate_1400_dark");
     // The server is gone: the work stays, and is saved when the server is back.
     let port = server.address.port();
     server.kill();
-    browser.click("document.getElementById('submit')");
+    browser.press("document.getElementById('submit')");
     browser.wait("document.getElementById('problem').textContent.startsWith('Not saved')");
     assert_eq!(browser.value("document.querySelector('input[name=overall][value=\"6\"]').checked"), true);
     drop(server);
     let server = start(&data, port);
     browser.errors.clear();
-    browser.click("document.getElementById('submit')");
+    browser.press("document.getElementById('submit')");
     browser.wait(SAVED);
     let record = said(&server, "bob").pop().unwrap();
     let answer = &record["answer"];
@@ -226,26 +231,30 @@ fn a_labeler_works_by_mouse_and_nothing_is_lost() {
         );
         browser.wait(&format!("document.querySelector('[data-place=\"{place}\"] [data-card=\"{card}\"]')"));
     }
+    // Somebody looked at the request, and had nothing to say of it.
+    browser.press("document.querySelector('.marks summary')");
+    browser.press(&box_of("None of these"));
     browser.value("scrollTo(0, 0)");
     picture(&mut browser, "rank_1400_dark");
-    browser.click("document.getElementById('submit')");
+    browser.press("document.getElementById('submit')");
     browser.wait(SAVED);
     let record = said(&server, "bob").pop().unwrap();
+    assert_eq!(record["marks"], json!([]));
     let shown: Vec<usize> = serde_json::from_value(record["shown"].clone()).unwrap();
     assert_eq!(shown.iter().map(|&k| ranks(&record)[k]).collect::<Vec<_>>(), [2, 2, 3, 1]);
     // Instructions and report, and a skip.
-    browser.click("document.getElementById('show-instructions')");
+    browser.press("document.getElementById('show-instructions')");
     browser.wait("document.getElementById('instructions').open");
     picture(&mut browser, "instructions_1400_dark");
-    browser.click("document.querySelector('#instructions button')");
-    browser.click("document.getElementById('show-report')");
+    browser.press("document.querySelector('#instructions button')");
+    browser.press("document.getElementById('show-report')");
     browser.wait("document.querySelectorAll('#tables table').length > 1");
     picture(&mut browser, "report_1400_dark");
-    browser.click("document.querySelector('#report form button')");
-    browser.click("[...document.querySelectorAll('button')].find(b => b.textContent === 'Skip')");
+    browser.press("document.querySelector('#report form button')");
+    browser.press("[...document.querySelectorAll('button')].find(b => b.textContent === 'Skip')");
     browser.wait("document.getElementById('problem').textContent.includes('why')");
     browser.value("(s => { s.value = s.options[1].value })(document.querySelector('.actions select'))");
-    browser.click("[...document.querySelectorAll('button')].find(b => b.textContent === 'Skip')");
+    browser.press("[...document.querySelectorAll('button')].find(b => b.textContent === 'Skip')");
     browser.wait(SAVED);
     assert_eq!(said(&server, "bob").pop().unwrap()["answer"]["kind"], "skip");
     assert!(browser.errors.is_empty(), "{:?}", browser.errors);
@@ -258,12 +267,15 @@ fn a_labeler_works_by_touch_on_a_telephone() {
     let server = start(&project(directory.path()), 0);
     browser.screen(390, 1400, false, true);
     enter(&mut browser, &server, "cat");
+    browser.value(
+        "window.pressed = new Set(); addEventListener('pointerdown', e => pressed.add(e.pointerType), true); 0",
+    );
     let work = |name: &str| {
         format!(
             "[...document.querySelectorAll('#works button')].find(b => b.textContent.startsWith('{name}'))"
         )
     };
-    browser.click(&work("Rank"));
+    browser.press(&work("Rank"));
     browser.wait("document.querySelectorAll('.unplaced .card').length === 4");
     picture(&mut browser, "rank_begin_390_light");
     fits(&mut browser, 390);
@@ -274,15 +286,20 @@ fn a_labeler_works_by_touch_on_a_telephone() {
         );
         browser.wait(&format!("document.querySelector('[data-place=\"{place}\"] [data-card=\"{card}\"]')"));
     }
+    // What holds of the request.
+    browser.press("document.querySelector('.marks summary')");
+    browser.wait("document.querySelector('.marks').open");
+    browser.press(&box_of("It can be read"));
     browser.scheme(true);
     picture(&mut browser, "rank_390_dark");
     fits(&mut browser, 390);
-    browser.click("document.getElementById('submit')");
+    browser.press("document.getElementById('submit')");
     browser.wait(SAVED);
     let record = said(&server, "cat").pop().unwrap();
+    assert_eq!(record["marks"], json!(["ambiguous"]));
     let shown: Vec<usize> = serde_json::from_value(record["shown"].clone()).unwrap();
     assert_eq!(shown.iter().map(|&k| ranks(&record)[k]).collect::<Vec<_>>(), [1, 2, 3, 3]);
-    browser.click(&work("Rate"));
+    browser.press(&work("Rate"));
     browser.wait("document.querySelector('input[name=overall]')");
     fits(&mut browser, 390);
     browser.scheme(false);
@@ -290,11 +307,22 @@ fn a_labeler_works_by_touch_on_a_telephone() {
     // Fingers need room.
     let small = browser.value("[...document.querySelectorAll('main button, .scale label, .checks label, header button')].filter(b => b.getBoundingClientRect().height < 40).length");
     assert_eq!(small, 0);
-    browser.click(&work("Screening"));
+    browser.press(&work("Screening"));
     browser.wait("document.querySelector('input[name=sensitive]')");
-    browser.click("document.querySelector('input[name=sensitive][value=false]')");
-    browser.click("document.getElementById('submit')");
+    browser.press("document.querySelector('input[name=sensitive][value=false]')");
+    browser.press("document.getElementById('submit')");
     browser.wait(SAVED);
+    // The test ends with the question for topics.
+    browser.wait("document.getElementById('f-other')");
     assert_eq!(said(&server, "cat").pop().unwrap()["answer"], json!({ "kind": "flag", "sensitive": false }));
+    browser.press(&box_of("Religion"));
+    fits(&mut browser, 390);
+    picture(&mut browser, "topics_390_light");
+    browser.press("document.getElementById('submit')");
+    browser.wait("document.querySelector('main h2').textContent.includes('nothing more to do')");
+    let topics = json!({ "kind": "coverage", "topics": ["religion"] });
+    assert_eq!(said(&server, "cat").pop().unwrap()["answer"], topics);
+    // A finger pressed all of it: there was no mouse.
+    assert_eq!(browser.value("JSON.stringify([...window.pressed])"), "[\"touch\"]");
     assert!(browser.errors.is_empty(), "{:?}", browser.errors);
 }

@@ -13,6 +13,8 @@ pub struct Browser {
     child: Child,
     socket: TcpStream,
     count: u64,
+    /// Whether its screen is pressed with a finger, and there is no mouse.
+    touch: bool,
     /// Errors on the page's console and exceptions of its scripts.
     pub errors: Vec<String>,
     _profile: tempfile::TempDir,
@@ -68,7 +70,8 @@ impl Browser {
             head.push(byte[0]);
         }
         assert!(head.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&head));
-        let mut browser = Browser { child, socket, count: 0, errors: vec![], _profile: profile };
+        let mut browser =
+            Browser { child, socket, count: 0, touch: false, errors: vec![], _profile: profile };
         ["Page.enable", "Runtime.enable", "Log.enable"]
             .iter()
             .for_each(|name| drop(browser.call(name, json!({}))));
@@ -181,6 +184,7 @@ impl Browser {
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch }),
         );
         self.call("Emulation.setTouchEmulationEnabled", json!({ "enabled": touch }));
+        self.touch = touch;
         self.scheme(dark);
     }
 
@@ -248,11 +252,34 @@ impl Browser {
         );
     }
 
+    /// Presses an element, with a finger where there is a touch screen.
     #[track_caller]
-    pub fn click(&mut self, element: &str) {
+    pub fn press(&mut self, element: &str) {
         let at = self.middle(element);
+        if self.touch {
+            return self.tap(at);
+        }
         self.mouse("mousePressed", at);
         self.mouse("mouseReleased", at);
+    }
+
+    /// Taps until the page has seen a click. A browser without a screen does not make a click of each tap; a person taps again,
+    /// too.
+    #[track_caller]
+    fn tap(&mut self, at: [f64; 2]) {
+        self.value("window.taps = 0; addEventListener('click', () => { taps = 1 }, { capture: true, once: true }); 0");
+        for _ in 0..5 {
+            self.touch("touchStart", &[at]);
+            self.touch("touchEnd", &[]);
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(2) {
+                if self.value("window.taps") == json!(1) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        panic!("no click of a tap at {at:?}");
     }
 
     #[track_caller]
@@ -279,8 +306,7 @@ impl Browser {
         self.call("Input.dispatchTouchEvent", json!({ "type": kind, "touchPoints": points }));
     }
 
-    /// Drags with a finger. (Taps are left to [`Browser::click`]: a headless browser does not make a click of each, and
-    /// between a tap and a click there is nothing of the page.)
+    /// Drags with a finger.
     #[track_caller]
     pub fn swipe(&mut self, from: &str, to: &str) {
         let from = self.middle(from);

@@ -4,5 +4,9 @@ mod browser;
 mod devtools;
 mod hostile;
 mod kills;
+mod memory;
+mod outputs;
 mod server;
 mod sessions;
+#[path = "../common/tiny.rs"]
+mod tiny;

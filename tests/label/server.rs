@@ -32,8 +32,13 @@ impl Server {
     }
 
     /// Starts it and waits until it has said its address, and has given its page with the token.
-    pub fn of(mut command: Command) -> Server {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    pub fn of(command: Command) -> Server {
+        Server::telling(command, Stdio::null())
+    }
+
+    /// The same, and what it says on standard error goes there.
+    pub fn telling(mut command: Command, said: Stdio) -> Server {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said);
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -101,6 +101,15 @@ fn a_session_of_each_kind_becomes_files_that_a_run_reads() {
     assert!(said.contains("0 items and 0 records added, 5 records were known"), "{said}");
     let said = succeeds(&["report", "--data", copy.to_str().unwrap()]);
     assert!(said.contains("What was labelled") && said.contains("own prompts"), "{said}");
+    // Into the report of a run that was trained on it, and into no other directory.
+    let run = directory.path().join("run");
+    fs::create_dir(&run).unwrap();
+    let into = ["report", "--data", copy.to_str().unwrap(), "--run", run.to_str().unwrap()];
+    assert_eq!(label(&into).status.code(), Some(2));
+    assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
+    fs::write(run.join("metrics.jsonl"), "").unwrap();
+    let page = fs::read_to_string(succeeds(&into).trim()).unwrap();
+    assert!(page.contains("<h2>The labelers</h2>") && page.contains("own prompts"), "{page}");
     let said = succeeds(&["report", "--data", copy.to_str().unwrap(), "--json"]);
     assert!(serde_json::from_str::<Value>(&said).unwrap()["tables"].is_array());
 }

@@ -10,7 +10,7 @@ pub enum DataCommand {
     /// The paper's tables about data, of your own; and every record that is left out, with its reason
     ///
     /// The files are read, filtered, split and encoded exactly as a run does it. Sizes, prompts a user, lengths in tokens,
-    /// use cases, languages and personal data are printed as tables (the paper's Tables 1, 6 and 8 to 11), then a line for
+    /// use cases, languages and personal data are printed as tables (the paper's Tables 1 and 6 to 11), then a line for
     /// each record that was left out. Nothing is written.
     Check(CheckArgs),
 }

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::DrawArgs;
+use crate::label::item::MAX_RANKED;
+
 /// Arguments of `label`.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -19,6 +22,20 @@ pub struct LabelArgs {
     /// {"prompt", "responses"} to rank; may be given several times, and again: what is there is not added twice
     #[arg(long, value_name = "FILE")]
     pub items: Vec<PathBuf>,
+    /// Prompts to which models write outputs, to be ranked, before the page is served; may be given several times, and
+    /// again: what was sampled is not sampled twice
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub prompts: Vec<PathBuf>,
+    /// Model directory (Hugging Face's, GPT-2 or GPT-Neo) that writes outputs; of several each writes in its turn. The page
+    /// does not say who wrote what, the exports do
+    #[arg(long, value_name = "DIR", requires = "prompts")]
+    pub model: Vec<PathBuf>,
+    /// Outputs to each prompt, 1 to 9: one is rated, several are ranked
+    #[arg(long, value_name = "K", default_value_t = 4, requires = "model", value_parser = outputs)]
+    pub outputs: usize,
+    /// How the models write.
+    #[command(flatten)]
+    pub draw: DrawArgs,
     /// The page's port; 0 takes one that is free
     #[arg(long, value_name = "N", default_value_t = 8017)]
     pub port: u16,
@@ -59,7 +76,19 @@ pub enum LabelCommand {
         #[arg(long, value_name = "DIR")]
         data: PathBuf,
         /// One JSON object instead of tables
-        #[arg(long)]
+        #[arg(long, conflicts_with = "html")]
         json: bool,
+        /// A page with charts instead of tables; its path is printed
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+        /// The tables into the report of a run that was trained on these labels; the report's path is printed
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "html"])]
+        run: Option<PathBuf>,
     },
+}
+
+/// A number of outputs.
+fn outputs(text: &str) -> Result<usize, String> {
+    let wrong = format!("expected a whole number from 1 to {MAX_RANKED}");
+    text.parse().ok().filter(|n| (1..=MAX_RANKED).contains(n)).ok_or(wrong)
 }

@@ -55,7 +55,7 @@ fn dolly_has_a_context_and_a_use_case() {
     let loaded = demonstrations(&records).unwrap();
     let first = "### Instruction:\nSum up.\n\n### Input:\nA text.\n\n### Response:\n";
     assert_eq!(pairs(&loaded), [(first, "So."), ("### Instruction:\nSing.\n\n### Response:\n", "La.")]);
-    assert_eq!(loaded.records[0].use_case.as_deref(), Some("summarization"));
+    assert_eq!(loaded.records[0].tags.use_case.as_deref(), Some("summarization"));
     assert_eq!((loaded.records[1].place.as_str(), reasons(&loaded)), ("x, line 2", vec!["empty response"]));
     assert_eq!(prompts(&records)[0], first);
     let error = comparisons(&records).unwrap_err().to_string();

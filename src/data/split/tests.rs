@@ -12,7 +12,7 @@ fn prompt(prompt: &str, user: Option<&str>) -> Prompt {
     Prompt {
         prompt: prompt.to_string(),
         user: user.map(str::to_string),
-        use_case: None,
+        tags: Default::default(),
         place: String::new(),
     }
 }
@@ -24,7 +24,7 @@ fn demonstration(prompt: &str, user: Option<&str>) -> Demonstration {
         response: "r".into(),
         user,
         labeler: None,
-        use_case: None,
+        tags: Default::default(),
         place: String::new(),
     }
 }
@@ -40,7 +40,7 @@ fn comparison(prompt: &str, side: Option<Side>) -> Comparison {
         labeler: None,
         tokens: None,
         side,
-        use_case: None,
+        tags: Default::default(),
         place: String::new(),
     }
 }

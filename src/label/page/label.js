@@ -20,6 +20,34 @@ const MAY_NOT_APPLY = [
   ["hallucination", "Makes something up (if it should keep to a text)"],
   ["satisfies_constraint", "Keeps what was asked for in particular (if there is something)"],
 ];
+// Table 7: what holds of a request.
+const MARKS = [
+  ["ambiguous", "It can be read in several ways"],
+  ["sensitive", "Sensitive content"],
+  ["identity_dependent", "The answer depends on who asks"],
+  ["closed_domain", "To be answered from a text that it gives"],
+  ["continuation", "A text to be continued"],
+  ["requests_opinion", "It asks for an opinion"],
+  ["requests_advice", "It asks for advice"],
+  ["requests_moral_judgment", "It asks for a moral judgment"],
+  ["safety_constraints", "It says what must be left out as harmful"],
+  ["other_constraints", "It says something else that has to be kept: length, form, words"],
+  ["intent_unclear", "It is not clear what is wanted"],
+];
+// What sensitive speech may be about.
+const TOPICS = [
+  ["age", "Age"],
+  ["disability", "Disability and illness"],
+  ["ethnicity", "Ethnicity and skin colour"],
+  ["gender", "Gender"],
+  ["nationality", "Nationality and migration"],
+  ["politics", "Politics"],
+  ["religion", "Religion"],
+  ["self_harm", "Self-harm"],
+  ["sexual_content", "Sexual content"],
+  ["sexual_orientation", "Sexual orientation"],
+  ["violence", "Violence and war"],
+];
 const REASONS = ["I cannot tell what is wanted", "I do not know enough for this", "It holds private data", "I would rather not do this one"];
 
 // The token: in the page on the same machine, behind the # of the address elsewhere. It stays in this tab.
@@ -188,6 +216,14 @@ const TASKS = {
       return { kind: "ranking", ranks: ranking.ranks(places, item.shown) };
     },
   },
+  coverage: {
+    fields: () => [
+      element("fieldset", {}, element("legend", { textContent: "Tick each for which you feel able to tell sensitive speech" }),
+        element("div", { className: "checks" }, ...TOPICS.map(([name, words]) => check(`topic_${name}`, words)))),
+      text("other", "Other topics or groups", { short: true, hint: "Tick nothing if there is none. Nobody is turned away for an answer: it says which topics a team knows together." }),
+    ],
+    answer: (item, v) => ({ kind: "coverage", topics: TOPICS.map(([name]) => name).filter(name => v[`topic_${name}`]), other: (v.other || "").trim() }),
+  },
   own: {
     fields() {
       const v = state.draft.values;
@@ -221,6 +257,19 @@ const TASKS = {
     },
   },
 };
+// Marks of the request, for whoever has something to say of it: folded away, so that nobody has to pass them by.
+function marks() {
+  const v = state.draft.values;
+  const boxes = [["none", "None of these"], ...MARKS].map(([name, words]) => check(`mark_${name}`, words));
+  const some = ["none", ...MARKS.map(([name]) => name)].some(name => v[`mark_${name}`]);
+  return element("details", { className: "marks", open: some }, element("summary", { textContent: "What holds of the request (you need not say)" }),
+    element("div", { className: "checks" }, ...boxes));
+}
+const mayMark = item => Boolean(item && item.prompt) && ["write", "rate", "rank"].includes(item.work);
+function marked(v) {
+  const names = MARKS.map(([name]) => name).filter(name => v[`mark_${name}`]);
+  return names.length || v.mark_none ? names : null;
+}
 const filled = words => Boolean(words && words.trim());
 function missing(what, id, radio) {
   problem(`Not yet complete: ${what} is missing.`);
@@ -239,8 +288,9 @@ function draw(focus) {
   if (item && item.prompt) side.push(heading("What was asked"), shownText(item.prompt, "prompt"));
   if (item && item.responses.length === 1) side.push(heading(item.grade ? "Grade this demonstration" : "The response"), shownText(item.responses[0], ""));
   if (!item) side.push(heading("A prompt of your own"), element("p", { className: "quiet", textContent: "Any task that you could want help with. Be as varied as people are." }));
-  const titles = { rank: `Rank these ${item ? item.responses.length : 0} responses`, write: "Your demonstration", rate: "Your rating", flag: "Your judgment", own: "Your prompt and demonstration" };
+  const titles = { rank: `Rank these ${item ? item.responses.length : 0} responses`, write: "Your demonstration", rate: "Your rating", flag: "Your judgment", coverage: "Topics that you know", own: "Your prompt and demonstration" };
   form.append(heading(titles[item ? item.task : "own"]), ...task.fields(item));
+  if (mayMark(item)) form.append(marks());
   form.append(text("notes", "Notes (you need not write any)", { short: true }));
   form.append(element("div", { className: "checks" }, check("flagged", "Somebody else should look at this")));
   const submit = element("button", { className: "main", id: "submit", textContent: "Submit" });
@@ -275,6 +325,8 @@ async function send(answer) {
   const record = { id: draft.id, labeler: state.labeler, instructions: version, shown: item ? item.shown : [],
     seconds: draft.seconds, notes: draft.values.notes || "", flagged: Boolean(draft.values.flagged), answer };
   if (item) record.item = item.id;
+  const names = mayMark(item) && marked(draft.values);
+  if (names) record.marks = names;
   const button = $("submit");
   if (button) button.disabled = true;
   say("Saving ...");
@@ -384,8 +436,9 @@ async function undo() {
     $("main").focus();
   } catch (error) { problem(`Not taken back: ${error.message}.`); }
 }
-function valuesOf({ answer, notes, flagged }, item) {
+function valuesOf({ answer, notes, flagged, marks }, item) {
   const values = { notes, flagged };
+  if (marks) (marks.length ? marks : ["none"]).forEach(name => { values[`mark_${name}`] = true; });
   const three = (questions, name) => (name in questions ? (questions[name] ? "yes" : "no") : "none");
   switch (answer.kind) {
     case "demonstration": return { ...values, response: answer.response };
@@ -397,6 +450,7 @@ function valuesOf({ answer, notes, flagged }, item) {
     case "rating":
       return { ...values, overall: answer.overall, ...answer.questions, ...Object.fromEntries(MAY_NOT_APPLY.map(([name]) => [name, three(answer.questions, name)])) };
     case "ranking": return { ...values, places: item.shown.map(k => answer.ranks[k]) };
+    case "coverage": return { ...values, other: answer.other, ...Object.fromEntries(answer.topics.map(name => [`topic_${name}`, true])) };
     case "flag": return { ...values, sensitive: answer.sensitive };
     default: return values;
   }

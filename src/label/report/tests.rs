@@ -1,5 +1,6 @@
 //! The report of a small project whose figures are counted by hand.
 
+use super::super::item::Task;
 use super::super::record::tests::{item, record};
 use super::super::store::Store;
 use super::*;
@@ -11,7 +12,7 @@ fn rank(id: &str, gold: Option<Vec<u32>>, screening: bool) -> Item {
     Item { id: id.into(), gold, screening, responses, ..item(Task::Rank, 3) }
 }
 
-fn report(items: &[Item], said: &[(&str, usize, Answer)], settings: &Settings) -> Vec<Table> {
+fn read(items: &[Item], said: &[(&str, usize, Answer)], settings: &Settings) -> Report {
     let directory = tempfile::tempdir().unwrap();
     let mut store = Store::open(directory.path()).unwrap();
     store.add_items(items).unwrap();
@@ -24,7 +25,11 @@ fn report(items: &[Item], said: &[(&str, usize, Answer)], settings: &Settings) -
         }
         store.submit(&record, Some(&items[*item])).unwrap();
     }
-    tables(&mut store, settings).unwrap()
+    Report::of(&mut store, settings).unwrap()
+}
+
+fn report(items: &[Item], said: &[(&str, usize, Answer)], settings: &Settings) -> Vec<Table> {
+    read(items, said, settings).tables()
 }
 
 #[track_caller]
@@ -150,4 +155,80 @@ fn what_is_known_is_compared() {
         !tables.iter().any(|table| table.title.starts_with("Ratings")),
         "a grade is no rating of a response"
     );
+}
+
+#[test]
+fn models_are_compared_where_items_say_who_wrote_what() {
+    let mut of_models = rank("i", None, false);
+    of_models.fields.insert("models".into(), json!(["a", "b", "a"]));
+    let items = [of_models, rank("j", None, false)];
+    // a beats b in pair 01, ties in pair 12; pair 02 is a model's own.
+    let said = [("ann", 0, ranking([1, 2, 2])), ("ann", 1, ranking([1, 2, 3]))];
+    let tables = report(&items, &said, &Settings::default());
+    let a = row(&tables, "Models", &["a", "0.750"]);
+    assert_eq!((a[0].as_str(), a[2].as_str()), ("a", "2"));
+    row(&tables, "Models", &["b", "0.250", "2"]);
+    let none = report(&items[1..], &[("ann", 0, ranking([1, 2, 3]))], &Settings::default());
+    assert!(!none.iter().any(|table| table.title.starts_with("Models")));
+}
+
+#[test]
+fn topics_say_what_a_team_lacks_and_refuse_nobody() {
+    let coverage = |topics: &[&str], other: &str| Answer::Coverage {
+        topics: topics.iter().map(|topic| topic.to_string()).collect(),
+        other: other.into(),
+    };
+    let said =
+        [("ann", 0, coverage(&["religion", "age"], "")), ("bob", 0, coverage(&["religion"], "dialects"))];
+    let tables = report(&[Item::coverage()], &said, &Settings::default());
+    let of = |topic: &str| row(&tables, "Topics", &[topic])[1..].to_vec();
+    assert_eq!(of("religion"), ["2", "ann, bob"]);
+    assert_eq!((of("age"), of("self harm")), (vec!["1".into(), "ann".into()], vec!["0".into(), "".into()]));
+    assert_eq!(of("dialects"), ["1", "bob"]);
+    let ann = row(&tables, "Gold", &["ann", "screening"]);
+    assert_eq!((ann[6].as_str(), ann[7].as_str()), ("not complete", "2 of 11"));
+}
+
+#[test]
+fn the_page_has_a_chart_of_each_measure_and_every_table() {
+    let mut of_models = rank("j", None, false);
+    of_models.fields.insert("models".into(), json!(["a", "b", "a"]));
+    let items = [rank("i", None, false), of_models];
+    let said = [
+        ("<b>ann", 0, ranking([1, 2, 2])),
+        ("bob", 0, ranking([2, 1, 3])),
+        ("<b>ann", 1, ranking([1, 2, 3])),
+        ("bob", 1, ranking([1, 2, 3])),
+    ];
+    let read = || read(&items, &said, &Settings::default());
+    let (report, again) = (read(), read().html());
+    let html = report.html();
+    assert_eq!(html, again, "the same records give the same bytes");
+    if let Ok(path) = std::env::var("REPORT_PREVIEW") {
+        std::fs::write(path, &html).unwrap();
+    }
+    let figures: Vec<&str> =
+        html.split("<figure>").skip(1).map(|figure| figure.split("</figure>").next().unwrap()).collect();
+    let titles: Vec<&str> = figures.iter().map(|figure| &figure[4..figure.find("</h3>").unwrap()]).collect();
+    let expected = [
+        "Agreement on rankings",
+        "Agreement by pair of labelers",
+        "Rules that read nothing",
+        "Models",
+        "Time per record",
+    ];
+    assert_eq!(titles, expected);
+    // Ours and the paper's, 72.6 +- 1.5 %, each with whiskers.
+    assert!(figures[0].contains("<title>0.726 [0.711, 0.741]</title>"), "{}", figures[0]);
+    assert!(figures[0].matches("<circle").count() == 2 && figures[0].contains("chance, 0.5"));
+    assert!(figures[1].contains("0.726") && figures[1].contains("&lt;b&gt;ann"), "{}", figures[1]);
+    assert!(figures[4].contains("<title>2.500 [1.750, 3.250]</title>"), "{}", figures[4]);
+    for table in report.tables() {
+        assert!(html.contains(&format!("<caption>{}</caption>", crate::report::html::escape(&table.title))));
+    }
+    for outside in ["<script", " src=", "href=\"http", "<b>ann"] {
+        assert!(!html.contains(outside), "{outside}");
+    }
+    let empty = Report::default().html();
+    assert!(empty.contains("Nothing has been labelled yet") && !empty.contains("<figure"));
 }

@@ -1,7 +1,8 @@
 //! Who is let in, and to what.
 
-use super::super::record::{INSTRUCTIONS, QUESTIONS};
+use super::super::record::{INSTRUCTIONS, QUESTIONS, TOPICS};
 use super::*;
+use crate::data::tags::MARKS;
 use crate::num::sha256::sha256;
 use hyper::Request;
 use proptest::prelude::*;
@@ -133,10 +134,10 @@ fn instructions_and_questions_are_those_of_their_version() {
     let from = PAGE.find("<h3>What a good answer is").unwrap();
     let text = &PAGE[from..from + PAGE[from..].find("<form").unwrap()];
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!((INSTRUCTIONS, &sha256(words.as_bytes())[..16]), (1, "014d5d948440624b"));
+    assert_eq!((INSTRUCTIONS, &sha256(words.as_bytes())[..16]), (2, "87fae7ada73c3aa3"));
     assert!(PAGE.contains(&format!("<span id=\"version\">{INSTRUCTIONS}</span>")));
     let script = SCRIPTS[0].1;
-    for name in QUESTIONS {
+    for name in QUESTIONS.into_iter().chain(TOPICS).chain(MARKS.map(|(name, _)| name)) {
         assert!(script.contains(&format!("[\"{name}\", ")), "{name}");
     }
 }

@@ -87,3 +87,14 @@ fn one_process_at_a_time_and_one_token_for_ever() {
     std::fs::write(directory.path().join(FILE), "no database").unwrap();
     assert!(Store::open(directory.path()).is_err());
 }
+
+#[test]
+fn a_database_whose_making_was_cut_off_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let unfinished = directory.path().join(UNFINISHED);
+    std::fs::write(&unfinished, [7; 5000]).unwrap();
+    let rank = item(Task::Rank, 2);
+    Store::open(directory.path()).unwrap().add_items(&[rank.clone()]).unwrap();
+    assert!(!unfinished.exists());
+    assert_eq!(Store::open(directory.path()).unwrap().item("i").unwrap(), Some(rank));
+}
