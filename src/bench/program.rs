@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rayon::prelude::*;
+
 use super::models::{config, random_network};
 use super::results::Measured;
 use super::{Bench, Case, Unit, seconds};
@@ -44,8 +46,8 @@ fn bpe(bench: &mut Bench) -> Result<()> {
         None => generated_text(if bench.options.quick { TEXT / 5 } else { TEXT }),
     };
     let bytes = documents.iter().map(String::len).sum::<usize>() as f64;
-    let case = |name: &str, samples| Case {
-        threads: 1,
+    let case = |name: &str, threads, samples| Case {
+        threads,
         amount: bytes,
         samples,
         warm_up: false,
@@ -53,13 +55,20 @@ fn bpe(bench: &mut Bench) -> Result<()> {
     };
     let learn = || Tokenizer::train(documents.iter().map(String::as_str), VOCABULARY);
     if train {
-        bench.measure(case("bpe/train", 3), || Ok(seconds(learn)))?;
+        bench.measure(case("bpe/train", 1, 3), || Ok(seconds(learn)))?;
     }
     if encode {
-        let tokenizer = learn()?;
-        bench.measure(case("bpe/encode", 7), || {
-            Ok(seconds(|| documents.iter().map(|text| tokenizer.encode(text).len()).sum::<usize>()))
+        let (tokenizer, threads) = (learn()?, rayon::current_num_threads());
+        let length = |text: &String| tokenizer.encode(text).len();
+        bench.measure(case("bpe/encode", 1, 7), || {
+            Ok(seconds(|| documents.iter().map(length).sum::<usize>()))
         })?;
+        // A tokenizer has no threads of its own; a caller may share out its documents.
+        if threads > 1 {
+            bench.measure(case("bpe/encode", threads, 7), || {
+                Ok(seconds(|| documents.par_iter().map(length).sum::<usize>()))
+            })?;
+        }
     }
     Ok(())
 }
