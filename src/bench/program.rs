@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rayon::prelude::*;
-
 use super::models::{config, random_network};
 use super::results::Measured;
 use super::{Bench, Case, Unit, seconds};
@@ -15,6 +13,7 @@ use crate::data;
 use crate::engine::Cpu;
 use crate::error::{Error, Result};
 use crate::model::{Head, ModelConfig};
+use crate::num::par;
 use crate::run::stderr::say;
 use crate::text::Tokenizer;
 use crate::world::World;
@@ -58,16 +57,20 @@ fn bpe(bench: &mut Bench) -> Result<()> {
         bench.measure(case("bpe/train", 1, 3), || Ok(seconds(learn)))?;
     }
     if encode {
-        let (tokenizer, threads) = (learn()?, rayon::current_num_threads());
-        let length = |text: &String| tokenizer.encode(text).len();
+        let (tokenizer, threads) = (learn()?, par::threads());
         bench.measure(case("bpe/encode", 1, 7), || {
-            Ok(seconds(|| documents.iter().map(length).sum::<usize>()))
+            Ok(seconds(|| documents.iter().map(|text| tokenizer.encode(text).len()).sum::<usize>()))
         })?;
-        // A tokenizer has no threads of its own; a caller may share out its documents.
+        // A tokenizer has no threads of its own; a caller may share out its documents, which are of any length.
+        let mut lengths = vec![0; documents.len()];
+        let mut together = || {
+            par::for_each(par::rows(&mut lengths, 1), 1, |first, part| {
+                let documents = &documents[first..];
+                part.data.iter_mut().zip(documents).for_each(|(n, text)| *n = tokenizer.encode(text).len());
+            });
+        };
         if threads > 1 {
-            bench.measure(case("bpe/encode", threads, 7), || {
-                Ok(seconds(|| documents.par_iter().map(length).sum::<usize>()))
-            })?;
+            bench.measure(case("bpe/encode", threads, 7), || Ok(seconds(&mut together)))?;
         }
     }
     Ok(())
