@@ -1,7 +1,7 @@
 # Two commands do everything for a newcomer: `make demo` and `make test`.
 # An environment RUSTFLAGS would replace .cargo/config.toml's target-cpu=native: same bits, less speed.
 
-.PHONY: help build demo paper demo-check test test-label test-cuda fixtures fixtures-check mutants mutants-cuda bench bench-cuda bench-trl eval-check vectors-check conformance docs lint determinism fuzz soak miri no-std clean
+.PHONY: help build demo paper demo-check test test-label test-cuda fixtures fixtures-check mutants mutants-cuda bench bench-growth bench-repdl bench-cuda bench-trl eval-check vectors-check conformance docs lint determinism fuzz soak miri no-std clean
 
 help:
 	@echo "make demo         the whole pipeline on the built-in miniature: a table and a report, in some minutes"
@@ -20,8 +20,10 @@ help:
 	@echo "make miri         Miri on the embedded example's allocator (needs nightly Rust with miri)"
 	@echo "make no-std       the core without std, the library without the program, and the embedded example against"
 	@echo "                  the program"
-	@echo "make bench        our speed beside PyTorch, Transformers and the gemm crate (the same environment as"
-	@echo "                  fixtures); CORPUS=text.txt adds BPE beside tokenizers"
+	@echo "make bench        our speed beside torch.compile, CTranslate2, llama.cpp, PyTorch, Transformers and the gemm"
+	@echo "                  crate (the same environment as fixtures); CORPUS=text.txt adds BPE beside tokenizers"
+	@echo "make bench-growth how a training step's time and memory grow: a table, and docs/growth.svg"
+	@echo "make bench-repdl  whether RepDL's matrix products have our bits (the same environment, a C++ compiler, git)"
 	@echo "make bench-cuda   the CUDA engine beside PyTorch on this machine's GPU, exact and on tensor cores"
 	@echo "make bench-trl    PPO beside TRL's (a Python environment of its own, 6 GB)"
 	@echo "make eval-check   whether evaluate gives what lm-evaluation-harness gives, and how fast beside it, on the files"
@@ -141,15 +143,31 @@ bench-cuda: .venv-fixtures/done
 	target/release/instructgpt doctor
 	.venv-fixtures/bin/python reference/bench_side_by_side.py --device cuda --against torch
 	.venv-fixtures/bin/python reference/bench_side_by_side.py --device cuda --against torch --precision bf16-fast --dtype bf16
-	.venv-fixtures/bin/python reference/bench_side_by_side.py --device cuda --against torch --precision bf16-fast --dtype bf16 \
-		--compile --only step/
+	.venv-fixtures/bin/python reference/bench_side_by_side.py --device cuda --against compile --precision bf16-fast --dtype bf16 \
+		--only step/
 
 mutants-cuda:
 	python3 tests/mutants_cuda.py $(ONLY)
 
-bench: build .venv-fixtures/done
+# What only the comparisons need, in the same environment.
+.venv-fixtures/bench: .venv-fixtures/done reference/requirements-bench.txt
+	.venv-fixtures/bin/pip install --quiet --requirement reference/requirements-bench.txt
+	touch $@
+
+# Where llama.cpp cannot be built, the table is made without it and says so.
+bench: .venv-fixtures/bench
+	cargo build --release --bin instructgpt --example side_by_side
 	cargo build --release --manifest-path reference/bench_gemm/Cargo.toml --target-dir target/bench_gemm
-	.venv-fixtures/bin/python reference/bench_side_by_side.py $(if $(CORPUS),--corpus $(CORPUS))
+	-sh reference/bench_llama/build.sh .venv-fixtures/bin/python
+	.venv-fixtures/bin/python reference/bench_side_by_side.py $(if $(CORPUS),--corpus $(CORPUS)) $(if $(ONLY),--only $(ONLY))
+
+bench-growth:
+	cargo build --release --example growth
+	python3 reference/bench_growth.py --chart docs/growth.svg
+
+bench-repdl: .venv-fixtures/bench
+	cargo build --release --example side_by_side
+	PATH="$(CURDIR)/.venv-fixtures/bin:$$PATH" .venv-fixtures/bin/python reference/bench_repdl.py
 
 # TRL's last version with PPO needs older versions of everything.
 .venv-trl/done: reference/requirements-trl.txt

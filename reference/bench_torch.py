@@ -1,13 +1,17 @@
-"""What a user would otherwise run, measured: PyTorch's eager f32, `transformers`, `tokenizers`.
+"""PyTorch, eager and compiled, `transformers` and `tokenizers`, measured.
 
 The cases, their names and their units are those of `instructgpt bench`:
 
     bench_torch.py gemm/nn/1024x1024x1024 --threads 2
     bench_torch.py step/10.8M --threads 2 [--dtype bf16] [--compile] [--device cuda]
 
-prints one JSON object, `{"name", "threads", "median", "unit"}`. It can also be kept running: with
-`--serve`, it reads a case's name a line and answers with a sample of it, which is how
-`bench_side_by_side.py` alternates the two sides.
+prints one JSON object, `{"name", "threads", "median", "unit"}`. It can also be kept running: with `--serve` it says
+`{"unit"}` when all is ready, and then answers each line of its input with a sample, which is how
+`bench_side_by_side.py` alternates the sides.
+
+Eager is what a user would otherwise run, with all defaults. Compiled is the strongest that PyTorch offers for a step:
+`torch.compile` of the model and its loss, SDPA attention, the fused AdamW. What compiling takes is said apart, as
+`prepared_s`.
 """
 
 import argparse
@@ -48,6 +52,19 @@ GENERATIONS = {
 # episodes, tokens of a prompt and of a response, minibatches
 PPO = (64, 32, 64, 8)
 VOCABULARY = 8192
+
+
+def serve(sample, shown, unit, **more):
+    """A sample for each line on standard input."""
+    print(json.dumps({"unit": unit, **more}), flush=True)
+    for _ in sys.stdin:
+        print(shown(sample()), flush=True)
+
+
+def absent(why):
+    """Ends a program that `bench_side_by_side.py` has asked for what this machine does not have."""
+    print(json.dumps({"absent": why}), flush=True)
+    raise SystemExit(3)
 
 
 def model_of(size):
@@ -98,15 +115,22 @@ def step(name, dtype, compiled, device="cpu"):
 
     size, tokens, sequences = STEPS[name]
     model = model_of(size).train().to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), weight_decay=0.1)
+    weights = dict(lr=1e-5, betas=(0.9, 0.95), weight_decay=0.1)
+    optimizer = torch.optim.AdamW(model.parameters(), **weights, fused=True if compiled else None)
     data = torch.randint(SIZES[size][0], (sequences, tokens + 1), device=device)
-    run = torch.compile(model) if compiled else model
+
+    def loss_of(data):
+        logits = model(input_ids=data[:, :-1], use_cache=False).logits
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), data[:, 1:].flatten())
+
+    if compiled:
+        model.set_attn_implementation("sdpa")
+        loss_of = torch.compile(loss_of)
 
     def sample():
         start = finished(device)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            logits = run(input_ids=data[:, :-1], use_cache=False).logits
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), data[:, 1:].flatten())
+            loss = loss_of(data)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -202,7 +226,7 @@ def ppo(size, dtype, device):
 
 
 def bpe(name, corpus):
-    """Hugging Face's `tokenizers` on one thread (TOKENIZERS_PARALLELISM and RAYON_NUM_THREADS are set)."""
+    """Hugging Face's `tokenizers`, on the threads that `main` has set."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     if corpus is None:
@@ -265,21 +289,21 @@ def main():
     parser.add_argument("--samples", type=int, default=5)
     parser.add_argument("--dtype", choices=["f32", "tf32", "bf16"], default="f32")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="for step, generate and ppo")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the training step")
+    parser.add_argument("--compile", action="store_true", help="torch.compile a training step")
     parser.add_argument("--corpus", help="text for the BPE cases")
     parser.add_argument("--serve", action="store_true", help="a sample for each line on standard input")
     args = parser.parse_args()
     if args.name.startswith("bpe/"):
         import os
 
-        os.environ.update(RAYON_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+        several = "true" if args.threads > 1 else "false"
+        os.environ.update(RAYON_NUM_THREADS=str(args.threads), TOKENIZERS_PARALLELISM=several)
     sample, shown, unit = prepare(args.name, args)
+    start = time.perf_counter()
     sample()
+    prepared = {"prepared_s": time.perf_counter() - start} if args.compile else {}
     if args.serve:
-        print(json.dumps({"unit": unit}), flush=True)
-        for _ in sys.stdin:
-            print(shown(sample()), flush=True)
-        return
+        return serve(sample, shown, unit, **prepared)
     median = statistics.median(sample() for _ in range(args.samples))
     print(json.dumps({"name": args.name, "threads": args.threads, "median": shown(median), "unit": unit}))
 

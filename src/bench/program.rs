@@ -13,6 +13,7 @@ use crate::data;
 use crate::engine::Cpu;
 use crate::error::{Error, Result};
 use crate::model::{Head, ModelConfig};
+use crate::num::par;
 use crate::run::stderr::say;
 use crate::text::Tokenizer;
 use crate::world::World;
@@ -44,8 +45,8 @@ fn bpe(bench: &mut Bench) -> Result<()> {
         None => generated_text(if bench.options.quick { TEXT / 5 } else { TEXT }),
     };
     let bytes = documents.iter().map(String::len).sum::<usize>() as f64;
-    let case = |name: &str, samples| Case {
-        threads: 1,
+    let case = |name: &str, threads, samples| Case {
+        threads,
         amount: bytes,
         samples,
         warm_up: false,
@@ -53,13 +54,24 @@ fn bpe(bench: &mut Bench) -> Result<()> {
     };
     let learn = || Tokenizer::train(documents.iter().map(String::as_str), VOCABULARY);
     if train {
-        bench.measure(case("bpe/train", 3), || Ok(seconds(learn)))?;
+        bench.measure(case("bpe/train", 1, 3), || Ok(seconds(learn)))?;
     }
     if encode {
-        let tokenizer = learn()?;
-        bench.measure(case("bpe/encode", 7), || {
+        let (tokenizer, threads) = (learn()?, par::threads());
+        bench.measure(case("bpe/encode", 1, 7), || {
             Ok(seconds(|| documents.iter().map(|text| tokenizer.encode(text).len()).sum::<usize>()))
         })?;
+        // A tokenizer has no threads of its own; a caller may share out its documents, which are of any length.
+        let mut lengths = vec![0; documents.len()];
+        let mut together = || {
+            par::for_each(par::rows(&mut lengths, 1), 1, |first, part| {
+                let documents = &documents[first..];
+                part.data.iter_mut().zip(documents).for_each(|(n, text)| *n = tokenizer.encode(text).len());
+            });
+        };
+        if threads > 1 {
+            bench.measure(case("bpe/encode", threads, 7), || Ok(seconds(&mut together)))?;
+        }
     }
     Ok(())
 }
