@@ -1,6 +1,6 @@
 //! `doctor`: what was compiled in, what the machine has, and what that means for the speed. The
 //! results do not depend on any of it: the last line says whether that is true of this build. In an MPI job the first rank
-//! speaks for its machine, and [`ranks`] for all.
+//! speaks for its machine, and `doctor/ranks.rs` for all.
 
 mod ranks;
 

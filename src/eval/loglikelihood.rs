@@ -51,23 +51,6 @@ pub struct Likelihood {
     pub greedy: bool,
 }
 
-impl Likelihood {
-    /// Words that one takes in a message between ranks.
-    pub const WORDS: usize = 4;
-
-    /// As a message has it.
-    pub fn to_words(&self) -> [u32; Self::WORDS] {
-        let bits = self.log_prob.to_bits();
-        [bits as u32, (bits >> 32) as u32, self.tokens as u32, self.greedy.into()]
-    }
-
-    /// From a message.
-    pub fn from_words(words: &[u32]) -> Self {
-        let log_prob = f64::from_bits(u64::from(words[1]) << 32 | u64::from(words[0]));
-        Likelihood { log_prob, tokens: words[2] as usize, greedy: words[3] != 0 }
-    }
-}
-
 /// The tokens of a context and a continuation.
 ///
 /// # Errors

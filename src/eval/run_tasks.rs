@@ -3,6 +3,7 @@
 //! Nothing here depends on threads or on how documents are put together: a document's bits are its own.
 
 mod examples;
+mod shared_out;
 
 use std::ops::Range;
 
@@ -346,8 +347,8 @@ impl<E: Engine> Model<'_, '_, E> {
         if ranks.size() == 1 {
             return own;
         }
-        let all = ranks.gather(own.iter().flatten().flat_map(Likelihood::to_words).collect()).concat();
-        let mut all = all.chunks_exact(Likelihood::WORDS).map(Likelihood::from_words);
+        let all = shared_out::join(ranks, own);
+        let mut all = all.into_iter();
         groups.iter().map(|group| all.by_ref().take(group.len()).collect()).collect()
     }
 

@@ -94,7 +94,7 @@ fn a_database_whose_making_was_cut_off_is_made_anew() {
     let unfinished = directory.path().join(UNFINISHED);
     std::fs::write(&unfinished, [7; 5000]).unwrap();
     let rank = item(Task::Rank, 2);
-    Store::open(directory.path()).unwrap().add_items(&[rank.clone()]).unwrap();
+    Store::open(directory.path()).unwrap().add_items(slice::from_ref(&rank)).unwrap();
     assert!(!unfinished.exists());
     assert_eq!(Store::open(directory.path()).unwrap().item("i").unwrap(), Some(rank));
 }
