@@ -353,7 +353,7 @@ def main():
     parser.add_argument("--flops", type=float, default=1e12, help="operations a second of a rank")
     parser.add_argument("--memory", type=float, default=100e9, help="bytes a second of a rank")
     parser.add_argument("--micro-batch", type=int, default=8192, help="micro_batch_tokens of the configuration")
-    parser.add_argument("--head", choices=["whole", "chunks", "tiles", "again"], default="chunks",
+    parser.add_argument("--head", choices=["whole", "chunks", "tiles", "again"], default="again",
                         help="the head's gradient: in one piece; in tiles, chunk by chunk of rows; in tiles from logits that "
                         "are all kept; or made again")
     parser.add_argument("--blocks", choices=["whole", "tiles"], default="whole", help="the gradient of a block's matrix")

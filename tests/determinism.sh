@@ -196,6 +196,10 @@ if command -v mpiexec.mpich >/dev/null; then
 else
     echo "MPICH: skipped, it takes mpiexec.mpich (Debian: mpich)"
 fi
+if [ "$mode" != quick ]; then
+    # Ranks on two hosts, which compares by itself.
+    BINARY=$with_mpi sh tests/two_hosts.sh
+fi
 if [ "$differ" -ne 0 ]; then
     echo "determinism: $differ rows differ from tests/tiny_run.sha256" >&2
     exit 1
