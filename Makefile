@@ -72,8 +72,8 @@ no-std:
 
 lint:
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	cargo clippy --features label,mpi --lib --bins --test label --test fuzz_seeds --test mpi -- -D warnings
+	cargo clippy --features label,mpi --all-targets -- -D warnings
+	cargo clippy --lib --bins -- -D warnings
 	cargo clippy --features cuda --lib --bins --test 'cuda*' -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
