@@ -1,6 +1,8 @@
 //! `instructgpt evaluate` from outside, on tiny model directories: values worked by hand from the library's log-probs, the
 //! form of the files, the same bytes whatever the threads and after a stop, and what bad input gets.
 
+#[path = "../common/runs.rs"]
+mod runs;
 #[path = "../common/tiny.rs"]
 mod tiny;
 
