@@ -62,6 +62,8 @@ killed() { # name, binary: killed after 0.1 s, 0.2 s ... of work, and resumed, u
 }
 
 build() { # name, target-cpu
+    # CI has little time, and the bits are those of any optimisation.
+    [ "$mode" != quick ] || export CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_DEBUG=0
     RUSTFLAGS="-C target-cpu=$2" cargo build --release --quiet --target-dir "target/determinism/$1"
     echo "target/determinism/$1/release/instructgpt"
 }

@@ -25,10 +25,11 @@ pub fn of_this_process() -> Result<&'static dyn Ranks> {
 /// Refuses commands that several processes would only do several times over.
 ///
 /// # Errors
-/// [`Error::Usage`].
+/// [`Error::Usage`] on the first of them, [`Error::Elsewhere`] on the others.
 pub fn check_command(command: &Command) -> Result<()> {
     match (command, launched()) {
         (Command::Run(_) | Command::Demo(_) | Command::Doctor, _) => Ok(()),
+        (_, Some(Launched { rank: 1.., .. })) => Err(Error::Elsewhere),
         (_, Some(Launched { size, .. })) if size > 1 => {
             let hint = "each of them would do the same; `run`, `demo` and `doctor` are for several";
             Err(Error::usage("the command", "one process", format!("{size} processes of MPI"), hint))
@@ -48,6 +49,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Ends what this process has to do with other ranks, and says what went wrong, if something did: one rank of all says
 /// it, and ends them.
 pub fn end(result: &Result<()>, say: impl Fn(&Error)) {
+    if *result == Err(Error::Elsewhere) && job::library().is_none() {
+        return;
+    }
     if result.is_err() && launched().is_some_and(|launched| launched.rank > 0) {
         sleep(PATIENCE);
     }
