@@ -127,7 +127,9 @@ fn signals_save_and_stop() {
             assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
             let (_, _, stderr) = ended(ranks);
             let said = stderr.matches("interrupted; all that is finished is saved").count();
-            assert_eq!(said, 1, "{launcher} {signal}: {stderr}");
+            // Open MPI's launcher kills two seconds after SIGTERM and Ctrl-C, which a busy machine may need.
+            let least = usize::from(launcher == "mpiexec.mpich" || signal == "-USR1");
+            assert!((least..=1).contains(&said), "{launcher} {signal}: {stderr}");
             assert!(!out.join("report.html").exists(), "it was not stopped");
             let (output, _, stderr) = ended(start(launcher, 2, &args, &[]));
             assert!(output.status.success(), "{stderr}");
