@@ -29,7 +29,7 @@ pub fn of_this_process() -> Result<&'static dyn Ranks> {
 pub fn check_command(command: &Command) -> Result<()> {
     match (command, launched()) {
         (Command::Run(_) | Command::Demo(_) | Command::Doctor, _) => Ok(()),
-        (_, Some(Launched { rank: 1.., .. })) => Err(Error::Elsewhere),
+        (_, Some(Launched { rank: 1.., size: 2.. })) => Err(Error::Elsewhere),
         (_, Some(Launched { size, .. })) if size > 1 => {
             let hint = "each of them would do the same; `run`, `demo` and `doctor` are for several";
             Err(Error::usage("the command", "one process", format!("{size} processes of MPI"), hint))
@@ -52,7 +52,9 @@ pub fn end(result: &Result<()>, say: impl Fn(&Error)) {
     if *result == Err(Error::Elsewhere) && job::library().is_none() {
         return;
     }
-    if result.is_err() && launched().is_some_and(|launched| launched.rank > 0) {
+    // After an interruption nothing is left to say, and a launcher may kill soon.
+    let fails = !matches!(result, Ok(()) | Err(Error::Interrupted { .. }));
+    if fails && launched().is_some_and(|launched| launched.rank > 0) {
         sleep(PATIENCE);
     }
     job::end(result, say);

@@ -26,8 +26,8 @@ impl Relay {
         micro_batch % self.ranks.size()
     }
 
-    /// Adds a micro-batch's part to the chains of a matrix with rows of `width`: takes over those that were begun, goes on
-    /// with them, and hands on those that are begun then.
+    /// Adds a micro-batch's part to some chains: takes over those that were begun, goes on with them, and hands on those
+    /// that are begun then.
     pub fn go_on<E: Engine>(
         &mut self,
         e: &E,
@@ -71,8 +71,10 @@ impl Relay {
 }
 
 impl Relayed for Relay {
-    fn take_over(&mut self, _: usize) -> Option<Vec<f32>> {
-        (self.before > 0).then(|| to_numbers(self.ranks.receive(Lane::Gradient)))
+    fn take_over(&mut self, count: usize) -> Option<Vec<f32>> {
+        let sums = (self.before > 0).then(|| to_numbers(self.ranks.receive(Lane::Gradient)))?;
+        assert_eq!(sums.len(), count, "sums of another piece");
+        Some(sums)
     }
 
     fn hand_on(&mut self, sums: Vec<f32>) {

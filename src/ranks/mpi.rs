@@ -38,7 +38,7 @@ pub struct Mpi {
     rank: usize,
     size: usize,
     host: String,
-    library: String,
+    loaded: String,
     orders: Sender<Order>,
     own: Arc<Mailbox>,
 }
@@ -73,12 +73,12 @@ impl Mpi {
         let failed = |error: &dyn ToString| Error::device("a thread for MPI", error.to_string(), "");
         thread::Builder::new().name("mpi".into()).spawn(body).map_err(|error| failed(&error))?;
         let (rank, size, host, library) = start.recv().map_err(|error| failed(&error))??;
-        Ok(Box::leak(Box::new(Mpi { rank, size, host, library, orders, own })))
+        Ok(Box::leak(Box::new(Mpi { rank, size, host, loaded: library, orders, own })))
     }
 
     /// The library that was loaded.
     pub fn library(&self) -> &str {
-        &self.library
+        &self.loaded
     }
 
     /// Ends MPI, when all messages have been sent; all ranks must call it.
