@@ -146,10 +146,15 @@ mpi_killed() { # name, binary, kills, launcher and its arguments: a rank is kill
 printf '%-34s' "build and how it ran"
 printf ' %-8s' pretrain sft reward init ppo ppo_ptx compared metrics results samples
 echo
-# What CI runs stands on the optimised development build that `make test` has made, with its features.
-case $mode in quick) build=debug profile="--features label,mpi" ;; *) build=release profile=--release ;; esac
-cargo build --quiet $profile
-native=${CARGO_TARGET_DIR:-target}/$build/instructgpt
+# What CI runs is the optimised development build that `make test` has made. (`cargo build` would make it anew, because the
+# tests' dependencies turn on features of the program's.)
+if [ "$mode" = quick ]; then
+    cargo test --quiet --features label,mpi --test cli --no-run
+    native=${CARGO_TARGET_DIR:-target}/debug/instructgpt
+else
+    cargo build --quiet --release
+    native=${CARGO_TARGET_DIR:-target}/release/instructgpt
+fi
 run "native, 1 thread" "$native" --threads 1
 [ "$mode" != bless ] || exit 0
 for threads in 2 3 7; do
