@@ -59,6 +59,8 @@ LOSS, PPO, SUPERVISED, INPUTS = "lib loss::", "settings ppo::", "settings superv
 MUTANTS = [
     Mutant(*row)
     for row in [
+        ("bpe_cut_in_white_space", "src/text/split.rs", "text.as_bytes()[*at] == b' ' && «!text[..*at].chars().next_back().is_none_or(char::is_whitespace)»", "true", "lib text::split"),
+        ("bpe_unchanged_pairs_from_too_early", "src/text/train.rs", "symbols.len().saturating_sub(«last + 3»)", "last + 2", "lib text::train"),
         # The losses.
         ("policy_clip_below_lost", "src/loss/clipped.rs", "clamp(ratio, «1.0 - clip», 1.0 + clip)", "0.0", LOSS),
         ("policy_gradient_beyond_the_clip", "src/loss/clipped.rs", "dlog_probs[t] = «if is_clipped { 0.0 } else { unclipped * weight }»;", "unclipped * weight", LOSS),

@@ -1,6 +1,7 @@
 //! What a user meets around the model: BPE, the memory of a training step, and how long the program takes
 //! to its first token. The last two run the program again, as a process of its own.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,24 +54,14 @@ fn bpe(bench: &mut Bench) -> Result<()> {
         ..Case::new(name, Unit::MegabytesPerSecond)
     };
     let learn = || Tokenizer::train(documents.iter().map(String::as_str), VOCABULARY);
-    if train {
-        bench.measure(case("bpe/train", 1, 3), || Ok(seconds(learn)))?;
-    }
-    if encode {
-        let (tokenizer, threads) = (learn()?, par::threads());
-        bench.measure(case("bpe/encode", 1, 7), || {
-            Ok(seconds(|| documents.iter().map(|text| tokenizer.encode(text).len()).sum::<usize>()))
-        })?;
-        // A tokenizer has no threads of its own; a caller may share out its documents, which are of any length.
-        let mut lengths = vec![0; documents.len()];
-        let mut together = || {
-            par::for_each(par::rows(&mut lengths, 1), 1, |first, part| {
-                let documents = &documents[first..];
-                part.data.iter_mut().zip(documents).for_each(|(n, text)| *n = tokenizer.encode(text).len());
-            });
-        };
-        if threads > 1 {
-            bench.measure(case("bpe/encode", threads, 7), || Ok(seconds(&mut together)))?;
+    let tokenizer = learn()?;
+    let encode_all = || par::map(&documents, 1, |text| tokenizer.encode(text).len());
+    for threads in BTreeSet::from([1, par::threads()]) {
+        if train {
+            bench.measure(case("bpe/train", threads, 3), || Ok(seconds(learn)))?;
+        }
+        if encode {
+            bench.measure(case("bpe/encode", threads, 7), || Ok(seconds(encode_all)))?;
         }
     }
     Ok(())

@@ -128,6 +128,15 @@ pub fn for_each<S: Rowwise>(outputs: S, grain: usize, body: impl Fn(usize, S) + 
     }
 }
 
+/// `body` of every item, in their order, computed on all threads of the current pool; `grain` as in [`for_each`].
+pub fn map<T: Sync, R: Send>(items: &[T], grain: usize, body: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let mut results: Vec<Option<R>> = items.iter().map(|_| None).collect();
+    for_each(rows(&mut results, 1), grain, |first, part| {
+        part.data.iter_mut().zip(&items[first..]).for_each(|(result, item)| *result = Some(body(item)));
+    });
+    results.into_iter().map(|result| result.expect("every item was visited")).collect()
+}
+
 /// Cuts the rows into a part for each thread, and a part in two again and again: whoever holds it does the first half
 /// at once and leaves the second to a thread that has nothing to do, or to itself. So pieces are large, as kernels
 /// like them, but for the last ones, at which threads wait for each other. On two threads of a shared machine, where
@@ -249,6 +258,17 @@ mod tests {
                 });
                 assert!(visits.iter().all(|&count| count == 1));
                 assert!(squares.chunks_exact(3).enumerate().all(|(i, row)| row == [i * i; 3]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_keeps_the_order() {
+        for threads in [1, 2, 3, 7] {
+            for n in [0, 1, 100] {
+                let items: Vec<usize> = (0..n).collect();
+                let squares = with_threads(threads, || map(&items, 3, |i| i * i));
+                assert!(squares.into_iter().eq((0..n).map(|i| i * i)));
             }
         }
     }

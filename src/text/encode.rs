@@ -13,8 +13,9 @@ use core::cmp::Reverse;
 
 use super::Tokenizer;
 use super::added::Piece;
-use super::split::words;
+use super::split::{self, words};
 use super::table::{Index, hash_bytes, hash_pair};
+use crate::num::par;
 
 /// Two neighbouring tokens and the token they become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,9 @@ impl Merges {
 /// The rank of a pair that has no merge.
 const NEVER: u32 = u32::MAX;
 
+/// Bytes of a text that are worth a hand-over between threads: about a millisecond of work.
+const PIECE: usize = 1 << 16;
+
 /// Words of more bytes than this take the heap.
 const SHORT: usize = 64;
 
@@ -70,12 +74,26 @@ impl Tokenizer {
             match piece {
                 Piece::Token(id) => ids.push(id),
                 Piece::Text(text) if self.prefix_space && !text.starts_with(' ') => {
-                    self.encode_words(&[b" ", text.as_bytes()].concat(), &mut ids)
+                    self.encode_text(&[" ", text].concat(), &mut ids)
                 }
-                Piece::Text(text) => self.encode_words(text.as_bytes(), &mut ids),
+                Piece::Text(text) => self.encode_text(text, &mut ids),
             }
         }
         ids
+    }
+
+    /// A long text is shared out over the threads of the current pool.
+    fn encode_text(&self, text: &str, ids: &mut Vec<u32>) {
+        if text.len() < 2 * PIECE {
+            return self.encode_words(text.as_bytes(), ids);
+        }
+        // Split over pieces: no word goes from one into the next.
+        let encoded = par::map(&split::pieces(text, PIECE), 1, |piece| {
+            let mut ids = Vec::with_capacity(piece.len() / 3);
+            self.encode_words(piece.as_bytes(), &mut ids);
+            ids
+        });
+        encoded.iter().for_each(|piece| ids.extend_from_slice(piece));
     }
 
     /// The tokens of a whole text, with the special tokens that belong around it.
@@ -297,6 +315,18 @@ mod tests {
         assert_eq!(ids.len(), END_OF_TEXT.len());
         assert!(!ids.contains(&tokenizer.end_of_text()));
         assert_eq!(tokenizer.decode(&[tokenizer.end_of_text()]).unwrap(), tokenizer.decode(&ids).unwrap());
+    }
+
+    #[test]
+    fn a_long_text_is_shared_out_and_keeps_its_order() {
+        let tokenizer = with_merges(&[(0, 1), (3, 2), (4, 4)]);
+        let words = ["abc", " cab", ",", " ", "\n", " bb"];
+        let text: String = (0..200_000usize).map(|i| words[i * i % 1013 % words.len()]).collect();
+        assert!(text.len() > 4 * PIECE);
+        for threads in [1, 2, 3] {
+            let ids = par::with_threads(threads, || tokenizer.encode(&text));
+            assert_eq!(ids, tokenizer.encode_bytes(text.as_bytes()));
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@
 //!
 //! Text here is any bytes: a byte that is not part of valid UTF-8 counts as one "other" character.
 
+use alloc::vec::Vec;
+
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// The words of a text in order; one after the other they are the text.
@@ -36,6 +38,27 @@ impl<'a> Iterator for Words<'a> {
         self.rest = rest;
         Some(word)
     }
+}
+
+/// Cuts a text into pieces of about `size` bytes, between words: the words of the pieces, one after the other, are those
+/// of the text. Where there is no such place, as in a megabyte without a space, a piece is longer.
+pub(super) fn pieces(text: &str, size: usize) -> Vec<&str> {
+    let (mut pieces, mut rest) = (Vec::new(), text);
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(cut(rest, size));
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}
+
+/// The first place from byte `from` on where a text may be cut: before the first of some white space, if that is a space.
+/// The word on its left ends there whatever follows, and the white space stays together.
+fn cut(text: &str, from: usize) -> usize {
+    let begins = |at: &usize| {
+        text.as_bytes()[*at] == b' ' && !text[..*at].chars().next_back().is_none_or(char::is_whitespace)
+    };
+    (from..text.len()).find(begins).unwrap_or(text.len())
 }
 
 /// What the expression tells apart.
@@ -271,6 +294,18 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn pieces_have_the_words_of_the_whole(
+            text in prop_oneof![hostile(), "[ab '\n\u{a0}\u{e9}]{0,60}"], size in 1usize..30,
+        ) {
+            let pieces = pieces(&text, size);
+            prop_assert_eq!(pieces.concat(), text.as_str());
+            let apart: Vec<&[u8]> = pieces.iter().flat_map(|piece| words(piece.as_bytes())).collect();
+            prop_assert_eq!(apart, words(text.as_bytes()).collect::<Vec<_>>());
+            // None but the last is shorter than it was to be.
+            prop_assert!(pieces.iter().rev().skip(1).all(|piece| piece.len() >= size));
+        }
+
         #[test]
         fn the_scanner_is_the_expression(text in hostile()) {
             prop_assert_eq!(scanned(&text), oracle(&text));

@@ -20,8 +20,10 @@ use core::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::encode::Merge;
+use super::table::Spread;
 use super::{END_OF_TEXT, MAX_VOCAB_SIZE, Tokenizer, bytes, split};
 use crate::error::{Error, Result};
+use crate::num::par;
 
 /// The smallest vocabulary: every byte, and `<|endoftext|>`.
 const SMALLEST: usize = 257;
@@ -63,16 +65,28 @@ impl Tokenizer {
     }
 }
 
-/// How often each word occurs.
+/// How often each word occurs. Every thread counts its share of the text; the counts are added, exactly.
 fn count_words<'a>(documents: impl IntoIterator<Item = &'a str>) -> Vec<(&'a [u8], u64)> {
-    let mut counts: HashMap<&[u8], u64> = HashMap::new();
-    for document in documents {
-        for word in split::words(document.as_bytes()) {
+    let pieces: Vec<&str> = documents.into_iter().flat_map(|text| split::pieces(text, PIECE)).collect();
+    let shares: Vec<&[&str]> = pieces.chunks(pieces.len().div_ceil(par::threads()).max(1)).collect();
+    // Split over shares of the pieces.
+    let shares = par::map(&shares, 1, |pieces| {
+        let mut counts: HashMap<&[u8], u64, Spread> = HashMap::default();
+        for word in pieces.iter().flat_map(|text| split::words(text.as_bytes())) {
             *counts.entry(word).or_insert(0) += 1;
         }
+        counts
+    });
+    let mut shares = shares.into_iter();
+    let mut counts = shares.next().unwrap_or_default();
+    for (word, count) in shares.flatten() {
+        *counts.entry(word).or_insert(0) += count;
     }
     counts.into_iter().collect()
 }
+
+/// Bytes of a document that are counted by one thread.
+const PIECE: usize = 1 << 16;
 
 /// A word as its tokens, and how often it occurs.
 struct Word {
@@ -100,7 +114,7 @@ fn learn_merges(
     let symbols = |word: &[u8]| word.iter().map(|&byte| byte_ids[byte as usize]).collect();
     let mut words: Vec<Word> =
         counted.iter().map(|&(w, count)| Word { symbols: symbols(w), count }).collect();
-    let mut pairs: HashMap<Pair, Occurrences> = HashMap::new();
+    let mut pairs: HashMap<Pair, Occurrences, Spread> = HashMap::default();
     for (number, word) in words.iter().enumerate() {
         for pair in neighbours(&word.symbols) {
             let occurrences = pairs.entry(pair).or_default();
@@ -128,14 +142,17 @@ fn learn_merges(
         tokens.push([&*tokens[pair.0 as usize], &*tokens[pair.1 as usize]].concat().into());
         merges.push(Merge { left: pair.0, right: pair.1, result });
         for number in core::mem::take(&mut pairs.get_mut(&pair).expect("just looked up").words) {
-            let word = &mut words[number as usize];
-            for old in neighbours(&word.symbols) {
-                pairs.get_mut(&old).expect("every pair of a word is counted").count -= word.count;
+            let Word { symbols, count } = &mut words[number as usize];
+            // What lies before the first place and after the last keeps its pairs.
+            let Some((first, last)) = places(symbols, pair) else { continue };
+            let (before, after) = (first.saturating_sub(1), symbols.len().saturating_sub(last + 3));
+            for old in neighbours(&symbols[before..symbols.len() - after]) {
+                pairs.get_mut(&old).expect("every pair of a word is counted").count -= *count;
             }
-            merge_all(&mut word.symbols, pair, result);
-            for new in neighbours(&word.symbols) {
+            merge_all(symbols, pair, result);
+            for new in neighbours(&symbols[before..symbols.len() - after]) {
                 let occurrences = pairs.entry(new).or_default();
-                occurrences.count += word.count;
+                occurrences.count += *count;
                 if new.0 == result || new.1 == result {
                     occurrences.words.push(number);
                     touched.push(new);
@@ -152,6 +169,13 @@ fn learn_merges(
 /// The pairs of neighbours in a word.
 fn neighbours(symbols: &[u32]) -> impl Iterator<Item = Pair> {
     symbols.windows(2).map(|pair| (pair[0], pair[1]))
+}
+
+/// Where a pair first and last occurs.
+fn places(symbols: &[u32], pair: Pair) -> Option<(usize, usize)> {
+    let is_pair = |two: &[u32]| (two[0], two[1]) == pair;
+    let first = symbols.windows(2).position(is_pair)?;
+    Some((first, symbols.windows(2).rposition(is_pair)?))
 }
 
 /// Replaces each occurrence of a pair, from the left.
@@ -229,6 +253,22 @@ mod tests {
                 prop_assert_eq!(read.encode(document), tokenizer.encode(document));
             }
         }
+    }
+
+    #[test]
+    fn threads_count_what_one_counts() {
+        let words = ["the ", "cat ", "sat", " on", "\n", "mats "];
+        let text = |from: usize| {
+            (from..from + 60_000).map(|i| words[i * i % 1013 % words.len()]).collect::<String>()
+        };
+        let documents = [text(1), text(77), "the mat".into()];
+        let one = par::with_threads(1, || train(&documents, 400).tokenizer_json());
+        for threads in [2, 3] {
+            assert_eq!(par::with_threads(threads, || train(&documents, 400).tokenizer_json()), one);
+        }
+        let counted = par::with_threads(3, || count_words(documents.iter().map(String::as_str)));
+        let bytes: u64 = counted.iter().map(|(word, count)| word.len() as u64 * count).sum();
+        assert_eq!(bytes, documents.iter().map(|text| text.len() as u64).sum::<u64>());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::records::{Kind, rule};
 use super::stream::TextStream;
 use crate::data::{Comparison, ComparisonTokens, Demonstration, Passage, Prompt, Record, Side, Split};
 use crate::error::{Error, Result};
+use crate::num::par;
 use crate::settings::Settings;
 use crate::text::Tokenizer;
 
@@ -38,8 +39,8 @@ impl<'a> Encoder<'a> {
         accounts.push(account);
         sides.map(|passages| {
             let (mut stream, mut complete) = (TextStream::default(), true);
-            for passage in passages {
-                let mut tokens = self.tokenizer.encode(&passage.text);
+            let encoded = par::map(passages, 1, |passage| self.tokenizer.encode(&passage.text));
+            for (passage, mut tokens) in passages.iter().zip(encoded) {
                 tokens.extend(passage.ends.then(|| self.tokenizer.end_of_text()));
                 stream.push(&tokens, !(self.joins && complete && passage.begins));
                 complete = passage.ends;
@@ -106,19 +107,22 @@ impl<'a> Encoder<'a> {
         format!("longer than {prompt} prompt or {response} response tokens (data.max_*_tokens), or empty")
     }
 
-    /// What `encode` makes of each record; those of which it makes nothing are left out for `reason`.
-    pub fn encode<T: Record, U>(
+    /// What `encode` makes of each record, on all threads; those of which it makes nothing are left out for `reason`.
+    pub fn encode<T: Record + Sync, U: Send>(
         &self,
         records: Kind<T>,
         reason: &str,
         accounts: &mut Vec<Account>,
-        encode: impl Fn(&T) -> Result<Option<U>>,
+        encode: impl Fn(&T) -> Result<Option<U>> + Sync,
     ) -> Result<Split<Vec<U>>> {
         let Kind { mut sides, mut account, keys } = records;
         let (mut encoded, mut left_out) = (Split::<Vec<U>>::default(), Split::<Vec<T>>::default());
         for side in Side::ALL {
-            for record in sides.take(side) {
-                match encode(&record)? {
+            let records = sides.take(side);
+            // Some dozens at a time are worth a hand-over.
+            let made = par::map(&records, 32, &encode);
+            for (record, made) in records.into_iter().zip(made) {
+                match made? {
                     Some(one) => encoded.of_mut(side).push(one),
                     None => left_out.of_mut(side).push(record),
                 }

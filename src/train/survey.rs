@@ -116,12 +116,12 @@ impl Survey {
 }
 
 /// The facts of those records of a kind for which `lengths` gives numbers of tokens.
-fn examined<T: Texts>(
+fn examined<T: Texts + Sync>(
     encoder: &Encoder,
     mut kind: Kind<T>,
     reason: &str,
     accounts: &mut Vec<Account>,
-    lengths: impl Fn(&T) -> Result<Option<(usize, Vec<usize>)>>,
+    lengths: impl Fn(&T) -> Result<Option<(usize, Vec<usize>)>> + Sync,
 ) -> Result<Kept> {
     let name = kind.account.kind;
     // Only what is trained on is asked for personal data, as the paper does.
