@@ -59,6 +59,7 @@ LOSS, PPO, SUPERVISED, INPUTS = "lib loss::", "settings ppo::", "settings superv
 MUTANTS = [
     Mutant(*row)
     for row in [
+        # BPE.
         ("bpe_cut_in_white_space", "src/text/split.rs", "text.as_bytes()[*at] == b' ' && «!text[..*at].chars().next_back().is_none_or(char::is_whitespace)»", "true", "lib text::split"),
         ("bpe_unchanged_pairs_from_too_early", "src/text/train.rs", "symbols.len().saturating_sub(«last + 3»)", "last + 2", "lib text::train"),
         # The losses.
