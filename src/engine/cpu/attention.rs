@@ -6,21 +6,22 @@
 //! after the other, written (N; NH, HS) below. A head of a sequence is contiguous, and so is a sequence.
 //! [`split_heads`] and [`merge_heads`] go between that and the token rows of the linear layers.
 
-use alloc::vec;
-use alloc::vec::Vec;
 use core::ops::Range;
 
+use crate::engine::Shape;
 use crate::engine::cpu::gemm::{MR, NR, NV, tile};
 use crate::engine::cpu::operands::F32;
 use crate::engine::cpu::pack::{copy_padded, pack};
-use crate::engine::cpu::packed::row_times_panels;
 use crate::engine::cpu::reduce;
 use crate::engine::cpu::row_grain;
-use crate::engine::{Heads, Shape};
 use crate::num::math::exp;
 use crate::num::par::{self, Rowwise};
 use crate::num::scratch::{self, Use};
 use crate::num::simd::{LANES, V16};
+
+mod cache;
+
+pub use cache::{Cache, decode};
 
 /// Query rows whose probabilities the backward holds at a time.
 const BLOCK: usize = 4 * MR;
@@ -136,7 +137,7 @@ pub fn forward(out: &mut [f32], stats: &mut [f32], q: &[f32], k: &[f32], v: &[f3
                 for t0 in (0..t).step_by(MR) {
                     let group = t0..(t0 + MR).min(t);
                     pack::<MR>(q, t0 * hs, 1, hs, group.len(), q_group);
-                    scores_of(scores, q_group, k_columns, hs, work.span, visible_to(shape, &group));
+                    scores_of(scores, q_group, k_columns, hs, hs * NR, work.span, visible_to(shape, &group));
                     for (i, t) in group.clone().enumerate() {
                         let (m, inverse) = probabilities(&mut scores[i * work.span..], shape, t, None);
                         stats.of(pair)[2 * t..][..2].copy_from_slice(&[m, inverse]);
@@ -241,9 +242,9 @@ impl OneHead<'_> {
                     let p = &mut p[(t0 - block.start) * span..][..MR * span];
                     let dscore = &mut dscore[(t0 - block.start) * span..][..MR * span];
                     pack::<MR>(self.q, t0 * hs, 1, hs, group.len(), group_rows);
-                    scores_of(p, group_rows, k_columns, hs, span, seen.clone());
+                    scores_of(p, group_rows, k_columns, hs, hs * NR, span, seen.clone());
                     pack::<MR>(self.dout, t0 * hs, 1, hs, group.len(), group_rows);
-                    scores_of(dscore, group_rows, v_columns, hs, span, seen);
+                    scores_of(dscore, group_rows, v_columns, hs, hs * NR, span, seen);
                     for (i, t) in group.clone().enumerate() {
                         let stats = (self.stats[2 * t], self.stats[2 * t + 1]);
                         probabilities(&mut p[i * span..], shape, t, Some(stats));
@@ -356,11 +357,19 @@ fn ragged(a: &[f32], b: &[f32], acc: &mut [[V16; NV]; MR], ranges: &[Range<usize
 }
 
 /// `scores[i][s] = chain over d of group[i][d] column[s][d]`, for the positions of `seen` and perhaps some
-/// beside them (whole panels); scores (MR, span), group (HS, MR), columns in panels of (HS, NR).
-fn scores_of(scores: &mut [f32], group: &[f32], columns: &[f32], hs: usize, span: usize, seen: Range<usize>) {
+/// beside them (whole panels); scores (MR, span), group (HS, MR), columns in panels of (HS, NR) that begin `stride` apart.
+fn scores_of(
+    scores: &mut [f32],
+    group: &[f32],
+    columns: &[f32],
+    hs: usize,
+    stride: usize,
+    span: usize,
+    seen: Range<usize>,
+) {
     for panel in seen.start / NR..seen.end.div_ceil(NR) {
         let mut acc = [[V16::ZERO; NV]; MR];
-        tile::<F32>(group, &columns[panel * hs * NR..][..hs * NR], &mut acc);
+        tile::<F32>(group, &columns[panel * stride..][..hs * NR], &mut acc);
         for i in 0..MR {
             for v in 0..NV {
                 acc[i][v].store(&mut scores[i * span + panel * NR + v * LANES..]);
@@ -458,7 +467,7 @@ impl Work {
     }
 
     fn cached(&self) -> usize {
-        self.head_size * MR + 2 * MR * self.span
+        self.rows + self.head_size * MR + 2 * MR * self.span
     }
 
     fn backward(&self) -> usize {
@@ -484,176 +493,10 @@ fn carve<const K: usize>(buffer: &mut [f32], sizes: [usize; K]) -> [&mut [f32]; 
     })
 }
 
-/// Keys and values of sequences that are being decoded, (layers; slots, NH) heads.
-pub struct Cache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    layers: usize,
-    heads: usize,
-    head_size: usize,
-    capacity: usize,
-}
-
-impl Cache {
-    /// Room for `slots` sequences of up to `capacity` tokens.
-    pub fn new(layers: usize, slots: usize, heads: Heads, capacity: usize) -> Self {
-        let all = layers * slots * heads.count;
-        Cache {
-            keys: vec![0.0; all * HeadCache::keys_len(capacity, heads.size)],
-            values: vec![0.0; all * HeadCache::values_len(capacity, heads.size)],
-            layers,
-            heads: heads.count,
-            head_size: heads.size,
-            capacity,
-        }
-    }
-
-    /// The heads of some slots in a layer, (slots, NH).
-    fn heads(&mut self, layer: usize, slots: &[usize]) -> Vec<HeadCache<'_>> {
-        let Cache { keys, values, layers, heads, head_size, capacity } = self;
-        let (keys_len, values_len) =
-            (HeadCache::keys_len(*capacity, *head_size), HeadCache::values_len(*capacity, *head_size));
-        let (of_layer, of_layer_values) = (keys.len() / *layers, values.len() / *layers);
-        let keys = keys[layer * of_layer..][..of_layer].chunks_exact_mut(keys_len);
-        let values = values[layer * of_layer_values..][..of_layer_values].chunks_exact_mut(values_len);
-        keys.zip(values)
-            .enumerate()
-            .filter(|(pair, _)| slots.binary_search(&(pair / *heads)).is_ok())
-            .map(|(_, (keys, values))| HeadCache { keys, values, capacity: *capacity })
-            .collect()
-    }
-}
-
-/// Decoding: appends tokens to the caches of `slots` (ascending, one for each sequence) and attends from each, bit
-/// for bit as [`forward`]. The rows of qkv (N, 3 NH HS) hold query, key and value of every head, and positions (N)
-/// says where in its sequence a token stands; out is (N; NH, HS).
-pub fn decode(
-    out: &mut [f32],
-    cache: &mut Cache,
-    layer: usize,
-    slots: &[usize],
-    qkv: &[f32],
-    positions: &[u32],
-    shape: Shape,
-) {
-    let (hs, c) = (shape.head_size, shape.heads * shape.head_size);
-    let mut caches = cache.heads(layer, slots);
-    let longest = positions.iter().max().map_or(0, |&t| t as usize + 1);
-    let grain = row_grain(longest * hs);
-    // Split over pairs of sequence and head: each has a cache of its own.
-    par::for_each((Pairs::new(out, shape, hs), par::rows(&mut caches, 1)), grain, |_, (mut out, caches)| {
-        let work = Work { tokens: caches.data[0].capacity, ..Work::sizes(longest, hs) };
-        scratch::with(Use::Attention, work.cached(), |buffer| {
-            for (pair, cache) in out.pairs.clone().zip(caches.data) {
-                let (sequence, h) = (pair / shape.heads, pair % shape.heads);
-                let rows = shape.offsets[sequence] - shape.offsets[0]
-                    ..shape.offsets[sequence + 1] - shape.offsets[0];
-                for row in rows.clone() {
-                    let [k, v] = core::array::from_fn(|i| &qkv[row * 3 * c + (i + 1) * c + h * hs..][..hs]);
-                    cache.push(positions[row] as usize, k, v);
-                }
-                let Some(t) = rows.clone().next().map(|row| positions[row] as usize) else { continue };
-                let (out, queries) = (out.of(pair), &qkv[rows.start * 3 * c + h * hs..]);
-                if rows.len() == 1 {
-                    cache.attend(out, buffer, &queries[..hs], t, shape);
-                } else {
-                    let queries = Rows { data: queries, stride: 3 * c };
-                    cache.attend_together(out, buffer, queries, t..t + rows.len(), shape, work);
-                }
-            }
-        });
-    });
-}
-
-/// Rows of HS numbers that lie `stride` apart.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    data: &'a [f32],
-    stride: usize,
-}
-
-/// Keys and values of one head of one growing sequence, packed as the products want them.
-pub struct HeadCache<'a> {
-    /// Panels of NR positions, each (HS, NR); [`HeadCache::keys_len`] floats.
-    pub keys: &'a mut [f32],
-    /// Panels of NR columns, each (capacity, NR); [`HeadCache::values_len`] floats.
-    pub values: &'a mut [f32],
-    /// Positions there is room for.
-    pub capacity: usize,
-}
-
-impl HeadCache<'_> {
-    /// Floats of the keys of one head.
-    pub fn keys_len(capacity: usize, head_size: usize) -> usize {
-        capacity.next_multiple_of(NR) * head_size
-    }
-
-    /// Floats of the values of one head.
-    pub fn values_len(capacity: usize, head_size: usize) -> usize {
-        capacity * head_size.next_multiple_of(NR)
-    }
-
-    /// Stores key and value (HS) of position t.
-    pub fn push(&mut self, t: usize, key: &[f32], value: &[f32]) {
-        let hs = key.len();
-        let panel = &mut self.keys[t / NR * hs * NR..][..hs * NR];
-        if t.is_multiple_of(NR) {
-            // `attend` reads whole panels. Memory that is fresh from the system and read before it is written
-            // costs a second fault, with an interrupt of every thread: a twentieth of the profile at 10.8M.
-            panel.fill(0.0);
-        }
-        for (d, &key) in key.iter().enumerate() {
-            panel[d * NR + t % NR] = key;
-        }
-        for (panel, value) in self.values.chunks_exact_mut(self.capacity * NR).zip(value.chunks(NR)) {
-            panel[t * NR..][..value.len()].copy_from_slice(value);
-        }
-    }
-
-    /// `out = attention` of the query q (HS) at position t over the cached positions, bit for bit as
-    /// [`forward`]; scores is working memory of at least the capacity rounded up to NR.
-    pub fn attend(&self, out: &mut [f32], scores: &mut [f32], q: &[f32], t: usize, shape: Shape) {
-        let hs = q.len();
-        let lo = shape.visible(t).start;
-        let first = lo / NR;
-        let scores = &mut scores[..(t + 1).next_multiple_of(NR)];
-        scores[first * NR..].fill(0.0);
-        row_times_panels::<F32>(q, &self.keys[first * hs * NR..], 0, hs * NR, &mut scores[first * NR..]);
-        let visible = &mut scores[lo..=t];
-        softmax(visible, shape.scale(), None);
-        out.fill(0.0);
-        row_times_panels::<F32>(visible, &self.values[lo * NR..], 0, self.capacity * NR, out);
-    }
-
-    /// [`HeadCache::attend`] of the queries at `positions`, whose keys and values are stored; out is (positions, HS).
-    /// Some queries at a time share the reading of the cache, on the forward's tile.
-    fn attend_together(
-        &self,
-        out: &mut [f32],
-        buffer: &mut [f32],
-        queries: Rows,
-        positions: Range<usize>,
-        shape: Shape,
-        work: Work,
-    ) {
-        let hs = shape.head_size;
-        let [q_group, scores, weights] = carve(buffer, [hs * MR, MR * work.span, work.span * MR]);
-        for t0 in positions.clone().step_by(MR) {
-            let (row, group) = (t0 - positions.start, t0..(t0 + MR).min(positions.end));
-            pack::<MR>(queries.data, row * queries.stride, 1, queries.stride, group.len(), q_group);
-            scores_of(scores, q_group, &*self.keys, hs, work.span, visible_to(shape, &group));
-            for (i, t) in group.clone().enumerate() {
-                probabilities(&mut scores[i * work.span..], shape, t, None);
-            }
-            weigh(out, row, scores, weights, &*self.values, shape, group, work);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::plain;
+    use crate::engine::{Heads, plain};
     use crate::num::rng::{Purpose, Rng, Stage};
     use proptest::prelude::*;
 
