@@ -29,6 +29,7 @@ use instructgpt::settings::Section;
 use instructgpt::text::{TextFile, Tokenizer, TokenizerFiles, json};
 
 #[cfg(feature = "label")]
+#[path = "label.rs"]
 mod label;
 
 /// Whether bytes are accepted.

@@ -156,6 +156,8 @@ MUTANTS = [
         ("test_trains_the_choice", "src/data/split.rs", "number if number < «self.validation + self.test» => Side::Test,", "self.validation", "lib data::"),
         ("prefix_longer_by_one", "src/data/normal_form.rs", "text.char_indices().nth(«self.prefix»)", "self.prefix + 1", "lib data::"),
         ("users_on_both_sides", "src/data/split.rs", "Some(user) => «Key::User(user.to_string())»,", "Key::Prompt(self.form.beginning(record.prompt()))", "lib data::"),
+        ("last_mark_alone", "src/data/tags.rs", "Ok(Marks(«set | 1 << place»))", "1 << place", "lib data::tags"),
+        ("marks_of_the_first_place", "src/data/tags.rs", "«self.0 >> place» & 1 == 1", "self.0", "lib data::tags"),
         ("response_shorter_by_one", "src/train/encoder.rs", "«response <= self.max_response»", "response < self.max_response", INPUTS),
         ("prompt_limit_of_data_for_ppo", "src/train/dataset.rs", "\"ppo.max_prompt_tokens\", «settings.ppo.max_prompt_tokens»,", "settings.data.max_prompt_tokens", INPUTS),
         # Evaluation and statistics.

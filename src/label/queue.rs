@@ -1,7 +1,11 @@
 //! Which item a labeler gets next. All draws are addressed by the item and the labeler, so they do not depend on who comes
 //! first, nor on a restart.
+//!
+//! The first item that is open is the next, and most of those before it are finished. So each labeler has a beginning in
+//! each line of items: nothing before it can be theirs, until somebody takes something back. Hence what the next item costs
+//! does not grow with what is done.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::item::{Item, Task, Work};
@@ -18,9 +22,7 @@ const GIVEN: Duration = Duration::from_secs(3600);
 struct Place {
     id: String,
     work: Work,
-    gold: bool,
-    /// Whether all others of its work come before it.
-    last: bool,
+    turn: Turn,
     /// The record of the demonstration that is graded.
     grades: Option<String>,
     /// How many labelers are to see it.
@@ -29,11 +31,44 @@ struct Place {
     given: Vec<(u32, Instant)>,
 }
 
+/// When an item comes, among those of its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Turn {
+    /// Now and then.
+    Gold,
+    /// In the order of the items.
+    Ordinary,
+    /// After all ordinary ones.
+    Last,
+}
+
+/// The items that come in one order: those of one work and turn.
+type Line = (Work, Turn);
+
+impl Place {
+    /// Whether the labeler may get it: it wants more than have done it, and than it is given to.
+    fn is_open(&self, labeler: u32, now: Instant) -> bool {
+        let given = || self.given.iter().filter(|(to, at)| *to != labeler && now - *at < GIVEN).count();
+        !self.is_over(labeler) && self.done.len() + given() < self.wanted
+    }
+
+    /// Whether it is not the labeler's before something is taken back: they, or enough others, have done it.
+    fn is_over(&self, labeler: u32) -> bool {
+        self.done.len() >= self.wanted || self.done.contains(&labeler)
+    }
+}
+
 /// All items, with who has done what. Grows by a number for each record.
 #[derive(Debug, Default)]
 pub struct Queue {
     settings: Settings,
     places: Vec<Place>,
+    /// The numbers of the places in each line, ascending.
+    lines: HashMap<Line, Vec<usize>>,
+    /// Where a labeler's part of a line begins: every place before it is finished, or the labeler has done it.
+    begins: HashMap<(u32, Line), usize>,
+    /// The places that a labeler was given. Those that somebody else has got since leave it when the labeler comes.
+    held: HashMap<u32, BTreeSet<usize>>,
     numbers: HashMap<String, usize>,
     /// Labelers get numbers as they come.
     labelers: HashMap<String, u32>,
@@ -70,12 +105,17 @@ impl Queue {
             _ if overlaps() => self.settings.overlap_labelers,
             _ => 1,
         };
+        let turn = match item.gold {
+            _ if item.task == Task::Coverage => Turn::Last,
+            Some(_) if work != Work::Screening => Turn::Gold,
+            _ => Turn::Ordinary,
+        };
         self.numbers.insert(item.id.clone(), self.places.len());
+        self.lines.entry((work, turn)).or_default().push(self.places.len());
         self.places.push(Place {
             id: item.id.clone(),
             work,
-            gold: item.gold.is_some() && work != Work::Screening,
-            last: item.task == Task::Coverage,
+            turn,
             grades: item.grades.clone(),
             wanted,
             done: vec![],
@@ -98,63 +138,119 @@ impl Queue {
 
     /// Notes that a record was taken back: its item is the labeler's again.
     pub fn undone(&mut self, record: &Record) {
+        self.undone_at(record, Instant::now());
+    }
+
+    fn undone_at(&mut self, record: &Record, now: Instant) {
         let labeler = self.labeler(&record.labeler);
         let Some(&number) = record.item.as_ref().and_then(|item| self.numbers.get(item)) else { return };
         let place = &mut self.places[number];
         place.done.retain(|by| *by != labeler);
-        place.given.push((labeler, Instant::now()));
-        let work = place.work;
+        place.given.push((labeler, now));
+        self.held.entry(labeler).or_default().insert(number);
+        let (work, line) = (place.work, (place.work, place.turn));
         self.counts.entry((labeler, work)).and_modify(|count| *count = count.saturating_sub(1));
+        // It may be anybody's again.
+        let at = self.lines[&line].partition_point(|&other| other < number);
+        let of_line = self.begins.iter_mut().filter(|((_, of), _)| *of == line);
+        of_line.for_each(|(_, begin)| *begin = at.min(*begin));
         self.withdraw(&record.id);
     }
 
     /// A demonstration that was taken back is not graded.
     pub fn withdraw(&mut self, record: &str) {
-        for place in self.places.iter_mut().filter(|place| place.grades.as_deref() == Some(record)) {
-            place.wanted = 0;
+        for &number in self.lines.get(&(Work::Grade, Turn::Ordinary)).into_iter().flatten() {
+            let place = &mut self.places[number];
+            if place.grades.as_deref() == Some(record) {
+                place.wanted = 0;
+            }
         }
     }
 
     /// The id of the labeler's next item of that work: one that they were given and have not done; now and then a gold one;
     /// or the first that still wants labelers.
     pub fn next(&mut self, name: &str, work: Work) -> Option<String> {
+        self.next_at(name, work, Instant::now())
+    }
+
+    fn next_at(&mut self, name: &str, work: Work, now: Instant) -> Option<String> {
         let labeler = self.labeler(name);
-        let (now, count) = (Instant::now(), self.counts.get(&(labeler, work)).copied().unwrap_or(0));
-        let open = |place: &Place| self.is_open(place, name, labeler, work, now);
-        let given = |place: &Place| open(place) && place.given.iter().any(|(to, _)| *to == labeler);
-        let mut rng =
-            Rng::at(self.settings.seed, Stage::Label, Purpose::Labeler, count, address(name), work as u64);
-        let gold = f64::from(rng.uniform()) < self.settings.gold_share;
-        let first = |wanted: &dyn Fn(&Place) -> bool| self.places.iter().position(wanted);
-        let number = first(&given)
-            .or_else(|| gold.then(|| first(&|place| open(place) && place.gold)).flatten())
-            .or_else(|| first(&|place| open(place) && !place.gold && !place.last))
-            .or_else(|| first(&|place| open(place) && place.last))?;
+        if !self.may(name, work) {
+            return None;
+        }
+        let gold = self.draws_gold(name, labeler, work);
+        let number = self
+            .first_given(labeler, work, now)
+            .or_else(|| gold.then(|| self.first(labeler, (work, Turn::Gold), now)).flatten())
+            .or_else(|| self.first(labeler, (work, Turn::Ordinary), now))
+            .or_else(|| self.first(labeler, (work, Turn::Last), now))?;
         let place = &mut self.places[number];
         place.given.retain(|(to, at)| *to != labeler && now - *at < GIVEN);
         place.given.push((labeler, now));
+        self.held.entry(labeler).or_default().insert(number);
         Some(place.id.clone())
     }
 
     /// What there is for the labeler to do.
     pub fn left(&mut self, name: &str, work: Work) -> Left {
-        let (labeler, now) = (self.labeler(name), Instant::now());
-        let of_work = self.places.iter().filter(|place| place.work == work);
-        of_work.fold(Left::default(), |left, place| Left {
-            open: left.open + usize::from(!place.gold && self.is_open(place, name, labeler, work, now)),
-            done: left.done + usize::from(place.done.contains(&labeler)),
-        })
+        self.left_at(name, work, Instant::now())
     }
 
-    fn is_open(&self, place: &Place, name: &str, labeler: u32, work: Work, now: Instant) -> bool {
-        let others = || {
-            place.given.iter().filter(|(to, at)| *to != labeler && now - *at < GIVEN).count()
-                + place.done.len()
-        };
-        place.work == work
-            && !place.done.contains(&labeler)
-            && others() < place.wanted
-            && (work != Work::Grade || self.settings.graders.contains(name))
+    fn left_at(&mut self, name: &str, work: Work, now: Instant) -> Left {
+        let labeler = self.labeler(name);
+        let done = self.counts.get(&(labeler, work)).map_or(0, |&count| count as usize);
+        if !self.may(name, work) {
+            return Left { open: 0, done };
+        }
+        let open = [Turn::Ordinary, Turn::Last].map(|turn| {
+            let begin = self.begin(labeler, (work, turn));
+            let rest = &self.line((work, turn))[begin..];
+            rest.iter().filter(|&&number| self.places[number].is_open(labeler, now)).count()
+        });
+        Left { open: open.iter().sum(), done }
+    }
+
+    /// Whether that work is for the labeler.
+    fn may(&self, name: &str, work: Work) -> bool {
+        work != Work::Grade || self.settings.graders.contains(name)
+    }
+
+    /// Whether a gold item is to come, after so many records of the labeler.
+    fn draws_gold(&self, name: &str, labeler: u32, work: Work) -> bool {
+        let count = self.counts.get(&(labeler, work)).copied().unwrap_or(0);
+        let mut rng =
+            Rng::at(self.settings.seed, Stage::Label, Purpose::Labeler, count, address(name), work as u64);
+        f64::from(rng.uniform()) < self.settings.gold_share
+    }
+
+    /// The first open place of those that the labeler was given.
+    fn first_given(&mut self, labeler: u32, work: Work, now: Instant) -> Option<usize> {
+        let (held, places) = (self.held.get_mut(&labeler)?, &self.places);
+        held.retain(|&number| places[number].given.iter().any(|(to, _)| *to == labeler));
+        held.iter()
+            .copied()
+            .find(|&number| places[number].work == work && places[number].is_open(labeler, now))
+    }
+
+    /// The first open place of a line.
+    fn first(&mut self, labeler: u32, line: Line, now: Instant) -> Option<usize> {
+        let begin = self.begin(labeler, line);
+        let rest = &self.line(line)[begin..];
+        rest.iter().copied().find(|&number| self.places[number].is_open(labeler, now))
+    }
+
+    /// Where the labeler's part of a line begins, moved over what was done since.
+    fn begin(&mut self, labeler: u32, line: Line) -> usize {
+        let begin = self.begins.entry((labeler, line)).or_default();
+        let numbers = self.lines.get(&line).map_or(&[][..], Vec::as_slice);
+        while numbers.get(*begin).is_some_and(|&number| self.places[number].is_over(labeler)) {
+            *begin += 1;
+        }
+        *begin
+    }
+
+    fn line(&self, line: Line) -> &[usize] {
+        self.lines.get(&line).map_or(&[], Vec::as_slice)
     }
 
     fn labeler(&mut self, name: &str) -> u32 {
@@ -175,115 +271,4 @@ pub(super) fn address(name: &str) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::item::Task;
-    use super::super::record::Answer;
-    use super::super::record::tests::{item, record};
-    use super::*;
-
-    fn items(n: usize, gold: bool) -> impl Iterator<Item = Item> {
-        (0..n).map(move |i| {
-            let gold = gold.then(|| Answer::Ranking { ranks: vec![1, 2] });
-            Item {
-                id: format!("{}{i}", if gold.is_some() { "gold" } else { "item" }),
-                gold,
-                ..item(Task::Rank, 2)
-            }
-        })
-    }
-
-    fn queue(settings: Settings, items: impl Iterator<Item = Item>) -> Queue {
-        let mut queue = Queue::new(settings);
-        items.for_each(|item| queue.add(&item));
-        queue
-    }
-
-    fn said(labeler: &str, id: &str) -> Record {
-        let about = Item { id: id.into(), ..item(Task::Rank, 2) };
-        record(1, labeler, Some(&about), Answer::Ranking { ranks: vec![1, 2] })
-    }
-
-    /// The labeler's items until there are no more.
-    fn all(queue: &mut Queue, labeler: &str) -> Vec<String> {
-        let mut ids = vec![];
-        while let Some(id) = queue.next(labeler, Work::Rank) {
-            queue.done(&said(labeler, &id));
-            ids.push(id);
-        }
-        ids
-    }
-
-    #[test]
-    fn an_item_is_one_labelers_unless_it_overlaps() {
-        let settings = |overlap_share| Settings { overlap_share, ..Settings::default() };
-        let mut alone = queue(settings(0.0), items(5, false));
-        let first = alone.next("ann", Work::Rank).unwrap();
-        assert_eq!(alone.next("ann", Work::Rank).as_ref(), Some(&first), "in another tab the same");
-        assert_ne!(alone.next("bob", Work::Rank).unwrap(), first);
-        assert_eq!(alone.left("ann", Work::Rank), Left { open: 4, done: 0 });
-        assert_eq!([all(&mut alone, "ann").len(), all(&mut alone, "bob").len()], [4, 1]);
-        assert_eq!(alone.next("cat", Work::Rank), None);
-        let mut both = queue(settings(1.0), items(5, false));
-        assert_eq!(["ann", "bob", "cat"].map(|name| all(&mut both, name).len()), [5, 5, 0]);
-        let mut some = queue(settings(0.25), items(1000, false));
-        assert_eq!(all(&mut some, "ann").len(), 1000);
-        let overlap = all(&mut some, "bob").len();
-        assert!((210..290).contains(&overlap), "{overlap}");
-    }
-
-    #[test]
-    fn gold_items_come_to_everybody_about_as_often_as_is_set() {
-        let settings = Settings { gold_share: 0.2, overlap_share: 0.0, ..Settings::default() };
-        let mut queue = queue(settings, items(400, false).chain(items(300, true)));
-        for name in ["ann", "bob"] {
-            let ids: Vec<String> = (0..200)
-                .map(|_| {
-                    let id = queue.next(name, Work::Rank).unwrap();
-                    queue.done(&said(name, &id));
-                    id
-                })
-                .collect();
-            let gold = ids.iter().filter(|id| id.starts_with("gold")).count();
-            assert!((25..55).contains(&gold), "{name}: {gold}");
-        }
-    }
-
-    #[test]
-    fn what_was_taken_back_comes_again() {
-        let mut queue = queue(Settings { overlap_share: 0.0, ..Settings::default() }, items(3, false));
-        let id = queue.next("ann", Work::Rank).unwrap();
-        queue.done(&said("ann", &id));
-        queue.undone(&said("ann", &id));
-        assert_eq!(queue.next("ann", Work::Rank), Some(id));
-    }
-
-    #[test]
-    fn grades_are_for_graders_and_for_what_is_in_force() {
-        let graders = ["eve".to_string()].into();
-        let mut queue = Queue::new(Settings { graders, ..Settings::default() });
-        let write = Item { screening: true, ..item(Task::Write, 0) };
-        let written = record(1, "ann", Some(&write), Answer::Demonstration { response: "r".into() });
-        queue.add(&write);
-        queue.done(&written);
-        queue.add(&write.grading(&written.id, "r"));
-        assert_eq!(queue.next("ann", Work::Grade), None);
-        assert!(queue.next("eve", Work::Grade).is_some());
-        assert!(queue.next("eve", Work::Screening).is_some(), "the test is for everybody");
-        queue.undone(&written);
-        assert_eq!(queue.next("eve", Work::Grade), None);
-    }
-
-    #[test]
-    fn the_order_shown_depends_on_item_labeler_and_seed_alone() {
-        let nine = Item { id: "a".into(), ..item(Task::Rank, 9) };
-        let other = Item { id: "b".into(), ..nine.clone() };
-        let orders =
-            [order(1, &nine, "ann"), order(1, &nine, "bob"), order(1, &other, "ann"), order(2, &nine, "ann")];
-        assert_eq!(orders[0], order(1, &nine, "ann"));
-        for i in 0..4 {
-            assert!((0..i).all(|j| orders[i] != orders[j]), "{orders:?}");
-        }
-        let first = (0..900).filter(|i| order(1, &Item { id: i.to_string(), ..nine.clone() }, "ann")[0] == 0);
-        assert!((70..130).contains(&first.count()));
-    }
-}
+mod tests;

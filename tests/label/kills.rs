@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -98,6 +98,27 @@ fn fifty_kills_lose_nothing() {
 #[ignore = "half a minute: make test-label"]
 fn two_hundred_kills_lose_nothing() {
     kill(200);
+}
+
+/// Killed while it makes its database, a first start leaves nothing that the next cannot open.
+#[test]
+fn a_first_start_may_be_killed_at_any_moment() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..40 {
+        let data = directory.path().join(round.to_string());
+        let mut command = program();
+        command.arg("--data").arg(&data).args(["--port", "0"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // The database has one of these names from its first byte on.
+        let begun = Instant::now();
+        while !["labels.redb", "labels.redb.new"].iter().any(|name| data.join(name).exists()) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no database");
+        }
+        std::thread::sleep(Duration::from_micros(round * 100));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(Server::start(&data, &[]));
+    }
 }
 
 /// A limit on the size of files stands in for a full disk: the page is told, nothing that was acknowledged is lost, and

@@ -8,8 +8,8 @@ use crate::report::figures::{Axis, Kind, Point};
 use crate::report::html::{document, escape, folded, table};
 use crate::report::svg::{Curve, Plot, Stroke, element};
 
-/// Most bars of a chart; its table has all.
-const MOST: usize = 12;
+/// Most pairs of labelers in their chart, so that there is room for their names; its table has all.
+const MOST: usize = 6;
 
 /// A mark of a chart: where it stands, from 0, its value and the ends of its whiskers.
 type Mark = (f64, f64, Option<[f64; 2]>);
@@ -107,6 +107,8 @@ fn agreement(groups: &[Agreement]) -> Option<Chart<'static>> {
 fn pairs_of_labelers(mut shares: Vec<Share>) -> Option<Chart<'static>> {
     shares.sort_by_key(|share| std::cmp::Reverse(share.share.map_or(0, |share| share.count)));
     shares.truncate(MOST);
+    // One name below the other.
+    shares.iter_mut().for_each(|share| share.of = share.of.replacen(" and ", " / ", 1));
     let mut chart = self::shares(
         "Agreement by pair of labelers",
         "where both prefer one; who is below all others may have read the instructions otherwise",

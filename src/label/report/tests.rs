@@ -221,7 +221,7 @@ fn the_page_has_a_chart_of_each_measure_and_every_table() {
     // Ours and the paper's, 72.6 +- 1.5 %, each with whiskers.
     assert!(figures[0].contains("<title>0.726 [0.711, 0.741]</title>"), "{}", figures[0]);
     assert!(figures[0].matches("<circle").count() == 2 && figures[0].contains("chance, 0.5"));
-    assert!(figures[1].contains("0.726") && figures[1].contains("&lt;b&gt;ann"), "{}", figures[1]);
+    assert!(figures[1].contains("0.726") && figures[1].contains("&lt;b&gt;ann / bob"), "{}", figures[1]);
     assert!(figures[4].contains("<title>2.500 [1.750, 3.250]</title>"), "{}", figures[4]);
     for table in report.tables() {
         assert!(html.contains(&format!("<caption>{}</caption>", crate::report::html::escape(&table.title))));
@@ -231,4 +231,14 @@ fn the_page_has_a_chart_of_each_measure_and_every_table() {
     }
     let empty = Report::default().html();
     assert!(empty.contains("Nothing has been labelled yet") && !empty.contains("<figure"));
+}
+
+#[test]
+fn the_chart_of_pairs_of_labelers_has_room_for_their_names() {
+    let names = ["ann", "bob", "cat", "dan", "eve"];
+    let said = names.map(|name| (name, 0, ranking([1, 2, 3])));
+    let html = read(&[rank("i", None, false)], &said, &Settings::default()).html();
+    let chart = html.split("<h3>Agreement by pair of labelers</h3>").nth(1).unwrap();
+    let chart = chart.split("</figure>").next().unwrap();
+    assert_eq!(chart.matches("<circle").count(), 6, "of 10 pairs: {chart}");
 }
