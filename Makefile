@@ -33,7 +33,7 @@ help:
 	@echo "make conformance  reference/CONFORMANCE.md again: other programs against the vectors (the same environment as"
 	@echo "                  fixtures, and the network)"
 	@echo "make mutants-cuda whether the tests notice each of 48 errors put into the CUDA kernels (needs a C++ compiler)"
-	@echo "make mutants      whether the tests notice each of 113 errors put into the library, one at a time (or ONLY=\"NAME .."
+	@echo "make mutants      whether the tests notice each of 115 errors put into the library, one at a time (or ONLY=\"NAME .."
 	@echo "                  of tests/mutants.py), and, where fixtures' environment is, the golden tests each of 56 in the"
 	@echo "                  reference"
 
