@@ -52,9 +52,9 @@ paper: build
 demo-check: demo
 	cargo test --test readme -- --ignored
 
-# With the labelers' page, so that one build has all; what builds without it is looked at by clippy.
+# With the labelers' page, so that one build has all; what builds without it, and the examples, are looked at by clippy.
 test:
-	cargo test --features label,mpi
+	cargo test --features label,mpi --lib --bins --tests
 
 # A build of its own features; the times are those of a release build.
 test-label:
