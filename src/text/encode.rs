@@ -60,7 +60,7 @@ impl Merges {
 const NEVER: u32 = u32::MAX;
 
 /// Bytes of a text that are worth a hand-over between threads: about a millisecond of work.
-const PIECE: usize = 1 << 16;
+pub(super) const PIECE: usize = 1 << 16;
 
 /// Words of more bytes than this take the heap.
 const SHORT: usize = 64;

@@ -68,8 +68,8 @@ pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
     mix(hash, tail).wrapping_mul(SPREAD)
 }
 
-/// The same hashes for maps of the standard library, whose own withstands keys that are chosen to collide, at several
-/// times the cost. Nothing here serves strangers.
+/// Such hashes for maps of the standard library, whose own withstand keys that are chosen to collide, at several times the
+/// cost. A map of a training text serves nobody else.
 pub(super) type Spread = BuildHasherDefault<Spreading>;
 
 /// The hasher of a [`Spread`].

@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::encode::Merge;
+use super::encode::{Merge, PIECE};
 use super::table::Spread;
 use super::{END_OF_TEXT, MAX_VOCAB_SIZE, Tokenizer, bytes, split};
 use crate::error::{Error, Result};
@@ -84,9 +84,6 @@ fn count_words<'a>(documents: impl IntoIterator<Item = &'a str>) -> Vec<(&'a [u8
     }
     counts.into_iter().collect()
 }
-
-/// Bytes of a document that are counted by one thread.
-const PIECE: usize = 1 << 16;
 
 /// A word as its tokens, and how often it occurs.
 struct Word {
