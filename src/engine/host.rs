@@ -54,6 +54,11 @@ impl<'a> TokenRows<'a> {
         views.expect("no buffer twice").map(|view| &mut *view.data)
     }
 
+    /// A buffer that is only read.
+    fn read(&self, name: Name) -> &[f32] {
+        self.views[name as usize].data
+    }
+
     fn width(&self, name: Name) -> usize {
         self.views[name as usize].width
     }
@@ -93,6 +98,17 @@ impl Rowwise for TokenRows<'_> {
         let part = |offsets, views| TokenRows { batch, offsets, views };
         (part(&offsets[..=cut], heads), part(&offsets[cut..], tails))
     }
+}
+
+/// Each of these with its part of a buffer.
+fn with_parts<T: Copy, const K: usize>(
+    buffer: &mut [f32],
+    all: [T; K],
+    at: impl Fn(T) -> Range<usize>,
+) -> [(T, &mut [f32]); K] {
+    let parts = buffer.get_disjoint_mut(all.map(at)).expect("the layout has no overlaps");
+    let mut parts = parts.into_iter();
+    all.map(|one| (one, parts.next().expect("K of K")))
 }
 
 /// Writes the operations of an engine as calls of the functions in its room.
@@ -221,18 +237,18 @@ macro_rules! host_engine {
                 let [dx, dy, x, stats] = rows.get([dx, dy, x, stats]);
                 $room::layer_norm::backward_input(dx, dy, x, stats, w.at(&at.weight));
             }
-            fn layer_norm_parameters(
+            fn layer_norm_parameters<const K: usize>(
                 &self,
                 rows: &mut TokenRows<'_>,
-                dy: Name,
-                (x, stats): (Name, Name),
+                norms: [(Name, (Name, Name), &Norm); K],
                 gradients: &mut Vec<f32>,
-                at: &Norm,
             ) {
-                let [dy, x, stats] = rows.get([dy, x, stats]);
-                let both = gradients.get_disjoint_mut([at.weight.clone(), at.bias.clone()]);
-                let [dweight, dbias] = both.expect("the layout has no overlaps");
-                $room::layer_norm::backward_parameters(dweight, dbias, dy, x, stats);
+                let norms = with_parts(gradients, norms, |(.., at)| at.range());
+                $room::layer_norm::backward_parameters_of(norms.map(|((dy, (x, stats), at), both)| {
+                    let (dgamma, dbeta) = both.split_at_mut(at.weight.len());
+                    let [dy, x, stats] = [dy, x, stats].map(|name| rows.read(name));
+                    NormGradient { dgamma, dbeta, dy, x, stats }
+                }));
             }
 
             fn linear(&self, rows: &mut TokenRows<'_>, y: Name, x: Name, w: &Self::Weights<'_>, at: &Linear) {
@@ -250,22 +266,23 @@ macro_rules! host_engine {
                 let [dx, dy] = rows.get([dx, dy]);
                 $room::linear::backward_input(w.precision(), dx, dy, w.at(&at.weight), at.outputs);
             }
-            fn linear_parameters(
+            fn linear_parameters<const K: usize>(
                 &self,
                 rows: &mut TokenRows<'_>,
-                dy: Name,
-                x: Name,
+                layers: [(Name, Name, &Linear); K],
                 precision: Precision,
                 gradients: &mut Vec<f32>,
-                at: &Linear,
             ) {
-                let offsets = rows.offsets;
-                let [dy, x] = rows.get([dy, x]);
-                let dweight = &mut gradients[at.weight.clone()];
-                $room::linear::backward_weight(precision, dweight, dy, x, at.outputs, offsets);
-                if let Some(bias) = &at.bias {
-                    $room::linear::backward_bias(&mut gradients[bias.clone()], dy);
-                }
+                let weights = with_parts(gradients, layers, |(.., at)| at.weight.clone());
+                let weights = weights.map(|((dy, x, at), dweight)| {
+                    let [dy, x] = [dy, x].map(|name| rows.read(name));
+                    WeightGradient { dweight, dy, x, outputs: at.outputs }
+                });
+                $room::linear::backward_weights(precision, weights, rows.offsets);
+                let biases = with_parts(gradients, layers, |(.., at)| at.bias.clone().unwrap_or(0..0));
+                $room::linear::backward_biases(
+                    biases.map(|((dy, ..), dbias)| BiasGradient { dbias, dy: rows.read(dy) }),
+                );
             }
 
             fn attention(&self, rows: &mut TokenRows<'_>, heads: Heads) {

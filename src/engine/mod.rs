@@ -145,14 +145,12 @@ pub trait Engine: Copy + Send + Sync + 'static {
         w: &Self::Weights<'_>,
         at: &Norm,
     );
-    /// `dweight += sum of dy x^`, `dbias += sum of dy`, over the rows in order.
-    fn layer_norm_parameters(
+    /// `dweight += sum of dy x^`, `dbias += sum of dy`, over the rows in order, of several norms `(dy, (x, stats), at)`.
+    fn layer_norm_parameters<const K: usize>(
         &self,
         rows: &mut Self::Rows<'_>,
-        dy: Name,
-        x_stats: (Name, Name),
+        norms: [(Name, (Name, Name), &Norm); K],
         gradients: &mut Self::Buffer,
-        at: &Norm,
     );
 
     /// `y = x W + b`; x (N, I), W (I, O), b (O), y (N, O). Without a bias `y = x W`.
@@ -166,15 +164,14 @@ pub trait Engine: Copy + Send + Sync + 'static {
         w: &Self::Weights<'_>,
         at: &Linear,
     );
-    /// `dW += x^T dy` and, of a layer with a bias, `db += sum of dy`, over the rows in order.
-    fn linear_parameters(
+    /// `dW += x^T dy` and, where there is a bias, `db += sum of dy`, over the rows in order, of several layers
+    /// `(dy, x, at)`.
+    fn linear_parameters<const K: usize>(
         &self,
         rows: &mut Self::Rows<'_>,
-        dy: Name,
-        x: Name,
+        layers: [(Name, Name, &Linear); K],
         precision: Precision,
         gradients: &mut Self::Buffer,
-        at: &Linear,
     );
 
     /// Causal attention of each sequence to itself: from `Qkv` (N, 3C) to `Attention` (N, C). Keeps `Q`, `K`, `V`

@@ -300,6 +300,40 @@ impl Linear {
     }
 }
 
+/// The gradient of a linear layer's weight, and what is added to it: `dW += x^T dy`.
+pub struct WeightGradient<'a> {
+    /// dW, (I, O).
+    pub dweight: &'a mut [f32],
+    /// (N, O).
+    pub dy: &'a [f32],
+    /// (N, I).
+    pub x: &'a [f32],
+    /// O.
+    pub outputs: usize,
+}
+
+/// The gradient of a layer's bias, and what is added to it: `db += sum of dy`.
+pub struct BiasGradient<'a> {
+    /// (O); empty where the layer has no bias.
+    pub dbias: &'a mut [f32],
+    /// (N, O).
+    pub dy: &'a [f32],
+}
+
+/// The gradients of a layer norm's parameters, and what is added to them: `dgamma += sum of dy x^`, `dbeta += sum of dy`.
+pub struct NormGradient<'a> {
+    /// (C).
+    pub dgamma: &'a mut [f32],
+    /// (C).
+    pub dbeta: &'a mut [f32],
+    /// (N, C).
+    pub dy: &'a [f32],
+    /// What was normalised, (N, C).
+    pub x: &'a [f32],
+    /// Mean and r of each row, (N, 2).
+    pub stats: &'a [f32],
+}
+
 /// A weight matrix among the parameters, as a product `x W` has it: W (inputs, outputs).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WeightMatrix {

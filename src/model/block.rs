@@ -12,7 +12,7 @@ use super::config::ModelConfig;
 use super::gradients::Gradients;
 use super::layout::BlockRanges;
 use crate::engine::Name::{self, *};
-use crate::engine::{Dropout, Engine, Linear, Norm};
+use crate::engine::{Dropout, Engine};
 
 /// A block's number, shape and place in the parameters.
 #[derive(Clone, Copy)]
@@ -84,18 +84,26 @@ impl Block<'_> {
         gradients: &mut Gradients<E>,
     ) {
         let (block, precision) = (self.at, self.config.precision);
-        let mut linear = |dy, x, at: &Linear| {
-            gradients.add(e, &at.range(), |flat| e.linear_parameters(rows, dy, x, precision, flat, at));
-        };
-        linear(DBranch, Gelu, &block.fc_proj);
-        linear(DFc, Ln2, &block.fc);
-        linear(DAttentionBranch, Attention, &block.attn_proj);
-        linear(DQkv, Ln1, &block.attn);
-        let mut norm = |dy, x_stats, at: &Norm| {
-            gradients.add(e, &at.range(), |flat| e.layer_norm_parameters(rows, dy, x_stats, flat, at));
-        };
-        norm(DLn2, (XMiddle, Ln2Stats), &block.ln_2);
-        norm(DLn1, (X, Ln1Stats), &block.ln_1);
+        let layers = [
+            (DBranch, Gelu, &block.fc_proj),
+            (DFc, Ln2, &block.fc),
+            (DAttentionBranch, Attention, &block.attn_proj),
+            (DQkv, Ln1, &block.attn),
+        ];
+        let norms = [(DLn2, (XMiddle, Ln2Stats), &block.ln_2), (DLn1, (X, Ln1Stats), &block.ln_1)];
+        if let Some(flat) = gradients.alone() {
+            e.linear_parameters(rows, layers, precision, flat);
+            e.layer_norm_parameters(rows, norms, flat);
+            return;
+        }
+        // Each goes to the next rank as soon as it is done.
+        for layer in layers {
+            let at = layer.2.range();
+            gradients.add(e, &at, |flat| e.linear_parameters(rows, [layer], precision, flat));
+        }
+        for norm in norms {
+            gradients.add(e, &norm.2.range(), |flat| e.layer_norm_parameters(rows, [norm], flat));
+        }
     }
 
     /// The numbers of the block's two residual additions, for the dropout masks.

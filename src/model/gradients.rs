@@ -45,7 +45,12 @@ impl<E: Engine> Gradients<E> {
         self.tokens_read.clear();
     }
 
-    /// Goes on with the chains of the parameters at `at`: every gradient is added here.
+    /// All chains, where no other rank goes on with them.
+    pub(super) fn alone(&mut self) -> Option<&mut E::Buffer> {
+        (self.relay.ranks.size() == 1).then_some(&mut self.flat)
+    }
+
+    /// Goes on with the chains of the parameters at `at`.
     pub(super) fn add(&mut self, e: &E, at: &Range<usize>, add: impl FnOnce(&mut E::Buffer)) {
         let at = core::slice::from_ref(at);
         self.relay.go_on(e, &mut self.flat, at, at, add);

@@ -50,8 +50,8 @@ impl<E: Engine> Network<E> {
             let rows = &mut a.rows(batch, config.layers);
             e.clear_rows(rows, DX);
             e.layer_norm_backward(rows, DX, DHidden, (X, HiddenStats), w, &layout.ln_f);
-            let (at, x_stats) = (&layout.ln_f, (X, HiddenStats));
-            gradients.add(e, &at.range(), |flat| e.layer_norm_parameters(rows, DHidden, x_stats, flat, at));
+            let norm = (DHidden, (X, HiddenStats), &layout.ln_f);
+            gradients.add(e, &layout.ln_f.range(), |flat| e.layer_norm_parameters(rows, [norm], flat));
         }
         for (layer, at) in layout.blocks.iter().enumerate().rev() {
             let block = Block { layer, config, at };

@@ -264,7 +264,7 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
             let e = b.e;
             let (at, mut rows, w, gradients) = b.parts();
             e.layer_norm_backward(&mut rows, DX, DLn1, (X, Ln1Stats), &w, &at.norm);
-            e.layer_norm_parameters(&mut rows, DLn1, (X, Ln1Stats), gradients, &at.norm);
+            e.layer_norm_parameters(&mut rows, [(DLn1, (X, Ln1Stats), &at.norm)], gradients);
         }),
         ("linear", |b, _| {
             let e = b.e;
@@ -283,9 +283,8 @@ fn operations<E: Engine>() -> Vec<(&'static str, Operation<E>)> {
             let (e, shape) = (b.e, b.shape);
             let (at, mut rows, _, gradients) = b.parts();
             let precision = shape.precision;
-            e.linear_parameters(&mut rows, Qkv, Ln1, precision, gradients, &at.attention);
-            e.linear_parameters(&mut rows, DFc, Ln2, precision, gradients, &at.fc);
-            e.linear_parameters(&mut rows, DBranch, Gelu, precision, gradients, &at.fc_back);
+            let layers = [(Qkv, Ln1, &at.attention), (DFc, Ln2, &at.fc), (DBranch, Gelu, &at.fc_back)];
+            e.linear_parameters(&mut rows, layers, precision, gradients);
         }),
         ("attention", |b, _| {
             let (e, heads) = (b.e, b.shape.heads());
@@ -472,7 +471,8 @@ fn products<E: Engine>(e: E, shape: &Shape) -> Vec<(&'static str, Vec<f32>)> {
     e.linear(&mut rows, Name::Qkv, Name::Ln1, &w, &at[0]);
     e.linear(&mut rows, Name::Branch, Name::Gelu, &w, &at[1]);
     e.linear_backward(&mut rows, Name::DFc, Name::DBranch, &w, &at[1]);
-    e.linear_parameters(&mut rows, Name::DLn2, Name::Fc, shape.precision, &mut bench.gradients, &at[1]);
+    let layer = (Name::DLn2, Name::Fc, &at[1]);
+    e.linear_parameters(&mut rows, [layer], shape.precision, &mut bench.gradients);
     let outputs = [Name::Qkv, Name::Branch, Name::DFc].map(|name| e.values_in_rows(&mut rows, name));
     let weight = e.values(&bench.gradients)[at[1].weight.clone()].to_vec();
     ["linear", "linear, back to C", "linear_backward", "linear_parameters"]
@@ -494,7 +494,8 @@ fn sizes_of_terms(shape: &Shape) -> Vec<(usize, Vec<f32>)> {
     Plain.linear(&mut rows, Name::Qkv, Name::Ln1, &w, &at[0]);
     Plain.linear(&mut rows, Name::Branch, Name::Gelu, &w, &at[1]);
     Plain.linear_backward(&mut rows, Name::DFc, Name::DBranch, &w, &at[1]);
-    Plain.linear_parameters(&mut rows, Name::DLn2, Name::Fc, Precision::F32, &mut bench.gradients, &at[1]);
+    let layer = (Name::DLn2, Name::Fc, &at[1]);
+    Plain.linear_parameters(&mut rows, [layer], Precision::F32, &mut bench.gradients);
     let outputs = [Name::Qkv, Name::Branch, Name::DFc].map(|name| Plain.values_in_rows(&mut rows, name));
     let weight = bench.gradients[at[1].weight.clone()].to_vec();
     let terms = [shape.width(), shape.inner, shape.width(), n].map(|k| k + 1);

@@ -2,7 +2,9 @@
 
 use instructgpt::engine::cpu::log_prob::Workspace;
 use instructgpt::engine::cpu::{attention, embedding, gelu, layer_norm, linear, log_prob};
-use instructgpt::engine::{Activation, Batch, Linear, Outputs, Precision, Shape, Target};
+use instructgpt::engine::{
+    Activation, Batch, BiasGradient, Linear, NormGradient, Outputs, Precision, Shape, Target, WeightGradient,
+};
 
 use crate::common::fixture::Fixture;
 use crate::cut;
@@ -63,8 +65,9 @@ fn linear() {
         (overwritten(x.len()), vec![0.0; weight.len()], vec![0.0; bias.len()]);
     linear::backward_input(Precision::F32, &mut dx, &dy, &weight, dbias.len());
     let offsets = [0, dy.len() / dbias.len()];
-    linear::backward_weight(Precision::F32, &mut dweight, &dy, &x, dbias.len(), &offsets);
-    linear::backward_bias(&mut dbias, &dy);
+    let weight = WeightGradient { dweight: &mut dweight, dy: &dy, x: &x, outputs: dbias.len() };
+    linear::backward_weights(Precision::F32, [weight], &offsets);
+    linear::backward_biases([BiasGradient { dbias: &mut dbias, dy: &dy }]);
     fixture.check("linear.dx", &dx);
     fixture.check("linear.dweight", &dweight);
     fixture.check("linear.dbias", &dbias);
@@ -83,7 +86,8 @@ fn layer_norm() {
 
     let (mut dx, mut dgamma, mut dbeta) = (vec![0.0; x.len()], vec![0.0; gamma.len()], vec![0.0; beta.len()]);
     layer_norm::backward_input(&mut dx, &dy, &x, &stats, &gamma);
-    layer_norm::backward_parameters(&mut dgamma, &mut dbeta, &dy, &x, &stats);
+    let norm = NormGradient { dgamma: &mut dgamma, dbeta: &mut dbeta, dy: &dy, x: &x, stats: &stats };
+    layer_norm::backward_parameters_of([norm]);
     fixture.check("layer_norm.dx", &dx);
     fixture.check("layer_norm.dweight", &dgamma);
     fixture.check("layer_norm.dbias", &dbeta);

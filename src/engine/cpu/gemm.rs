@@ -60,49 +60,118 @@ pub fn gemm<'d>(
     init: Init,
     c: &mut [f32],
 ) {
+    assert_eq!(c.len(), m * n, "C has {} elements, not {m} x {n}", c.len());
+    products(precision, depth, [Product { n, a, b, init, c }]);
+}
+
+/// One of several products of one depth: `C = init + A B` with A (m, k), B (k, n) and row-major C (m, n).
+pub struct Product<'a> {
+    /// Columns of B and C.
+    pub n: usize,
+    /// A.
+    pub a: Matrix<'a>,
+    /// B.
+    pub b: Matrix<'a>,
+    /// What starts the chains.
+    pub init: Init<'a>,
+    /// C.
+    pub c: &'a mut [f32],
+}
+
+/// Several products at once: their columns lie side by side, so that threads wait for each other only as often as in one
+/// product. The gradients of a block's weights have one depth, the tokens.
+///
+/// # Panics
+/// If a buffer is too small for its shape.
+pub fn products<'d, const K: usize>(
+    precision: Precision,
+    depth: impl Into<Depth<'d>>,
+    products: [Product; K],
+) {
     match precision {
-        Precision::F32 | Precision::Tf32 => gemm_of::<F32>(m, n, depth.into(), a, b, init, c),
-        Precision::Bf16 | Precision::Bf16Fast => gemm_of::<Bf16>(m, n, depth.into(), a, b, init, c),
+        Precision::F32 | Precision::Tf32 => products_of::<F32, K>(depth.into(), products),
+        Precision::Bf16 | Precision::Bf16Fast => products_of::<Bf16, K>(depth.into(), products),
     }
 }
 
-fn gemm_of<O: Operands>(m: usize, n: usize, depth: Depth, a: Matrix, b: Matrix, init: Init, c: &mut [f32]) {
+fn products_of<O: Operands, const K: usize>(depth: Depth, mut products: [Product; K]) {
     let k = depth.len();
-    assert_eq!(c.len(), m * n, "C has {} elements, not {m} x {n}", c.len());
-    check("A", a, m, k);
-    check("B", b, k, n);
-    if m == 0 || n == 0 {
-        return;
+    for Product { n, a, b, init, c } in &mut products {
+        let m = c.len().checked_div(*n).unwrap_or(0);
+        assert_eq!(c.len(), m * *n, "C has {} elements, no rows of {n}", c.len());
+        check("A", *a, m, k);
+        check("B", *b, k, *n);
+        if k == 0 && m > 0 {
+            c.chunks_exact_mut(*n).for_each(|row| initialise(*init, row));
+        }
     }
-    if k == 0 {
-        c.chunks_exact_mut(n).for_each(|row| initialise(init, row));
+    if k == 0 || products.iter().all(|product| product.c.is_empty()) {
         return;
     }
     let words = depth.words(O::DEEP);
     // Equal blocks: a thin last one would read and write C, or start the threads, for little work.
     let block_words = words.div_ceil(words.div_ceil(KC / O::STEPS));
-    let block_columns = n.div_ceil(n.div_ceil(NC)).next_multiple_of(NR);
-    scratch::with(Use::PackB, block_words * block_columns, |packed_b| {
-        for jc in (0..n).step_by(block_columns) {
-            let columns = block_columns.min(n - jc);
+    let mut panels = 0;
+    let panels_of = products.each_ref().map(|product| {
+        let first = panels;
+        panels += product.n.div_ceil(NR);
+        first..panels
+    });
+    let block_panels = panels.div_ceil(panels.div_ceil(NC / NR));
+    scratch::with(Use::PackB, block_words * block_panels * NR, |packed_b| {
+        for jc in (0..panels).step_by(block_panels) {
+            let here = jc..panels.min(jc + block_panels);
+            let parts: [Part; K] = core::array::from_fn(|i| Part::of(&panels_of[i], products[i].n, &here));
             for pc in (0..words).step_by(block_words) {
                 let block = depth.block(O::DEEP, pc..words.min(pc + block_words));
-                // Only the first block starts the chains; the others go on with what C holds.
-                let init = if pc == 0 { init } else { Init::Accumulate };
-                let packed_b = &mut packed_b[..columns.next_multiple_of(NR) * block.words()];
-                let grain = (32 * 1024 / (block.words() * NR)).max(1);
+                let panel = block.words() * NR;
+                let packed_b = &mut packed_b[..here.len() * panel];
                 // Split over panels: each is a copy of its own columns.
-                par::for_each(par::rows(packed_b, block.words() * NR), grain, |first, panels| {
-                    pack_columns::<O>(b, &block, jc + first * NR..jc + columns, panels.data);
+                par::for_each(par::rows(packed_b, panel), (32 * 1024 / panel).max(1), |first, packed| {
+                    let piece = here.start + first..here.start + first + packed.data.len() / panel;
+                    for (panels, Product { n, b, .. }) in panels_of.iter().zip(&products) {
+                        let Part { columns, panels } = Part::of(panels, *n, &piece);
+                        let packed = &mut packed.data[panels.start * panel..panels.end * panel];
+                        pack_columns::<O>(*b, &block, columns, packed);
+                    }
                 });
                 // Split over rows of C: each tile's chain is carried on by the one piece that owns it.
-                let grain = MR * (256 * 1024 / (MR * columns * block.words())).max(1);
-                par::for_each(par::rows(c, n), grain, |first, rows| {
-                    block_of_rows::<O>(a, first, &block, packed_b, jc, columns, n, init, rows.data);
+                let grains = parts
+                    .each_ref()
+                    .map(|part| MR * (256 * 1024 / (MR * part.columns.len().max(1) * block.words())).max(1));
+                let operands = products.each_ref().map(|product| (product.n, product.a, product.init));
+                let mut is_here = parts.iter().map(|part| !part.columns.is_empty());
+                let outputs = products.each_mut().map(|Product { n, c, .. }| match is_here.next() {
+                    Some(true) => par::rows(c, *n),
+                    _ => par::rows(&mut [], 1),
+                });
+                par::for_each_of(outputs, grains, |i, first, rows| {
+                    let ((n, a, init), Part { columns, panels }) = (operands[i], &parts[i]);
+                    // Only the first block starts the chains; the others go on with what C holds.
+                    let init = if pc == 0 { init } else { Init::Accumulate };
+                    let packed_b = &packed_b[panels.start * panel..panels.end * panel];
+                    block_of_rows::<O>(a, first, &block, packed_b, columns, n, init, rows.data);
                 });
             }
         }
     });
+}
+
+/// What some panels of all products have of one of them.
+struct Part {
+    /// Its columns.
+    columns: Range<usize>,
+    /// Their panels, counted from the first of those panels.
+    panels: Range<usize>,
+}
+
+impl Part {
+    /// Of the product of n columns whose panels are `own`, what the panels `some` have.
+    fn of(own: &Range<usize>, n: usize, some: &Range<usize>) -> Part {
+        let [start, end] = [own.start, own.end].map(|panel| panel.clamp(some.start, some.end));
+        let [first, beyond] = [start, end].map(|panel| panel.saturating_sub(own.start) * NR);
+        Part { columns: first..beyond.min(n), panels: start - some.start..end - some.start }
+    }
 }
 
 /// Gives every thread of the current pool its packing buffers now, so that no later product allocates.
@@ -117,8 +186,7 @@ fn block_of_rows<O: Operands>(
     first: usize,
     depth: &Block,
     packed_b: &[f32],
-    jc: usize,
-    columns: usize,
+    columns: &Range<usize>,
     n: usize,
     init: Init,
     c: &mut [f32],
@@ -130,12 +198,12 @@ fn block_of_rows<O: Operands>(
             for (panel, ir) in packed_a.chunks_exact_mut(words * O::STEPS * MR).zip((0..rows).step_by(MR)) {
                 pack_rows::<O>(a, first + block * MC + ir, depth, MR.min(rows - ir), panel);
             }
-            for (b_panel, jr) in packed_b.chunks_exact(words * NR).zip((0..columns).step_by(NR)) {
-                let (columns, init) = (NR.min(columns - jr), at_column(init, jc + jr));
+            for (b_panel, j) in packed_b.chunks_exact(words * NR).zip(columns.clone().step_by(NR)) {
+                let (columns, init) = (j..columns.end.min(j + NR), at_column(init, j));
                 for (a_panel, ir) in packed_a.chunks_exact(words * O::STEPS * MR).zip((0..rows).step_by(MR)) {
-                    prefetch_rows(c, ir + MR..rows.min(ir + 2 * MR), n, jc + jr..jc + jr + columns);
-                    let corner = &mut c[ir * n + jc + jr..];
-                    carry::<O>(a_panel, b_panel, MR.min(rows - ir), columns, n, init, corner);
+                    prefetch_rows(c, ir + MR..rows.min(ir + 2 * MR), n, columns.clone());
+                    let corner = &mut c[ir * n + j..];
+                    carry::<O>(a_panel, b_panel, MR.min(rows - ir), columns.len(), n, init, corner);
                 }
             }
         }
@@ -256,152 +324,4 @@ pub(super) fn check(name: &str, x: Matrix, rows: usize, columns: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::packed::Packed;
-    use super::*;
-    use crate::engine::plain;
-    use crate::num::rng::{Purpose, Rng, Stage};
-    use alloc::vec;
-    use alloc::vec::Vec;
-    use proptest::prelude::*;
-
-    fn noise(seed: u64, n: usize) -> Vec<f32> {
-        let mut rng = Rng::at(seed, Stage::Test, Purpose::Test, 0, 0, 0);
-        (0..n).map(|_| rng.normal()).collect()
-    }
-
-    fn bits(xs: &[f32]) -> Vec<u32> {
-        xs.iter().map(|x| x.to_bits()).collect()
-    }
-
-    /// Numbers of very different sizes, subnormal and vanishing ones among them.
-    fn hostile(seed: u64, n: usize) -> Vec<f32> {
-        let mut rng = Rng::at(seed, Stage::Test, Purpose::Noise, 0, 0, 0);
-        let scales = [1.0, 1e-18, 1e-20, 1e-38, 0.0, -1e3, 1e-40];
-        (0..n).map(|_| rng.normal() * scales[rng.below(scales.len())]).collect()
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(96))]
-        #[test]
-        fn fast_equals_definition(
-            m in 0usize..70, n in 0usize..100, k in 0usize..40, deep in 0usize..6, in_bf16: bool,
-            transpose_a: bool, transpose_b: bool, start in 0usize..3, threads in 1usize..4,
-            cuts in proptest::collection::vec(0usize..900, 0..9), numbers: bool, seed: u64,
-        ) {
-            let precision = if in_bf16 { Precision::Bf16 } else { Precision::F32 };
-            let k = k + deep * 170; // to cross a block of depth now and then
-            let noise = if numbers { noise } else { hostile };
-            let (a, b) = (noise(seed, m * k), noise(seed + 1, k * n));
-            let (bias, start_c) = (noise(seed + 2, n), noise(seed + 3, m * n));
-            let a_view = if transpose_a { Matrix::transposed(&a, m) } else { Matrix::new(&a, k) };
-            let b_view = if transpose_b { Matrix::transposed(&b, k) } else { Matrix::new(&b, n) };
-            let init = [Init::Zero, Init::Bias(&bias), Init::Accumulate][start];
-            let (mut fast, mut defined) = (start_c.clone(), start_c.clone());
-            par::with_threads(threads, || gemm(precision, m, n, k, a_view, b_view, init, &mut fast));
-            plain::gemm::gemm(precision, m, n, &[0, k], a_view, b_view, init, &mut defined);
-            prop_assert_eq!(bits(&fast), bits(&defined));
-            if !transpose_a && m > 0 && k > 0 {
-                let mut packed = start_c.clone();
-                let product = || Packed::new(precision, k, n, b_view).multiply(&a, init, &mut packed);
-                par::with_threads(threads, product);
-                prop_assert_eq!(bits(&packed), bits(&defined));
-            }
-            // The same depth in runs.
-            let mut offsets: Vec<usize> = cuts.into_iter().map(|cut| cut.min(k)).chain([0, k]).collect();
-            offsets.sort_unstable();
-            let runs = Depth::runs(&offsets);
-            let (mut fast, mut defined) = (start_c.clone(), start_c.clone());
-            par::with_threads(threads, || gemm(precision, m, n, runs, a_view, b_view, init, &mut fast));
-            plain::gemm::gemm(precision, m, n, &offsets, a_view, b_view, init, &mut defined);
-            prop_assert_eq!(bits(&fast), bits(&defined));
-            // And in two products, cut where no pair is: what micro-batches do.
-            let cut = runs.cut(k / 2);
-            let halves = [0..cut, cut..k].map(|part| {
-                let a = if transpose_a { &a[part.start * m..] } else { &a[part.start.min(a.len())..] };
-                let b = if transpose_b { &b[part.start.min(b.len())..] } else { &b[part.start * n..] };
-                (runs.part(part), Matrix { data: a, ..a_view }, Matrix { data: b, ..b_view })
-            });
-            let [(head, a_head, b_head), (tail, a_tail, b_tail)] = halves;
-            let mut twice = start_c.clone();
-            gemm(precision, m, n, head, a_head, b_head, init, &mut twice);
-            gemm(precision, m, n, tail, a_tail, b_tail, Init::Accumulate, &mut twice);
-            if cut > 0 || matches!(init, Init::Accumulate) {
-                prop_assert_eq!(bits(&twice), bits(&defined));
-            }
-        }
-    }
-
-    #[test]
-    fn blocks_of_every_kind_equal_the_definition() {
-        for (precision, deep) in [(Precision::F32, 1), (Precision::Bf16, 2)] {
-            // Larger than every block size at once, with tails.
-            let (m, n, k) = (2 * MC + 5, NC + NR + 3, deep * KC + 7);
-            let (a, b) = (noise(1, m * k), noise(2, k * n));
-            let (mut fast, mut defined) = (vec![0.0; m * n], vec![0.0; m * n]);
-            let (a, b) = (Matrix::new(&a, k), Matrix::new(&b, n));
-            par::with_threads(3, || gemm(precision, m, n, k, a, b, Init::Zero, &mut fast));
-            plain::gemm::gemm(precision, m, n, &[0, k], a, b, Init::Zero, &mut defined);
-            assert_eq!(bits(&fast), bits(&defined));
-        }
-    }
-
-    #[test]
-    fn bf16_is_the_product_of_rounded_operands() {
-        // An oracle that knows nothing of pairs: products of bf16 are exact in f64, and so are their sums here.
-        let (m, n, k) = (7, 20, 33);
-        let whole = |seed, n| noise(seed, n).into_iter().map(|x| (x * 64.0).round()).collect::<Vec<_>>();
-        let (a, b) = (whole(1, m * k), whole(2, k * n));
-        let mut c = vec![0.0; m * n];
-        let (a_view, b_view) = (Matrix::new(&a, k), Matrix::new(&b, n));
-        gemm(Precision::Bf16, m, n, k, a_view, b_view, Init::Zero, &mut c);
-        for (i, c) in c.iter().enumerate() {
-            let round = |x: f32| f64::from(half::bf16::from_f32(x));
-            let exact: f64 = (0..k).map(|p| round(a[i / n * k + p]) * round(b[p * n + i % n])).sum();
-            assert_eq!(f64::from(*c), exact);
-        }
-    }
-
-    #[test]
-    fn bf16_flushes_what_cancels_below_the_normal_numbers() {
-        let power = |e: i32| if e < -126 { 0.0 } else { f32::from_bits(((e + 127) as u32) << 23) };
-        let of_rows = |a: [f32; 2], b: [f32; 2], start: f32, expected: f32| {
-            // One row, which goes another way than several, and several.
-            for m in [1, 3] {
-                let (a, init) = (a.repeat(m), Init::Bias(&[start]));
-                let (a_view, b_view) = (Matrix::new(&a, 2), Matrix::new(&b, 1));
-                let (mut fast, mut packed, mut defined) = (vec![9.0; m], vec![9.0; m], vec![9.0; m]);
-                gemm(Precision::Bf16, m, 1, 2, a_view, b_view, init, &mut fast);
-                Packed::new(Precision::Bf16, 2, 1, b_view).multiply(&a, init, &mut packed);
-                plain::gemm::gemm(Precision::Bf16, m, 1, &[0, 2], a_view, b_view, init, &mut defined);
-                for found in [fast, packed, defined] {
-                    assert_eq!(bits(&found), bits(&vec![expected; m]), "{a:?} {b:?} {start}");
-                }
-            }
-        };
-        let (x, y) = (1.0 + power(-6), 1.0 + power(-7));
-        for e in -125..-90 {
-            let (one, other) = (power(e / 2), power(e - e / 2));
-            // y^2 - x is 2^-14: what two products leave of each other.
-            of_rows([one * x, one * y], [-other, other * y], 0.0, power(e - 14));
-            // What a product leaves of the start.
-            of_rows([-one, 0.0], [other, 0.0], power(e) * (1.0 + power(-23)), power(e - 23));
-        }
-    }
-
-    #[test]
-    fn a_single_row_equals_the_same_row_among_others() {
-        let (m, n, k) = (19, 8 * NR + 5, 77);
-        let (a, b) = (noise(1, m * k), noise(2, k * n));
-        for precision in [Precision::F32, Precision::Bf16] {
-            let packed = Packed::new(precision, k, n, Matrix::new(&b, n));
-            let mut together = vec![0.0; m * n];
-            packed.multiply(&a, Init::Zero, &mut together);
-            for (a, row) in a.chunks(k).zip(together.chunks(n)) {
-                let mut alone = vec![0.0; n];
-                packed.multiply(a, Init::Zero, &mut alone);
-                assert_eq!(bits(&alone), bits(row));
-            }
-        }
-    }
-}
+mod tests;

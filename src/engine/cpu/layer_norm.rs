@@ -1,6 +1,7 @@
 //! Layer norm over a row of C: `y = x_hat * gamma + beta`, `x_hat = (x - mean) * r`,
 //! `r = 1 / sqrt(variance + epsilon)`, with the population variance.
 
+use crate::engine::NormGradient;
 use crate::engine::cpu::reduce;
 use crate::engine::cpu::row_grain;
 use crate::num::math::{fma, sqrt};
@@ -59,14 +60,18 @@ pub fn backward_input(dx: &mut [f32], dy: &[f32], x: &[f32], stats: &[f32], gamm
     });
 }
 
-/// Differentiates `y = x_hat * gamma + beta` with respect to gamma and beta:
+/// Differentiates `y = x_hat * gamma + beta` of several norms with respect to gamma and beta:
 /// `dgamma += sum over rows of dy * x_hat`, `dbeta += sum over rows of dy`.
-pub fn backward_parameters(dgamma: &mut [f32], dbeta: &mut [f32], dy: &[f32], x: &[f32], stats: &[f32]) {
-    let c = dgamma.len();
-    assert_eq!((dy.len(), x.len()), (stats.len() / 2 * c, dy.len()), "not (N, {c})");
+pub fn backward_parameters_of<const K: usize>(norms: [NormGradient; K]) {
+    let inputs = norms.each_ref().map(|NormGradient { dgamma, dy, x, stats, .. }| {
+        let c = dgamma.len();
+        assert_eq!((dy.len(), x.len()), (stats.len() / 2 * c, dy.len()), "not (N, {c})");
+        (c, *dy, *x, *stats)
+    });
+    let outputs = norms.map(|norm| (par::rows(norm.dgamma, 1), par::rows(norm.dbeta, 1)));
     // Split over columns: each keeps its own chain over all rows.
-    par::for_each((par::rows(dgamma, 1), par::rows(dbeta, 1)), 64, |first, (dgamma, dbeta)| {
-        let n = dgamma.data.len();
+    par::for_each_of(outputs, [64; K], |norm, first, (dgamma, dbeta)| {
+        let (n, (c, dy, x, stats)) = (dgamma.data.len(), inputs[norm]);
         for ((dy, x), stats) in dy.chunks_exact(c).zip(x.chunks_exact(c)).zip(stats.chunks_exact(2)) {
             let (mean, r) = (stats[0], stats[1]);
             let (dy, x) = (&dy[first..][..n], &x[first..][..n]);

@@ -5,9 +5,9 @@ use core::ops::Range;
 
 use super::depth::Depth;
 use super::few_rows;
-use super::gemm::gemm;
+use super::gemm::{Product, gemm, products};
 use super::packed::Packed;
-use crate::engine::{Init, Linear, Matrix, Precision, WeightMatrix};
+use crate::engine::{BiasGradient, Init, Linear, Matrix, Precision, WeightGradient, WeightMatrix};
 use crate::num::par;
 
 /// Parameters as products with them are made: as they lie, or with their matrices packed.
@@ -84,28 +84,29 @@ pub fn backward_input(precision: Precision, dx: &mut [f32], dy: &[f32], weight: 
     gemm(precision, n, i, o, Matrix::new(dy, o), Matrix::transposed(weight, o), Init::Zero, dx);
 }
 
-/// `dW += x^T dy`. The rows are those of sequences that begin at `offsets` (B + 1).
-pub fn backward_weight(
+/// `dW += x^T dy` of several layers. The rows are those of sequences that begin at `offsets` (B + 1).
+pub fn backward_weights<const K: usize>(
     precision: Precision,
-    dweight: &mut [f32],
-    dy: &[f32],
-    x: &[f32],
-    outputs: usize,
+    layers: [WeightGradient; K],
     offsets: &[usize],
 ) {
-    let o = outputs;
-    let (n, i) = (dy.len() / o, dweight.len() / o);
-    assert_eq!((dy.len(), x.len()), (n * o, n * i), "dy is not ({n}, {o}) or x not ({n}, {i})");
-    let (x, rows) = (Matrix::transposed(x, i), Depth::runs(offsets));
-    assert_eq!(rows.len(), n, "the sequences have {} rows, not {n}", rows.len());
-    gemm(precision, i, o, rows, x, Matrix::new(dy, o), Init::Accumulate, dweight);
+    let rows = Depth::runs(offsets);
+    let layers = layers.map(|WeightGradient { dweight, dy, x, outputs: o }| {
+        let (n, i) = (dy.len() / o, dweight.len() / o);
+        assert_eq!((dy.len(), x.len()), (n * o, n * i), "dy is not ({n}, {o}) or x not ({n}, {i})");
+        assert_eq!(rows.len(), n, "the sequences have {} rows, not {n}", rows.len());
+        let (a, b) = (Matrix::transposed(x, i), Matrix::new(dy, o));
+        Product { n: o, a, b, init: Init::Accumulate, c: dweight }
+    });
+    products(precision, rows, layers);
 }
 
-/// `db += sum over rows of dy`, each column a chain of additions in row order; dbias (O), dy (N, O).
-pub fn backward_bias(dbias: &mut [f32], dy: &[f32]) {
-    let o = dbias.len();
+/// `db += sum over rows of dy` of several layers, each column a chain of additions in row order.
+pub fn backward_biases<const K: usize>(layers: [BiasGradient; K]) {
+    let dys = layers.each_ref().map(|layer| (layer.dbias.len(), layer.dy));
     // Split over columns: each keeps its own chain over all rows.
-    par::for_each(par::rows(dbias, 1), 64, |first, dbias| {
+    par::for_each_of(layers.map(|layer| par::rows(layer.dbias, 1)), [64; K], |layer, first, dbias| {
+        let (o, dy) = dys[layer];
         for dy in dy.chunks_exact(o) {
             for (db, &dy) in dbias.data.iter_mut().zip(&dy[first..]) {
                 *db += dy;

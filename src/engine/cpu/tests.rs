@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::{
-    Activation, AdamConstants, Address, Dropout, Linear, Outputs, Precision, Target, WeightMatrix, plain,
+    Activation, AdamConstants, Address, BiasGradient, Dropout, Linear, NormGradient, Outputs, Precision,
+    Target, WeightGradient, WeightMatrix, plain,
 };
 use crate::num::par;
 use crate::num::rng::{Purpose, Rng, Stage};
@@ -80,7 +81,7 @@ proptest! {
             |[y, stats, dx, dgamma, dbeta]| {
                 layer_norm::forward(y, stats, &x, &gamma, &beta, 1e-5);
                 layer_norm::backward_input(dx, &dy, &x, stats, &gamma);
-                layer_norm::backward_parameters(dgamma, dbeta, &dy, &x, stats);
+                layer_norm::backward_parameters_of([NormGradient { dgamma, dbeta, dy: &dy, x: &x, stats }]);
             },
             |[y, stats, dx, dgamma, dbeta]| {
                 plain::layer_norm::forward(y, stats, &x, &gamma, &beta, 1e-5);
@@ -122,8 +123,8 @@ proptest! {
                 let w = linear::Weights::packed(&parameters, precision, &[head]);
                 linear::logits(packed_logits, &dy, outputs, &w, &at.weight);
                 linear::backward_input(precision, dx, &dy, weight, outputs);
-                linear::backward_weight(precision, dweight, &dy, &x, outputs, &offsets);
-                linear::backward_bias(dbias, &dy);
+                linear::backward_weights(precision, [WeightGradient { dweight, dy: &dy, x: &x, outputs }], &offsets);
+                linear::backward_biases([BiasGradient { dbias, dy: &dy }]);
             },
             |[y, packed_y, logits, packed_logits, dx, dweight, dbias]| {
                 let w = plain::linear::Weights::new(&parameters, precision);

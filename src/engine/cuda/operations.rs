@@ -366,19 +366,19 @@ impl Engine for Cuda {
         let arguments = [dx, dy, x, stats, w.at(&at.weight), int(n), int(c)];
         self.run(Kernel::layer_norm_backward, row_blocks(n), &arguments);
     }
-    fn layer_norm_parameters(
+    fn layer_norm_parameters<const K: usize>(
         &self,
         rows: &mut Rows<'_>,
-        dy: Name,
-        (x, stats): (Name, Name),
+        norms: [(Name, (Name, Name), &Norm); K],
         gradients: &mut Buffer,
-        at: &Norm,
     ) {
-        let (n, c) = (rows.n, at.bias.len());
-        let [dgamma, dbeta] = [&at.weight, &at.bias].map(|range| Address(gradients.at(range.start)));
-        let [dy, x, stats] = [dy, x, stats].map(|name| rows.at(name));
-        let arguments = [dgamma, dbeta, dy, x, stats, int(n), int(c)];
-        self.run_aside(Kernel::layer_norm_parameters, blocks(c), &arguments);
+        for (dy, (x, stats), at) in norms {
+            let (n, c) = (rows.n, at.bias.len());
+            let [dgamma, dbeta] = [&at.weight, &at.bias].map(|range| Address(gradients.at(range.start)));
+            let [dy, x, stats] = [dy, x, stats].map(|name| rows.at(name));
+            let arguments = [dgamma, dbeta, dy, x, stats, int(n), int(c)];
+            self.run_aside(Kernel::layer_norm_parameters, blocks(c), &arguments);
+        }
     }
 
     fn linear(&self, rows: &mut Rows<'_>, y: Name, x: Name, w: &Weights<'_>, at: &Linear) {
@@ -392,25 +392,25 @@ impl Engine for Cuda {
         let (a, b) = (Operand::new(rows.at(dy), outputs), Operand::transposed(w.at(&at.weight), outputs));
         self.multiply(rows.at(dx), &Product::new([rows.n, inputs, outputs], a, b, Start::Zero, w.precision));
     }
-    fn linear_parameters(
+    fn linear_parameters<const K: usize>(
         &self,
         rows: &mut Rows<'_>,
-        dy: Name,
-        x: Name,
+        layers: [(Name, Name, &Linear); K],
         precision: Precision,
         gradients: &mut Buffer,
-        at: &Linear,
     ) {
-        let (n, inputs, outputs) = (rows.n, at.inputs(), at.outputs);
-        let (a, b) = (Operand::transposed(rows.at(x), inputs), Operand::new(rows.at(dy), outputs));
-        let mut product = Product::new([inputs, outputs, n], a, b, Start::Accumulate, precision);
-        product.runs(rows.batch.at(Part::Offsets), rows.offsets.len() - 1);
         let gradient = |range: &Range<usize>| Address(gradients.at(range.start));
-        let (kernel, grid) = product.shape(&self.0.info);
-        self.run_aside(kernel, grid, &product.arguments(gradient(&at.weight)));
-        if let Some(bias) = &at.bias {
-            let arguments = [gradient(bias), rows.at(dy), int(n), int(outputs)];
-            self.run_aside(Kernel::linear_bias, blocks(outputs), &arguments);
+        for (dy, x, at) in layers {
+            let (n, inputs, outputs) = (rows.n, at.inputs(), at.outputs);
+            let (a, b) = (Operand::transposed(rows.at(x), inputs), Operand::new(rows.at(dy), outputs));
+            let mut product = Product::new([inputs, outputs, n], a, b, Start::Accumulate, precision);
+            product.runs(rows.batch.at(Part::Offsets), rows.offsets.len() - 1);
+            let (kernel, grid) = product.shape(&self.0.info);
+            self.run_aside(kernel, grid, &product.arguments(gradient(&at.weight)));
+            if let Some(bias) = &at.bias {
+                let arguments = [gradient(bias), rows.at(dy), int(n), int(outputs)];
+                self.run_aside(Kernel::linear_bias, blocks(outputs), &arguments);
+            }
         }
     }
 

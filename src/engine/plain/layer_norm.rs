@@ -5,6 +5,7 @@
 //! ```
 
 use super::reduce;
+use crate::engine::NormGradient;
 use crate::num::math::{fma, sqrt};
 
 /// y (N, C); stats (N, 2) receives mean and r of each row, for the backward; x (N, C), gamma, beta (C).
@@ -57,5 +58,12 @@ pub fn backward_parameters(dgamma: &mut [f32], dbeta: &mut [f32], dy: &[f32], x:
             dgamma[i] = fma(dy, (x - mean) * r, dgamma[i]);
             dbeta[i] += dy;
         }
+    }
+}
+
+/// [`backward_parameters`] of several norms.
+pub fn backward_parameters_of<const K: usize>(norms: [NormGradient; K]) {
+    for NormGradient { dgamma, dbeta, dy, x, stats } in norms {
+        backward_parameters(dgamma, dbeta, dy, x, stats);
     }
 }

@@ -15,7 +15,7 @@
 use core::ops::Range;
 
 use super::gemm::chain;
-use crate::engine::{Linear, Precision, WeightMatrix};
+use crate::engine::{BiasGradient, Linear, Precision, WeightGradient, WeightMatrix};
 
 /// Parameters as products with them are made.
 pub struct Weights<'a> {
@@ -104,11 +104,29 @@ pub fn backward_weight(
     }
 }
 
+/// [`backward_weight`] of several layers.
+pub fn backward_weights<const K: usize>(
+    precision: Precision,
+    layers: [WeightGradient; K],
+    offsets: &[usize],
+) {
+    for WeightGradient { dweight, dy, x, outputs } in layers {
+        backward_weight(precision, dweight, dy, x, outputs, offsets);
+    }
+}
+
 /// `db += sum over rows of dy`, row by row; dbias (O), dy (N, O).
 pub fn backward_bias(dbias: &mut [f32], dy: &[f32]) {
     for dy in dy.chunks_exact(dbias.len()) {
         for (db, dy) in dbias.iter_mut().zip(dy) {
             *db += dy;
         }
+    }
+}
+
+/// [`backward_bias`] of the layers that have one.
+pub fn backward_biases<const K: usize>(layers: [BiasGradient; K]) {
+    for BiasGradient { dbias, dy } in layers.into_iter().filter(|layer| !layer.dbias.is_empty()) {
+        backward_bias(dbias, dy);
     }
 }
