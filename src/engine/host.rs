@@ -245,7 +245,8 @@ macro_rules! host_engine {
             ) {
                 let norms = with_parts(gradients, norms, |(.., at)| at.range());
                 $room::layer_norm::backward_parameters_of(norms.map(|((dy, (x, stats), at), both)| {
-                    let (dgamma, dbeta) = both.split_at_mut(at.weight.len());
+                    let (dgamma, rest) = both.split_at_mut(at.weight.len());
+                    let dbeta = &mut rest[at.bias.start - at.weight.end..];
                     let [dy, x, stats] = [dy, x, stats].map(|name| rows.read(name));
                     NormGradient { dgamma, dbeta, dy, x, stats }
                 }));
