@@ -523,3 +523,6 @@ macro_rules! host_engine {
 
 host_engine!(Cpu, cpu);
 host_engine!(Plain, plain);
+
+#[cfg(test)]
+mod tests;
