@@ -4,6 +4,9 @@
 
 use alloc::vec::Vec;
 
+#[cfg(feature = "std")]
+pub mod simulate;
+
 /// Something that can be cut in two between rows: the outputs of a parallel loop.
 pub trait Rowwise: Sized + Send {
     /// Number of rows left.
@@ -266,7 +269,12 @@ fn cut(offsets: &[usize], least: usize, part: usize, parts: usize) -> Option<usi
 /// Runs both, in parallel where there are threads.
 pub fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     #[cfg(feature = "std")]
-    rayon::join(a, b);
+    match simulate::threads() {
+        None => {
+            rayon::join(a, b);
+        }
+        Some(_) => simulate::fork(a, b),
+    }
     #[cfg(not(feature = "std"))]
     {
         a();
@@ -277,7 +285,7 @@ pub fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
 /// Threads of the current pool, over which a loop started here is split.
 pub fn threads() -> usize {
     #[cfg(feature = "std")]
-    return rayon::current_num_threads();
+    return simulate::threads().unwrap_or_else(rayon::current_num_threads);
     #[cfg(not(feature = "std"))]
     1
 }
