@@ -37,6 +37,14 @@ fn who_waits_helps() {
 }
 
 #[test]
+fn the_oldest_is_taken_first() {
+    let work = |seconds| vec![Step::Work(seconds)];
+    // After half a second two sides lie in the queue: five seconds of the first fork, two of the second.
+    let steps = [fork(vec![fork(work(2.0), work(2.0))], work(5.0))];
+    assert_eq!(simulate(&steps, 2, 0.5), Simulated { seconds: 6.0, hand_overs: 1 });
+}
+
+#[test]
 fn a_trace_has_the_cuts_of_the_pretended_threads() {
     let leaves = |steps: &[Step]| -> usize {
         fn count(steps: &[Step]) -> usize {
