@@ -14,6 +14,7 @@ help:
 	@echo "make docs         the API documentation, in target/doc"
 	@echo "make lint         format, clippy and docs with warnings denied"
 	@echo "make determinism  whether a tiny run has the known hashes on any threads, micro-batches and builds, and killed"
+	@echo "                  (with BOCHS and KERNEL also on an emulated processor with AVX-512: tests/bochs.sh)"
 	@echo "make fuzz         the fuzzer on every reader (or READERS=...) for SECONDS=600 each (needs nightly Rust and"
 	@echo "                  cargo-fuzz)"
 	@echo "make soak         whether memory and open files stay as they are over 20,000 updates of PPO"

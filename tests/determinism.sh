@@ -1,10 +1,11 @@
 #!/bin/sh
 # One table of hashes: what the tiny run leaves, for threads, micro-batch sizes, instruction sets, machines, builds, a
 # second run, and one that is killed again and again. Every row must have the known hashes (tests/tiny_run.sha256).
-#   sh tests/determinism.sh          everything: native, v3, v4 where the machine has AVX-512, x86-64 without FMA,
-#                                    a development build and one without any optimisation; aarch64 under qemu and
-#                                    WebAssembly under node, and several ranks under Open MPI and MPICH, where there
-#                                    are the tools (each says what it lacks)
+#   sh tests/determinism.sh          everything: native, v3, v4 where the machine has AVX-512 or Bochs emulates it (see
+#                                    tests/bochs.sh), x86-64 without FMA, a development build and one without any
+#                                    optimisation; aarch64 under qemu and WebAssembly under node, and several ranks under
+#                                    Open MPI and MPICH, where there are the tools (each says what it lacks)
+#   sh tests/determinism.sh avx512   only the emulated v4
 #   sh tests/determinism.sh quick    native as a development build, v3 and v4, and a few ranks (what CI runs)
 #   sh tests/determinism.sh bless    writes the known hashes anew, for a change of a definition that is meant
 set -eu
@@ -26,15 +27,20 @@ tiny() { # binary, further arguments
 
 row() { # name: the hashes of what lies in $out, beside the known ones
     (cd "$out" && sha256sum $files) >"$work/found"
-    printf '%-34s' "$1"
-    awk '{ printf " %s", substr($1, 1, 8) }' "$work/found"
     rm -rf "$out"
     if [ "$mode" = bless ]; then
         cp "$work/found" "$known"
-    elif ! cmp -s "$work/found" "$known"; then
+    fi
+    compare "$1" "$known"
+}
+
+compare() { # name, known hashes: those in $work/found beside them
+    printf '%-34s' "$1"
+    awk '{ printf " %s", substr($1, 1, 8) }' "$work/found"
+    if ! cmp -s "$work/found" "$2"; then
         differ=$((differ + 1))
         printf '  differs:'
-        diff "$work/found" "$known" | awk '/^>/ { printf " %s", $3 }'
+        diff "$work/found" "$2" | awk '/^>/ { printf " %s", $3 }'
     fi
     echo
 }
@@ -85,6 +91,33 @@ aarch64() { # the same program for 64-bit Arm, emulated
         target/determinism/aarch64/aarch64-unknown-linux-gnu/release/instructgpt >"$work/aarch64"
     chmod +x "$work/aarch64"
     run "aarch64, under qemu" "$work/aarch64"
+}
+
+avx512() { # the same program for AVX-512 and its instruction for bf16, on an emulated processor
+    if [ -z "${BOCHS:-}" ] || [ -z "${KERNEL:-}" ]; then
+        echo "x86-64-v4: skipped, this machine has no AVX-512; to emulate it takes BOCHS and KERNEL, see tests/bochs.sh"
+        return
+    fi
+    RUSTFLAGS="-C target-cpu=x86-64-v4 -C target-feature=+avx512bf16,+crt-static" cargo build --release --quiet \
+        --target x86_64-unknown-linux-gnu --target-dir target/determinism/bochs
+    commands="/instructgpt doctor"
+    for precision in f32 bf16; do
+        commands="$commands && /instructgpt run /configs/tiny.toml --out /$precision --threads 1 \
+            --set precision=$precision >/log 2>&1 && (cd /$precision && sha256sum $(echo $files))"
+    done
+    sh tests/bochs.sh target/determinism/bochs/x86_64-unknown-linux-gnu/release/instructgpt \
+        "{ $commands; } || { cat /log; false; }" >"$work/guest" || { cat "$work/guest"; exit 1; }
+    # Which instructions the build has, and whether its operations have the bits of their definitions.
+    grep -E '^(avx512|cpu:)' "$work/guest"
+    tiny "$native" --threads 1 --set precision=bf16 || { cat "$work/log"; exit 1; }
+    (cd "$out" && sha256sum $files) >"$work/bf16"
+    rm -rf "$out"
+    hashes=$(echo $files | wc -w)
+    grep -E '^[0-9a-f]{64} ' "$work/guest" >"$work/both"
+    head -n "$hashes" "$work/both" >"$work/found"
+    compare "x86-64-v4, under Bochs" "$known"
+    tail -n "$hashes" "$work/both" >"$work/found"
+    compare "the same in bf16, beside native" "$work/bf16"
 }
 
 wasm32() { # the library in WebAssembly, without SIMD, FMA or threads: examples/repeat.rs on a run's config.toml
@@ -155,6 +188,11 @@ else
     cargo build --quiet --release
     native=${CARGO_TARGET_DIR:-target}/release/instructgpt
 fi
+if [ "$mode" = avx512 ]; then
+    avx512
+    [ "$differ" -eq 0 ] || { echo "determinism: $differ rows differ" >&2; exit 1; }
+    exit 0
+fi
 run "native, 1 thread" "$native" --threads 1
 [ "$mode" != bless ] || exit 0
 for threads in 2 3 7; do
@@ -168,7 +206,7 @@ if [ "$(uname -m)" = x86_64 ]; then
     if grep -q avx512f /proc/cpuinfo 2>/dev/null; then
         run "x86-64-v4" "$(build v4 x86-64-v4)"
     else
-        echo "x86-64-v4: skipped, this machine has no AVX-512"
+        avx512
     fi
     if [ "$mode" != quick ]; then
         run "x86-64, no FMA instruction" "$(build v1 x86-64)"
