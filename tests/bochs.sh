@@ -4,7 +4,7 @@
 # PROGRAM is linked statically and lies in the guest as /instructgpt, this repository's configs/ as /configs. COMMANDS are
 # lines of a shell. It takes Bochs (3.0 or later, configured with --enable-x86-64 --enable-evex --with-nogui, and
 # installed with its ROMs), a kernel of Linux that has its serial port built in (Debian: linux-image-cloud-amd64), and
-# xorriso, isolinux, syslinux-common, busybox-static, cpio and binutils. It takes some minutes.
+# xorriso, isolinux, syslinux-common, busybox-static, cpio and binutils. Both runs take a quarter of an hour.
 #
 # Bochs takes the memory operand of vdpbf16ps to be four bytes wide, so a compressed displacement leads elsewhere, and
 # `doctor` and the run in bf16 say that bits differ. In its line of cpu/decoder/ia_opcodes_evex.def OP_mVdq32 must become
