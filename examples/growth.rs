@@ -11,10 +11,10 @@
 //! some samples in `ms`, the floating-point operations that no implementation can do without in `gflop`, and the most
 //! memory that the process has held in `mib` (Linux only; null elsewhere).
 //!
-//! A ninth number asks what the step would take on so many threads, by [`simulate`]: it runs on one, cut as for many. A
-//! tenth says how many microseconds pass until another thread has begun what it is given; otherwise that is measured. The
-//! answer has them in `hand_over_us`, besides what one thread took with those cuts (`work_ms`), the longest chain of pieces
-//! that wait for each other (`span_ms`), the forks, and how many of them went to another thread.
+//! A ninth number asks what the step would take on so many threads, by [`simulate`]: `THREADS` is then 1, and the step is cut
+//! as for many. A tenth says how many microseconds pass until another thread has begun what it is given; otherwise that is
+//! measured. The answer has them in `hand_over_us`, besides what one thread took with those cuts (`work_ms`), the longest
+//! chain of pieces that wait for each other (`span_ms`), the forks, and how many of them went to another thread.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use instructgpt::error::{Error, Result};
 use instructgpt::loss::cross_entropy::CrossEntropy;
 use instructgpt::loss::reward_loss::reward_loss;
 use instructgpt::model::{Head, ModelConfig, Network, Sequence, singly};
-use instructgpt::num::par::simulate::{self, Step};
+use instructgpt::num::par::simulate;
 use instructgpt::num::par::with_threads;
 use instructgpt::optim::adamw::AdamW;
 use instructgpt::optim::learner::{Learner, Optimizer};
@@ -32,7 +32,8 @@ use instructgpt::optim::learner::{Learner, Optimizer};
 const ENOUGH: f64 = 1.0;
 
 fn main() -> Result<()> {
-    let wrong = |found: String| Error::usage("growth", "eight to ten numbers, as its source says", found, "");
+    let wrong =
+        |found: String| Error::usage("growth", "eight to ten numbers, with nine or ten 1 thread", found, "");
     let numbers: std::result::Result<Vec<usize>, _> =
         std::env::args().skip(1).map(|word| word.parse()).collect();
     let numbers = numbers.map_err(|error: std::num::ParseIntError| wrong(error.to_string()))?;
@@ -63,7 +64,7 @@ fn main() -> Result<()> {
         seconds * 1e3,
         simulate::work(&last) * 1e3,
         simulate::span(&last) * 1e3,
-        forks(&last),
+        simulate::forks(&last),
         simulate::simulate(&last, many, hand_over).hand_overs,
         hand_over * 1e6
     );
@@ -88,14 +89,6 @@ fn run(body: &mut (dyn FnMut() + Send)) -> f64 {
     let start = Instant::now();
     body();
     start.elapsed().as_secs_f64()
-}
-
-fn forks(steps: &[Step]) -> usize {
-    let of = |step: &Step| match step {
-        Step::Work(_) => 0,
-        Step::Fork(a, b) => 1 + forks(a) + forks(b),
-    };
-    steps.iter().map(of).sum()
 }
 
 /// The median seconds of a step (forward, backward, AdamW) as `timed` says, and its operations in billions.

@@ -147,6 +147,8 @@ def main():
     parser.add_argument("--only", nargs="+", choices=SWEEPS, default=list(SWEEPS))
     parser.add_argument("--chart", help="the SVG to write")
     args = parser.parse_args()
+    if args.chart and "simulated" in args.only and "threads" not in args.only:
+        parser.error("the chart has simulated threads beside the measured ones: --only threads simulated")
     rows = sweep_rows(args.program, args.rounds, args.only)
     print(table(rows))
     for name, points in rows.items():

@@ -101,6 +101,15 @@ pub fn span(steps: &[Step]) -> f64 {
     sum(steps, f64::max)
 }
 
+/// How often a thread could hand work to another.
+pub fn forks(steps: &[Step]) -> usize {
+    let of = |step: &Step| match step {
+        Step::Work(_) => 0,
+        Step::Fork(a, b) => 1 + forks(a) + forks(b),
+    };
+    steps.iter().map(of).sum()
+}
+
 fn sum(steps: &[Step], sides: fn(f64, f64) -> f64) -> f64 {
     let one = |step: &Step| match step {
         Step::Work(seconds) => *seconds,

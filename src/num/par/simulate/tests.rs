@@ -18,7 +18,7 @@ fn times_that_one_can_add_up() {
     assert_eq!(of(2, 0.0), (8.0, 1));
     // Begun half a second later; whoever waits for the end sees it half a second later.
     assert_eq!(of(2, 0.5), (9.0, 1));
-    // Not begun before the first thread has come to it.
+    // The second thread comes too late: the first has begun the other side itself.
     assert_eq!(of(2, 4.5), (12.0, 0));
     // Three of four forks to hand over; each of four threads has one second.
     let work = || vec![Step::Work(1.0)];
@@ -31,7 +31,7 @@ fn times_that_one_can_add_up() {
 #[test]
 fn who_waits_helps() {
     let work = |seconds| vec![Step::Work(seconds)];
-    // The first thread ends its side after 1 s; the second's fork of 2 + 2 s has a side left for it.
+    // The first thread ends its side after 1 s; the second's fork of 3 + 2 s has a side left for it.
     let steps = [fork(work(1.0), vec![fork(work(3.0), work(2.0))])];
     assert_eq!(simulate(&steps, 2, 0.0), Simulated { seconds: 3.0, hand_overs: 2 });
 }
@@ -46,16 +46,6 @@ fn the_oldest_is_taken_first() {
 
 #[test]
 fn a_trace_has_the_cuts_of_the_pretended_threads() {
-    let leaves = |steps: &[Step]| -> usize {
-        fn count(steps: &[Step]) -> usize {
-            let of = |step: &Step| match step {
-                Step::Work(_) => 0,
-                Step::Fork(a, b) => 1 + count(a) + count(b),
-            };
-            steps.iter().map(of).sum()
-        }
-        count(steps) + 1
-    };
     let mut data = vec![0u8; 64];
     let mut pieces = 0;
     let steps = trace(8, || {
@@ -66,11 +56,11 @@ fn a_trace_has_the_cuts_of_the_pretended_threads() {
             **cell.lock().unwrap() += 1;
         });
     });
-    assert_eq!((leaves(&steps), pieces, data), (8, 8, vec![1; 64]));
+    assert_eq!((forks(&steps), pieces, data), (7, 8, vec![1; 64]));
     let mut data = vec![0u8; 64];
     let steps =
         trace(4, || regions(&[0, 16, 32, 48, 64], rows(&mut data, 1), 1, |_, rows| rows.data.fill(1)));
-    assert_eq!((leaves(&steps), data), (4, vec![1; 64]));
+    assert_eq!((forks(&steps), data), (3, vec![1; 64]));
     // Nothing is left of the pretence.
     with_threads(2, || assert_eq!(threads(), 2));
 }
