@@ -15,7 +15,7 @@ pub const TILE_SHARE: f64 = 0.85;
 const CHAINS: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6 };
 
 /// Rounds of [`chains`] in a sample of the peak: some milliseconds.
-const ROUNDS: usize = 200_000;
+const ROUNDS: usize = 2_000_000;
 
 /// Depth of the tile's panels, (12 + 32) * 128 floats: they stay in a first-level cache of 32 KiB.
 const DEPTH: usize = 128;
