@@ -99,7 +99,7 @@ fn sample_tile() -> f64 {
     let times = ROUNDS * CHAINS * LANES / (MR * NR * DEPTH);
     let time = seconds(|| {
         for _ in 0..times {
-            tile::<F32>(black_box(&a), black_box(&b), &mut acc);
+            tile::<F32>(black_box(&a), black_box(&b), &[], &mut acc);
         }
         acc[0][0]
     });

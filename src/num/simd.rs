@@ -123,6 +123,17 @@ pub fn prefetch(xs: &[f32]) {
     let _ = xs;
 }
 
+/// The same, into the second-level cache: of what does not fit the nearest one beside what is in use.
+#[inline(always)]
+pub fn prefetch_second(xs: &[f32]) {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
+    if let Some(x) = xs.first() {
+        safe_arch::prefetch_t1(x);
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
+    let _ = xs;
+}
+
 /// Transposes a block of 8 x 8 numbers, which are only moved: row `i` of the result is column `i`.
 #[inline(always)]
 pub fn transpose_8x8(rows: [&[f32; 8]; 8]) -> [[f32; 8]; 8] {

@@ -349,7 +349,7 @@ fn ragged(a: &[f32], b: &[f32], acc: &mut [[V16; NV]; MR], ranges: &[Range<usize
     };
     if shared_start < shared_end {
         step(start..shared_start, acc);
-        tile::<F32>(&a[shared_start * MR..shared_end * MR], &b[shared_start * NR..shared_end * NR], acc);
+        tile::<F32>(&a[shared_start * MR..shared_end * MR], &b[shared_start * NR..shared_end * NR], &[], acc);
         step(shared_end..end, acc);
     } else {
         step(start..end, acc);
@@ -369,7 +369,7 @@ fn scores_of(
 ) {
     for panel in seen.start / NR..seen.end.div_ceil(NR) {
         let mut acc = [[V16::ZERO; NV]; MR];
-        tile::<F32>(group, &columns[panel * stride..][..hs * NR], &mut acc);
+        tile::<F32>(group, &columns[panel * stride..][..hs * NR], &[], &mut acc);
         for i in 0..MR {
             for v in 0..NV {
                 acc[i][v].store(&mut scores[i * span + panel * NR + v * LANES..]);
