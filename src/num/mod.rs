@@ -1,5 +1,7 @@
 //! Floor 0: numbers. Everything above is built from these few definitions.
 
+#[cfg(feature = "std")]
+pub mod allocator;
 pub mod bf16;
 pub mod hash;
 pub mod math;
