@@ -31,14 +31,15 @@ pub struct Workspace {
 const LEAST: usize = 16;
 const MOST: usize = 1024;
 
-/// Rows of logits that are held at a time.
+/// Rows of logits that are held at a time. Chunks are equal: a last one of a few rows would pack all of W for them.
 pub fn chunk(vocab_size: usize, targets: usize) -> usize {
-    targets.min((16 << 20) / vocab_size.max(1)).clamp(LEAST, MOST)
+    let most = ((20 << 20) / vocab_size.max(1)).clamp(LEAST, MOST);
+    targets.div_ceil(targets.div_ceil(most).max(1)).clamp(LEAST, MOST)
 }
 
 impl Workspace {
-    /// For a head of `vocab_size` and `width` that is given up to `targets` targets; holds at most about 16 M
-    /// logits (64 MiB). Each chunk reads all of W and its gradient, so few large ones are faster.
+    /// For a head of `vocab_size` and `width` that is given up to `targets` targets; holds at most about 20 M
+    /// logits (80 MiB). Each chunk reads all of W and its gradient, so few large ones are faster.
     pub fn new(vocab_size: usize, width: usize, targets: usize) -> Self {
         // One more than a sequence for each target can need.
         let offsets = alloc::vec::Vec::with_capacity(targets + 2);
