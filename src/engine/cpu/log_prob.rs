@@ -31,10 +31,12 @@ pub struct Workspace {
 const LEAST: usize = 16;
 const MOST: usize = 1024;
 
-/// Rows of logits that are held at a time. Chunks are equal: a last one of a few rows would pack all of W for them.
+/// Rows of logits that are held at a time. Chunks are equal: a last one of a few rows would pack all of W for them. Each may
+/// end a row early so as not to cut a pair of bf16, hence the row more.
 pub fn chunk(vocab_size: usize, targets: usize) -> usize {
     let most = ((20 << 20) / vocab_size.max(1)).clamp(LEAST, MOST);
-    targets.div_ceil(targets.div_ceil(most).max(1)).clamp(LEAST, MOST)
+    let chunks = targets.div_ceil(most).max(1);
+    (targets.div_ceil(chunks) + usize::from(chunks > 1)).clamp(LEAST, MOST)
 }
 
 impl Workspace {

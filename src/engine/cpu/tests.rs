@@ -248,3 +248,12 @@ proptest! {
         prop_assert_eq!(fast, defined);
     }
 }
+
+#[test]
+fn chunks_of_logits_are_equal() {
+    let chunk = log_prob::chunk;
+    assert_eq!(chunk(50257, 1024), 343, "three of 417 at most");
+    assert_eq!(chunk(50257, 8192), 411, "twenty");
+    assert_eq!([chunk(50257, 256), chunk(65, 768)], [256, 768], "one for all");
+    assert_eq!([chunk(50257, 3), chunk(65, 4096), chunk(65, 0)], [16, 1024, 16], "the least and the most");
+}
