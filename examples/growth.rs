@@ -23,10 +23,15 @@ use instructgpt::error::{Error, Result};
 use instructgpt::loss::cross_entropy::CrossEntropy;
 use instructgpt::loss::reward_loss::reward_loss;
 use instructgpt::model::{Head, ModelConfig, Network, Sequence, singly};
+use instructgpt::num::allocator::CacheLines;
 use instructgpt::num::par::simulate;
 use instructgpt::num::par::with_threads;
 use instructgpt::optim::adamw::AdamW;
 use instructgpt::optim::learner::{Learner, Optimizer};
+
+// As the program has it.
+#[global_allocator]
+static ALLOCATOR: CacheLines = CacheLines;
 
 /// Seconds after which no more samples are taken than three.
 const ENOUGH: f64 = 1.0;
