@@ -38,6 +38,11 @@ fn block_layout(layout: Layout) -> Option<Layout> {
     Layout::from_size_align(size, align_of::<usize>()).ok()
 }
 
+/// Bytes from the beginning of a block to its first line that leaves room for an address before it.
+fn first_line(block: *mut u8) -> usize {
+    LINE - block.addr() % LINE
+}
+
 /// The first line of a block that leaves room for its address, which is put there.
 ///
 /// # Safety
@@ -46,10 +51,9 @@ unsafe fn place(block: *mut u8) -> *mut u8 {
     if block.is_null() {
         return block;
     }
-    let offset = LINE - block.addr() % LINE;
     // SAFETY: an aligned block leaves 8 to 64 bytes before the next line, enough for an address, which is aligned there.
     unsafe {
-        let place = block.add(offset);
+        let place = block.add(first_line(block));
         place.cast::<*mut u8>().sub(1).write(block);
         place
     }
@@ -118,7 +122,7 @@ unsafe impl GlobalAlloc for CacheLines {
                     // The new block may begin elsewhere in a line. The address is written last: it may lie where the bytes
                     // were.
                     let kept = layout.size().min(size);
-                    std::ptr::copy(block.add(offset), block.add(LINE - block.addr() % LINE), kept);
+                    std::ptr::copy(block.add(offset), block.add(first_line(block)), kept);
                     place(block)
                 }
                 _ => {

@@ -115,20 +115,22 @@ impl V16 {
 /// Starts to bring the cache line of `xs[0]`, if there is one, into the nearest cache. Nothing waits for it.
 #[inline(always)]
 pub fn prefetch(xs: &[f32]) {
-    #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
-    if let Some(x) = xs.first() {
-        safe_arch::prefetch_t0(x);
-    }
-    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
-    let _ = xs;
+    bring::<false>(xs);
 }
 
 /// The same, into the second-level cache: of what does not fit the nearest one beside what is in use.
 #[inline(always)]
 pub fn prefetch_second(xs: &[f32]) {
+    bring::<true>(xs);
+}
+
+#[inline(always)]
+fn bring<const SECOND: bool>(xs: &[f32]) {
     #[cfg(all(target_arch = "x86_64", target_feature = "sse"))]
-    if let Some(x) = xs.first() {
-        safe_arch::prefetch_t1(x);
+    match xs.first() {
+        Some(x) if SECOND => safe_arch::prefetch_t1(x),
+        Some(x) => safe_arch::prefetch_t0(x),
+        None => {}
     }
     #[cfg(not(all(target_arch = "x86_64", target_feature = "sse")))]
     let _ = xs;
