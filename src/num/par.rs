@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 
 #[cfg(feature = "std")]
 pub mod simulate;
+#[cfg(feature = "std")]
+mod wait;
 
 /// Something that can be cut in two between rows: the outputs of a parallel loop.
 pub trait Rowwise: Sized + Send {
@@ -270,9 +272,7 @@ fn cut(offsets: &[usize], least: usize, part: usize, parts: usize) -> Option<usi
 pub fn join(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     #[cfg(feature = "std")]
     match simulate::threads() {
-        None => {
-            rayon::join(a, b);
-        }
+        None => wait::join(a, b),
         Some(_) => simulate::fork(a, b),
     }
     #[cfg(not(feature = "std"))]

@@ -122,3 +122,22 @@ fn regions_cut_between_runs_and_visit_every_row_once() {
         }
     }
 }
+
+#[test]
+fn a_panic_on_either_side_ends_the_wait_for_it() {
+    for threads in [1, 2, 3] {
+        for guilty in [0, 1] {
+            let other = std::sync::atomic::AtomicBool::new(false);
+            let side = |i: usize| {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                assert!(i != guilty, "side {i}");
+                other.store(true, std::sync::atomic::Ordering::Relaxed);
+            };
+            let both = || with_threads(threads, || join(|| side(0), || side(1)));
+            let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(both)).expect_err("a panic");
+            assert_eq!(panic.downcast_ref::<String>(), Some(&format!("side {guilty}")));
+            // The first side's panic ends a split that nobody has taken the second side of; the second's, never the first.
+            assert!(other.into_inner() || guilty == 0);
+        }
+    }
+}
