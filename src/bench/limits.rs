@@ -4,8 +4,8 @@
 use std::hint::black_box;
 
 use super::{median, seconds};
-use crate::engine::cpu::gemm::{MR, NR, NV, tile};
 use crate::engine::cpu::operands::F32;
+use crate::engine::cpu::tile::{MR, NR, tile};
 use crate::num::simd::{LANES, V16};
 
 /// Share of the peak under which the tile counts as broken.
@@ -95,13 +95,13 @@ fn chains(rounds: usize) -> V16 {
 /// The inner tile on panels that lie in the nearest cache, in FLOP/s.
 fn sample_tile() -> f64 {
     let (a, b) = (vec![0.5f32; MR * DEPTH], vec![0.25f32; NR * DEPTH]);
-    let mut acc = [[V16::ZERO; NV]; MR];
+    let mut c = [0.0; MR * NR];
     let times = ROUNDS * CHAINS * LANES / (MR * NR * DEPTH);
     let time = seconds(|| {
         for _ in 0..times {
-            tile::<F32>(black_box(&a), black_box(&b), &[], &mut acc);
+            tile::<F32>(black_box(&a), black_box(&b), &[], None, &mut c, NR);
         }
-        acc[0][0]
+        V16::load(&c)
     });
     (2 * times * MR * NR * DEPTH) as f64 / time
 }

@@ -10,6 +10,9 @@ use wide::bytemuck::cast;
 pub(crate) use wide::bytemuck::cast_slice;
 use wide::{f32x8, f32x16, u32x16};
 
+#[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
+pub mod avx512;
+
 /// Lanes of a [`V16`], and of every row sum.
 pub const LANES: usize = 16;
 
@@ -72,7 +75,7 @@ impl V16 {
     #[inline(always)]
     pub fn dot_pairs(self, b: V16, acc: V16) -> V16 {
         #[cfg(all(target_arch = "x86_64", target_feature = "avx512bf16"))]
-        return dot_pairs(self, b, acc);
+        return avx512::dot_pairs(self, b, acc);
         #[cfg(not(all(target_arch = "x86_64", target_feature = "avx512bf16")))]
         unreachable!("no instruction for {} pairs", [self, b, acc].len());
     }
@@ -154,21 +157,4 @@ pub fn halving_sum(lanes: [f32; LANES]) -> f32 {
         half /= 2;
     }
     lanes[0]
-}
-
-/// Sixteen times [`super::bf16::step`], by the instruction whose definition that is.
-#[cfg(all(target_arch = "x86_64", target_feature = "avx512bf16"))]
-#[inline(always)]
-#[allow(unsafe_code)]
-fn dot_pairs(a: V16, b: V16, acc: V16) -> V16 {
-    use core::arch::x86_64::{__m512, __m512bh, _mm512_dpbf16_ps};
-    use core::mem::transmute;
-    // SAFETY: all of these types are 64 bytes, for which every bit pattern is a value; this build runs on
-    // processors with AVX512-BF16 only.
-    unsafe {
-        let operand = |v: V16| transmute::<[f32; LANES], __m512bh>(v.0.to_array());
-        let acc = transmute::<[f32; LANES], __m512>(acc.0.to_array());
-        let sums = _mm512_dpbf16_ps(acc, operand(a), operand(b));
-        V16(f32x16::new(transmute::<__m512, [f32; LANES]>(sums)))
-    }
 }

@@ -9,11 +9,11 @@
 use core::ops::Range;
 
 use crate::engine::Shape;
-use crate::engine::cpu::gemm::{MR, NR, NV, tile};
 use crate::engine::cpu::operands::F32;
 use crate::engine::cpu::pack::{copy_padded, pack};
 use crate::engine::cpu::reduce;
 use crate::engine::cpu::row_grain;
+use crate::engine::cpu::tile::{MR, NR, NV, padded, tile};
 use crate::num::math::exp;
 use crate::num::par::{self, Rowwise};
 use crate::num::scratch::{self, Use};
@@ -296,9 +296,8 @@ impl OneHead<'_> {
         for (panel, d) in rows.chunks_exact(work.tokens * NR).zip((0..hs).step_by(NR)) {
             let panel = &panel[block.start * NR..block.end * NR];
             let columns = NR.min(hs - d);
-            let mut acc = load(sums, group.start * hs + d, hs, group.len(), columns);
-            ragged(&packed[..depth * MR], panel, &mut acc, &ranges);
-            store(&acc, sums, group.start * hs + d, hs, group.len(), columns);
+            let sums = &mut sums[group.start * hs + d..];
+            ragged(&packed[..depth * MR], panel, sums, hs, group.len(), columns, &ranges);
         }
     }
 }
@@ -324,35 +323,56 @@ fn weigh(
         range.start - seen.start..range.end - seen.start
     });
     for (panel, d) in rows.chunks_exact(work.tokens * NR).zip((0..hs).step_by(NR)) {
-        let mut acc = [[V16::ZERO; NV]; MR];
-        ragged(&packed[..depth * MR], &panel[seen.start * NR..seen.end * NR], &mut acc, &ranges);
-        store(&acc, out, first * hs + d, hs, group.len(), NR.min(hs - d));
+        let panel = &panel[seen.start * NR..seen.end * NR];
+        let (out, columns) = (&mut out[first * hs + d..], NR.min(hs - d));
+        out.chunks_mut(hs).take(group.len()).for_each(|row| row[..columns].fill(0.0));
+        ragged(&packed[..depth * MR], panel, out, hs, group.len(), columns, &ranges);
     }
 }
 
-/// The tile's chains, row i over the depths `ranges[i]` only: together where all rows take part, else row
-/// by row. Starts and ends of the ranges ascend with i.
-fn ragged(a: &[f32], b: &[f32], acc: &mut [[V16; NV]; MR], ranges: &[Range<usize>; MR]) {
-    let (start, end) = (ranges[0].start, ranges[MR - 1].end);
-    let (shared_start, shared_end) = (ranges[MR - 1].start, ranges[0].end);
-    let step = |depths: Range<usize>, acc: &mut [[V16; NV]; MR]| {
-        for p in depths {
-            for i in 0..MR {
-                if ranges[i].contains(&p) {
-                    let weight = V16::splat(a[p * MR + i]);
-                    for v in 0..NV {
-                        acc[i][v] = weight.fma(V16::load(&b[p * NR + v * LANES..]), acc[i][v]);
-                    }
-                }
+/// Carries on the chains of a tile, of which C has the first `rows` rows, `stride` apart, and `columns` columns; row i over
+/// the depths `ranges[i]` only: together where all rows take part, else row by row. Starts and ends of the ranges ascend
+/// with i.
+fn ragged(
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    ranges: &[Range<usize>; MR],
+) {
+    if rows < MR || columns < NR {
+        return padded(c, stride, rows, columns, |edge| ragged(a, b, edge, NR, MR, NR, ranges));
+    }
+    let (first, last) = (ranges[0].end, ranges[MR - 1].start);
+    if first <= last {
+        return step(a, b, c, stride, ranges, 0..usize::MAX);
+    }
+    step(a, b, c, stride, ranges, 0..last);
+    tile::<F32>(&a[last * MR..first * MR], &b[last * NR..first * NR], &[], None, c, stride);
+    step(a, b, c, stride, ranges, first..usize::MAX);
+}
+
+/// The steps of each row over those of its depths that lie in `among`.
+fn step(
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    stride: usize,
+    ranges: &[Range<usize>; MR],
+    among: Range<usize>,
+) {
+    for (i, range) in ranges.iter().enumerate() {
+        let c = &mut c[i * stride..][..NR];
+        let mut sums: [V16; NV] = core::array::from_fn(|v| V16::load(&c[v * LANES..]));
+        for p in range.start.max(among.start)..range.end.min(among.end) {
+            let weight = V16::splat(a[p * MR + i]);
+            for v in 0..NV {
+                sums[v] = weight.fma(V16::load(&b[p * NR + v * LANES..]), sums[v]);
             }
         }
-    };
-    if shared_start < shared_end {
-        step(start..shared_start, acc);
-        tile::<F32>(&a[shared_start * MR..shared_end * MR], &b[shared_start * NR..shared_end * NR], &[], acc);
-        step(shared_end..end, acc);
-    } else {
-        step(start..end, acc);
+        (0..NV).for_each(|v| sums[v].store(&mut c[v * LANES..]));
     }
 }
 
@@ -368,13 +388,8 @@ fn scores_of(
     seen: Range<usize>,
 ) {
     for panel in seen.start / NR..seen.end.div_ceil(NR) {
-        let mut acc = [[V16::ZERO; NV]; MR];
-        tile::<F32>(group, &columns[panel * stride..][..hs * NR], &[], &mut acc);
-        for i in 0..MR {
-            for v in 0..NV {
-                acc[i][v].store(&mut scores[i * span + panel * NR + v * LANES..]);
-            }
-        }
+        let column = &columns[panel * stride..][..hs * NR];
+        tile::<F32>(group, column, &[], Some(&[0.0; NR]), &mut scores[panel * NR..], span);
     }
 }
 
@@ -396,29 +411,6 @@ fn softmax(scores: &mut [f32], scale: f32, known: Option<(f32, f32)>) -> (f32, f
 /// All positions that some query of `group` sees.
 fn visible_to(shape: Shape, group: &Range<usize>) -> Range<usize> {
     shape.visible(group.start).start..group.end
-}
-
-fn load(from: &[f32], at: usize, stride: usize, rows: usize, columns: usize) -> [[V16; NV]; MR] {
-    let mut acc = [[V16::ZERO; NV]; MR];
-    for (i, acc) in acc.iter_mut().enumerate().take(rows) {
-        let mut row = [0.0; NR];
-        copy_padded::<NR>(&mut row, &from[at + i * stride..][..columns]);
-        *acc = core::array::from_fn(|v| V16::load(&row[v * LANES..]));
-    }
-    acc
-}
-
-fn store(acc: &[[V16; NV]; MR], to: &mut [f32], at: usize, stride: usize, rows: usize, columns: usize) {
-    for (i, acc) in acc.iter().enumerate().take(rows) {
-        let to = &mut to[at + i * stride..][..columns];
-        if columns == NR {
-            (0..NV).for_each(|v| acc[v].store(&mut to[v * LANES..]));
-        } else {
-            let mut row = [0.0; NR];
-            (0..NV).for_each(|v| acc[v].store(&mut row[v * LANES..]));
-            to.copy_from_slice(&row[..columns]);
-        }
-    }
 }
 
 /// Packs x (T, HS) for products over d: panels of NR positions, each (HS, NR).

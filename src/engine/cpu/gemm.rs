@@ -18,18 +18,12 @@ use core::ops::Range;
 use super::depth::{Block, Depth};
 use super::operands::{Bf16, F32, Operands};
 use super::pack::{pack_columns, pack_rows};
+use super::tile::{MR, NR, NV, padded, tile};
 use crate::engine::{Init, Matrix, Precision};
 use crate::num::par;
 use crate::num::scratch::{self, Use};
-use crate::num::simd::{LANES, V16, prefetch, prefetch_second};
+use crate::num::simd::{LANES, prefetch};
 
-/// Rows of the register tile. 12 x 32 with AVX-512's 32 registers (24 accumulators), 6 x 16 with 16
-/// registers of half the width (12 accumulators); larger tiles spill and are three times slower.
-pub(crate) const MR: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6 };
-/// Vectors a tile is wide.
-pub(crate) const NV: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
-/// Columns of the register tile.
-pub(crate) const NR: usize = NV * LANES;
 /// Depth of a block. Without AVX-512 a B panel of `KC * NR` floats (24 KiB) stays in the first-level cache. With it a tile
 /// takes 512 bytes of the panel for 96 multiply-adds, which the second-level cache gives as fast, and the deeper block reads
 /// C half as often: 64 KiB are 1.02 times as fast as 32.
@@ -39,9 +33,6 @@ const MC: usize = 96;
 /// Columns of a block: a packed B block of `KC * NC` floats, 8 or 6 MiB, is read from the third-level cache.
 /// Fewer columns would mean more hand-overs between threads.
 const NC: usize = 4096;
-/// Words of depth after which a tile asks for another part of the next panel of B.
-const STRIDE: usize = 8;
-
 /// What starts the chains of the columns from `j` on.
 pub(super) fn at_column(init: Init<'_>, j: usize) -> Init<'_> {
     match init {
@@ -246,89 +237,15 @@ fn carry<O: Operands>(
     c: &mut [f32],
 ) {
     if rows == MR && columns == NR {
-        let mut acc = [[V16::ZERO; NV]; MR];
-        match init {
-            Init::Zero => {}
-            Init::Bias(bias) => acc = [load_row(bias); MR],
-            Init::Accumulate => (0..MR).for_each(|i| acc[i] = load_row(&c[i * stride..])),
-        }
-        tile::<O>(a_panel, b_panel, next, &mut acc);
-        for i in 0..MR {
-            for v in 0..NV {
-                acc[i][v].store(&mut c[i * stride + v * LANES..]);
-            }
-        }
-        return;
+        let start = match init {
+            Init::Zero => Some(&[0.0; NR]),
+            Init::Bias(bias) => Some(bias.first_chunk().expect("a bias for every column")),
+            Init::Accumulate => None,
+        };
+        return tile::<O>(a_panel, b_panel, next, start, c, stride);
     }
-    // An edge: the same tile on a padded copy; what is padding is never written back.
-    let mut edge = [[0.0; NR]; MR];
-    for i in 0..rows {
-        match init {
-            Init::Zero => {}
-            Init::Bias(bias) => edge[i][..columns].copy_from_slice(&bias[..columns]),
-            Init::Accumulate => edge[i][..columns].copy_from_slice(&c[i * stride..][..columns]),
-        }
-    }
-    let mut acc = core::array::from_fn(|i| load_row(&edge[i]));
-    tile::<O>(a_panel, b_panel, next, &mut acc);
-    for i in 0..rows {
-        for v in 0..NV {
-            acc[i][v].store(&mut edge[i][v * LANES..]);
-        }
-        c[i * stride..][..columns].copy_from_slice(&edge[i][..columns]);
-    }
-}
-
-/// The first NR numbers.
-#[inline(always)]
-pub(super) fn load_row(row: &[f32]) -> [V16; NV] {
-    core::array::from_fn(|v| V16::load(&row[v * LANES..]))
-}
-
-/// The inner loop: one step of every chain of the tile per word of depth. `next` is what will be read after the panels; it is
-/// brought to the second-level cache meanwhile, as a panel of B that many tiles read has to come from further away the first
-/// time: products became 1.03 to 1.08 times as fast (AVX-512).
-#[inline(always)]
-pub(crate) fn tile<O: Operands>(a_panel: &[f32], b_panel: &[f32], next: &[f32], acc: &mut [[V16; NV]; MR]) {
-    let least = O::least_exponent(a_panel) + O::least_exponent(b_panel);
-    if O::may_underflow(least, acc.as_flattened()) {
-        chains::<O, true>(a_panel, b_panel, next, acc);
-    } else {
-        chains::<O, false>(a_panel, b_panel, next, acc);
-    }
-}
-
-#[inline(always)]
-fn chains<O: Operands, const UNDERFLOW: bool>(
-    a_panel: &[f32],
-    b_panel: &[f32],
-    next: &[f32],
-    acc: &mut [[V16; NV]; MR],
-) {
-    // No `map`: calls of it stay calls, and the accumulators go through memory (measured: 5 to 10 % of a product).
-    let mut sums = *acc;
-    for sum in sums.as_flattened_mut() {
-        *sum = O::start(*sum);
-    }
-    // Evenly spread: a burst would wait for the memory. LANES floats are a cache line.
-    let lines = next.len().div_ceil(LANES).div_ceil(b_panel.len().div_ceil(STRIDE * NR).max(1));
-    let mut ahead = next.chunks((lines * LANES).max(1));
-    for (a, b) in a_panel.chunks(STRIDE * O::STEPS * MR).zip(b_panel.chunks(STRIDE * NR)) {
-        ahead.next().unwrap_or_default().chunks(LANES).for_each(prefetch_second);
-        for (a, b) in a.chunks_exact(O::STEPS * MR).zip(b.chunks_exact(NR)) {
-            let b = load_row(b);
-            for (step, a) in a.chunks_exact(MR).enumerate() {
-                let b = b.map(|b| O::part(b, step));
-                for i in 0..MR {
-                    let a = V16::splat(a[i]);
-                    for v in 0..NV {
-                        sums[i][v] = O::step::<UNDERFLOW>(a, b[v], sums[i][v]);
-                    }
-                }
-            }
-        }
-    }
-    *acc = sums;
+    c.chunks_mut(stride).take(rows).for_each(|row| initialise(init, &mut row[..columns]));
+    padded(c, stride, rows, columns, |edge| tile::<O>(a_panel, b_panel, next, None, edge, NR));
 }
 
 /// The start of the chains of one row of C.

@@ -21,6 +21,7 @@ pub(crate) mod operands;
 pub(crate) mod pack;
 pub mod packed;
 pub mod reduce;
+pub(crate) mod tile;
 
 #[cfg(test)]
 mod tests;

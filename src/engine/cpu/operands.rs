@@ -10,6 +10,9 @@ pub(crate) trait Operands {
     const DEEP: usize;
     /// Steps of a chain over one word of B; A has a word for each of them.
     const STEPS: usize;
+    /// Whether a word is an element, and a step the fused multiply-add of two words.
+    #[cfg_attr(not(target_feature = "avx512f"), allow(dead_code, reason = "AVX-512 has a loop for these"))]
+    const PLAIN: bool;
     /// The word of B for an element and the next one in depth, which has a part in it only where DEEP is 2.
     fn right(element: f32, next: f32) -> f32;
     /// The word of A for one of the steps over the same two elements.
@@ -31,6 +34,7 @@ pub(crate) trait Operands {
 pub(crate) struct F32;
 
 impl Operands for F32 {
+    const PLAIN: bool = true;
     const DEEP: usize = 1;
     const STEPS: usize = 1;
 
@@ -77,6 +81,7 @@ impl Operands for F32 {
 pub(crate) struct Bf16;
 
 impl Operands for Bf16 {
+    const PLAIN: bool = false;
     const DEEP: usize = 2;
     const STEPS: usize = if HARDWARE_BF16 { 1 } else { 2 };
 

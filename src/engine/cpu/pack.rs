@@ -5,8 +5,8 @@
 use core::ops::Range;
 
 use super::depth::{Block, Segment};
-use super::gemm::{MR, NR};
 use super::operands::Operands;
+use super::tile::{MR, NR};
 use crate::engine::Matrix;
 use crate::num::simd::transpose_8x8;
 

@@ -6,9 +6,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::depth::{Block, Depth};
-use super::gemm::{MR, NR, NV, at_column, check, initialise, load_row};
+use super::gemm::{at_column, check, initialise};
 use super::operands::{Bf16, F32, Operands};
 use super::pack::{copy_padded, pack_columns};
+use super::tile::{MR, NR, NV, load_row};
 use crate::engine::{Init, Matrix, Precision};
 use crate::num::par;
 use crate::num::scratch::{self, Use};

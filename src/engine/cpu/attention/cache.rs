@@ -16,11 +16,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::{Pairs, Work, carve, probabilities, scores_of, softmax, visible_to, weigh};
-use crate::engine::cpu::gemm::{MR, NR, NV};
 use crate::engine::cpu::operands::F32;
 use crate::engine::cpu::pack::pack;
 use crate::engine::cpu::packed::row_times_panels;
 use crate::engine::cpu::row_grain;
+use crate::engine::cpu::tile::{MR, NR, NV};
 use crate::engine::{Heads, Shape};
 use crate::num::par;
 use crate::num::scratch::{self, Use};
