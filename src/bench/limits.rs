@@ -56,12 +56,8 @@ impl Limits {
 
     /// One sample of the peak on one thread or on all, in FLOP/s.
     pub fn sample_peak(&mut self, threads: usize, one_thread: &rayon::ThreadPool) -> f64 {
-        let all = threads > 1;
-        let time = seconds(|| {
-            if all { rayon::broadcast(|_| chains(ROUNDS)) } else { one_thread.broadcast(|_| chains(ROUNDS)) }
-        });
-        let flops = (2 * threads * ROUNDS * CHAINS * LANES) as f64 / time;
-        if all { &mut self.all } else { &mut self.one }.push(flops);
+        let flops = sample(threads, one_thread, 2, V16::fma);
+        if threads > 1 { &mut self.all } else { &mut self.one }.push(flops);
         flops
     }
 
@@ -80,13 +76,35 @@ pub fn tile_name() -> String {
     format!("{MR}x{NR}")
 }
 
-/// Independent chains of fused multiply-adds that never leave the registers. They settle at a normal number.
-fn chains(rounds: usize) -> V16 {
+/// One sample of the peak of the instruction for pairs of bf16, in FLOP/s: there are processors where it does twice the
+/// work of a fused multiply-add, and others (Emerald Rapids) where it does half of it.
+///
+/// # Panics
+/// Without [`HARDWARE_BF16`](crate::num::simd::HARDWARE_BF16).
+pub fn sample_pairs(threads: usize, one_thread: &rayon::ThreadPool) -> f64 {
+    sample(threads, one_thread, 4, |chain, factor, term| factor.dot_pairs(term, chain))
+}
+
+/// One sample of an instruction that does `each` operations in every lane.
+fn sample(
+    threads: usize,
+    one_thread: &rayon::ThreadPool,
+    each: usize,
+    step: impl Fn(V16, V16, V16) -> V16 + Sync,
+) -> f64 {
+    let work = |_: rayon::BroadcastContext| chains(ROUNDS, &step);
+    let time = seconds(|| if threads > 1 { rayon::broadcast(work) } else { one_thread.broadcast(work) });
+    (each * threads * ROUNDS * CHAINS * LANES) as f64 / time
+}
+
+/// Independent chains of an instruction that never leave the registers. They settle at a normal number.
+#[inline(always)]
+fn chains(rounds: usize, step: impl Fn(V16, V16, V16) -> V16) -> V16 {
     let (factor, term) = (V16::splat(black_box(0.5)), V16::splat(black_box(1.0)));
     let mut chains: [V16; CHAINS] = core::array::from_fn(|i| V16::splat(i as f32));
     for _ in 0..rounds {
         for chain in &mut chains {
-            *chain = chain.fma(factor, term);
+            *chain = step(*chain, factor, term);
         }
     }
     chains.into_iter().fold(V16::ZERO, V16::add)

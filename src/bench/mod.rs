@@ -218,14 +218,15 @@ impl Bench {
             sample()?;
         }
         let (mut seconds, mut peaks) = (Vec::new(), Vec::new());
+        let pairs = self.options.precision == Precision::Bf16 && HARDWARE_BF16;
         for _ in 0..if self.options.quick { 3 } else { case.samples } {
-            peaks.push(self.limits.sample_peak(case.threads, &self.one_thread));
+            let peak = self.limits.sample_peak(case.threads, &self.one_thread);
+            // A pair of bf16 can be multiplied by its own instruction or by two of f32: the limit is the faster.
+            let of_pairs = if pairs { limits::sample_pairs(case.threads, &self.one_thread) } else { 0.0 };
+            peaks.push(peak.max(of_pairs));
             seconds.push(if alone { self.one_thread.install(&mut sample)? } else { sample()? });
         }
         let (seconds, peak) = (median(&mut seconds), median(&mut peaks));
-        // The instruction for bf16 pairs does twice the work of a fused multiply-add.
-        let twice = self.options.precision == Precision::Bf16 && HARDWARE_BF16;
-        let peak = if twice { 2.0 * peak } else { peak };
         // The limits are the processor's.
         let of_limit =
             case.of_limit(seconds, peak, self.limits.read).filter(|_| self.options.device == Device::Cpu);
