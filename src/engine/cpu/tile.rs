@@ -13,6 +13,8 @@ pub(crate) const MR: usize = if cfg!(target_feature = "avx512f") { 12 } else { 6
 pub(crate) const NV: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
 /// Columns of the register tile.
 pub(crate) const NR: usize = NV * LANES;
+#[cfg(all(target_arch = "x86_64", target_feature = "avx512f"))]
+const _: () = assert!(MR == avx512::MR && NR == avx512::NR);
 /// Words of depth after which a tile asks for another part of the next panel of B.
 const STRIDE: usize = 8;
 

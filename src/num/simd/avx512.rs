@@ -8,9 +8,9 @@ use super::LANES;
 use super::V16;
 
 /// Columns of the tile.
-const NR: usize = 2 * LANES;
+pub const NR: usize = 2 * LANES;
 /// Rows of the tile.
-const MR: usize = 12;
+pub const MR: usize = 12;
 /// Words of depth between two places where the loop may end.
 const AT_ONCE: usize = 4;
 
@@ -101,7 +101,9 @@ pub fn multiply_add(
     if words == 0 {
         return 0;
     }
-    assert!(stride >= NR && c.len() >= (MR - 1) * stride + NR, "C has {} elements", c.len());
+    // Divided, as a product could overflow.
+    let fits = c.len() >= NR && stride <= (c.len() - NR) / (MR - 1);
+    assert!(stride >= NR && fits, "C has {} elements, not {MR} rows {stride} apart", c.len());
     let next = if next.len() < words / AT_ONCE * LANES { b } else { next };
     let c = c.as_mut_ptr();
     let (from, from_stride) = start.map_or((c.cast_const(), stride), |row| (row.as_ptr(), 0));
